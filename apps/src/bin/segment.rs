@@ -1,0 +1,3 @@
+//! The program `segment`.
+
+fn main() {}

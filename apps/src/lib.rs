@@ -1,0 +1,1 @@
+//! The programs classify, detect and segment, over one trainer.

@@ -1,0 +1,1 @@
+//! The Kolmogorov-Arnold Transformer as a vision backbone: tensor ops, modules, named models, checkpoints.

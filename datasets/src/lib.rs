@@ -1,0 +1,1 @@
+//! ImageNet, COCO and ADE20K on disk: parsers, transforms, loader, metrics, generated sample data.

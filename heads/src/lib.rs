@@ -1,0 +1,1 @@
+//! Detection and segmentation heads: simple feature pyramid, Mask R-CNN, UperNet.

@@ -1,0 +1,1 @@
+//! End-to-end tests of the programs and of parity with golden numbers.
