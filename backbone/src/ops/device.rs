@@ -1,0 +1,67 @@
+//! What the ops need of a device. A device is a dfdx device with a kernel for every op; `Cpu` is the one that
+//! is always there.
+
+use crate::error::Result;
+use crate::tensor::Stored;
+use dfdx::tensor::{Gradients, OwnedTape, Storage};
+
+/// Storage and tape of a device, as the kernels see them.
+pub trait Backend: Storage<f32> + Send + Sync {
+    /// Read access to a tensor's values (host slice, device pointer).
+    type View<'a>: Copy;
+    /// Write access to a tensor's values.
+    type ViewMut<'a>;
+    /// Values that a kernel just made, before they become a tensor or a gradient.
+    type Buf: 'static;
+
+    /// Copies (on the host: moves) values to the device.
+    fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>>;
+    /// Copies a tensor's values to the host.
+    fn download(stored: &Stored<Self>) -> Vec<f32>;
+    /// Read access to a tensor.
+    fn view(stored: &Stored<Self>) -> Self::View<'_>;
+    /// Write access to a tensor, copied first if its storage is shared.
+    fn view_mut(stored: &mut Stored<Self>) -> Self::ViewMut<'_>;
+    /// Read access to a kernel's result.
+    fn view_buf(buf: &Self::Buf) -> Self::View<'_>;
+    /// A kernel's result as a tensor, without a copy.
+    fn store(&self, buf: Self::Buf) -> Result<Stored<Self>>;
+    /// A kernel's result on the host.
+    fn download_buf(buf: &Self::Buf) -> Vec<f32>;
+    /// Values on the device that are no tensor yet.
+    fn upload_buf(&self, values: Vec<f32>) -> Result<Self::Buf>;
+    /// `dst += src`, element by element.
+    fn add_assign(&self, dst: &mut Self::Buf, src: Self::View<'_>) -> Result<()>;
+
+    /// An empty tensor with an identity of its own: the name of a gradient on the tape.
+    fn gradient_key(&self) -> Result<Stored<Self>>;
+    /// Takes a gradient off the tape's table; `None` if nothing was written to it.
+    fn take_gradient(gradient: &mut <Self as Storage<f32>>::Vec) -> Option<Self::Buf>;
+    /// Puts a gradient on the tape's table.
+    fn put_gradient(gradient: &mut <Self as Storage<f32>>::Vec, buf: Self::Buf);
+    /// Runs the tape backwards.
+    fn execute(&self, tape: OwnedTape<f32, Self>) -> Result<Gradients<f32, Self>>;
+    /// The value that stops dfdx's tape; the reason travels beside it.
+    fn stop() -> Self::Err;
+}
+
+/// A device with a kernel for every op.
+pub trait Device:
+    Backend
+    + super::add::AddKernel
+    + super::gelu::GeluKernel
+    + super::layer_norm::LayerNormKernel
+    + super::linear::LinearKernel
+    + super::rational::RationalKernel
+{
+}
+
+impl<D> Device for D where
+    D: Backend
+        + super::add::AddKernel
+        + super::gelu::GeluKernel
+        + super::layer_norm::LayerNormKernel
+        + super::linear::LinearKernel
+        + super::rational::RationalKernel
+{
+}

@@ -1,0 +1,80 @@
+//! Layer norm over the last axis: y = (x - mean)/√(variance + eps) · weight + bias.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::device::{Backend, Device};
+use super::tape::Graph;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// What a layer norm's backward pass needs: y and, for each row, 1/√(variance + eps) and the mean.
+pub struct Normalized<D: Backend> {
+    /// The output.
+    pub y: D::Buf,
+    /// (rows, 2): mean and inverse deviation.
+    pub statistics: D::Buf,
+}
+
+/// Gradients of a layer norm.
+pub struct NormGradients<D: Backend> {
+    /// At x.
+    pub dx: D::Buf,
+    /// At the weight.
+    pub weight: D::Buf,
+    /// At the bias.
+    pub bias: D::Buf,
+}
+
+/// Layer norm on a device.
+pub trait LayerNormKernel: Backend {
+    /// y and the rows' statistics (empty unless `keep`).
+    fn layer_norm_forward(
+        &self,
+        x: Self::View<'_>,
+        weight: Self::View<'_>,
+        bias: Self::View<'_>,
+        eps: f32,
+    ) -> Result<Normalized<Self>>;
+    /// Gradients; dx takes the place of dy.
+    fn layer_norm_backward(
+        &self,
+        x: Self::View<'_>,
+        weight: Self::View<'_>,
+        statistics: Self::View<'_>,
+        dy: Self::Buf,
+    ) -> Result<NormGradients<Self>>;
+}
+
+/// Layer norm over the last axis.
+///
+/// # Shapes
+/// x (…, C), weight (C), bias (C) → (…, C).
+pub fn layer_norm<D: Device>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    weight: &Tensor<D>,
+    bias: &Tensor<D>,
+    eps: f32,
+) -> Result<Tensor<D>> {
+    let channels = x.shape().last();
+    for (what, t) in [("the weight", weight), ("the bias", bias)] {
+        if t.shape().axes() != [channels] {
+            return Err(Error::shape("layer norm", what, format!("[{channels}]"), t.shape()));
+        }
+    }
+    let device = x.device();
+    let Normalized { y, statistics } =
+        device.layer_norm_forward(x.view(), weight.view(), bias.view(), eps)?;
+    graph.record(device, y, x.shape(), &[x, weight, bias], || {
+        let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
+        move |dy, grads| {
+            let gradients =
+                x.device().layer_norm_backward(x.view(), weight.view(), D::view_buf(&statistics), dy)?;
+            grads.add(&weight, gradients.weight)?;
+            grads.add(&bias, gradients.bias)?;
+            grads.add(&x, gradients.dx)
+        }
+    })
+}

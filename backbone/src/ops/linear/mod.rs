@@ -1,0 +1,234 @@
+//! The linear layer y = x Wᵀ + b over the last axis.
+
+pub mod gemm;
+
+use super::device::{Backend, Device};
+use super::host::{Cpu, GRAIN, overwritten};
+use super::tape::Graph;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use gemm::{Dst, Mat, Threads};
+use rayon::prelude::*;
+
+/// Sizes of a linear layer: `rows` of `inputs` channels become `rows` of `outputs` channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Product of all axes but the last.
+    pub rows: usize,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+}
+
+/// The linear layer on a device.
+pub trait LinearKernel: Backend {
+    /// x Wᵀ + b.
+    fn linear_forward(
+        &self,
+        x: Self::View<'_>,
+        weight: Self::View<'_>,
+        bias: Option<Self::View<'_>>,
+        geometry: Geometry,
+    ) -> Result<Self::Buf>;
+    /// dy W, added to `earlier` if there is one.
+    fn linear_input_gradient(
+        &self,
+        dy: Self::View<'_>,
+        weight: Self::View<'_>,
+        earlier: Option<Self::Buf>,
+        geometry: Geometry,
+    ) -> Result<Self::Buf>;
+    /// dyᵀ x, added to `earlier` if there is one.
+    fn linear_weight_gradient(
+        &self,
+        dy: Self::View<'_>,
+        x: Self::View<'_>,
+        earlier: Option<Self::Buf>,
+        geometry: Geometry,
+    ) -> Result<Self::Buf>;
+    /// The sum of dy's rows.
+    fn linear_bias_gradient(&self, dy: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
+}
+
+/// y = x Wᵀ + b.
+///
+/// # Shapes
+/// x (…, I), weight (O, I), bias (O) → (…, O).
+pub fn linear<D: Device>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    weight: &Tensor<D>,
+    bias: Option<&Tensor<D>>,
+) -> Result<Tensor<D>> {
+    let inputs = x.shape().last();
+    let [outputs, weight_inputs] = weight.axes("linear", "a weight (outputs, inputs)")?;
+    if x.shape().rank() == 0 || inputs != weight_inputs {
+        let expected = format!("a last axis of {weight_inputs}");
+        return Err(Error::shape("linear", "the input", expected, x.shape()));
+    }
+    if let Some(bias) = bias
+        && bias.shape().axes() != [outputs]
+    {
+        return Err(Error::shape("linear", "the bias", format!("[{outputs}]"), bias.shape()));
+    }
+    let geometry = Geometry { rows: x.shape().rows(), inputs, outputs };
+    let device = x.device();
+    let y = device.linear_forward(x.view(), weight.view(), bias.map(Tensor::view), geometry)?;
+    let wanting: Vec<_> = [x, weight].into_iter().chain(bias).collect();
+    graph.record(device, y, x.shape().with_last(outputs), &wanting, || {
+        let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
+        move |dy, grads| {
+            let device = x.device();
+            let dy = D::view_buf(&dy);
+            grads
+                .update(&weight, |earlier| device.linear_weight_gradient(dy, x.view(), earlier, geometry))?;
+            if let Some(bias) = bias.filter(Tensor::wants_gradient) {
+                grads.add(&bias, device.linear_bias_gradient(dy, geometry)?)?;
+            }
+            grads.update(&x, |earlier| device.linear_input_gradient(dy, weight.view(), earlier, geometry))
+        }
+    })
+}
+
+impl LinearKernel for Cpu {
+    fn linear_forward(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        g: Geometry,
+    ) -> Result<Vec<f32>> {
+        let (x, weight) = (Mat::new(x, g.rows, g.inputs), Mat::new(weight, g.outputs, g.inputs));
+        Ok(overwritten(g.rows * g.outputs, |y| {
+            let start = match bias {
+                None => Dst::Overwrite,
+                Some(bias) => {
+                    let block = (GRAIN / g.outputs.max(1)).max(1) * g.outputs;
+                    y.par_chunks_mut(block).for_each(|rows| {
+                        rows.chunks_exact_mut(g.outputs).for_each(|row| row.copy_from_slice(bias));
+                    });
+                    Dst::Accumulate
+                }
+            };
+            gemm::gemm(y, start, x, weight.transposed(), Threads::All);
+        }))
+    }
+
+    fn linear_input_gradient(
+        &self,
+        dy: &[f32],
+        weight: &[f32],
+        earlier: Option<Vec<f32>>,
+        g: Geometry,
+    ) -> Result<Vec<f32>> {
+        let (dy, weight) = (Mat::new(dy, g.rows, g.outputs), Mat::new(weight, g.outputs, g.inputs));
+        Ok(product_onto(earlier, dy, weight))
+    }
+
+    fn linear_weight_gradient(
+        &self,
+        dy: &[f32],
+        x: &[f32],
+        earlier: Option<Vec<f32>>,
+        g: Geometry,
+    ) -> Result<Vec<f32>> {
+        let (dy, x) = (Mat::new(dy, g.rows, g.outputs), Mat::new(x, g.rows, g.inputs));
+        Ok(product_onto(earlier, dy.transposed(), x))
+    }
+
+    fn linear_bias_gradient(&self, dy: &[f32], g: Geometry) -> Result<Vec<f32>> {
+        Ok(sum_rows(dy, g.outputs))
+    }
+}
+
+/// `earlier + lhs · rhs`, in place of `earlier` where there is one.
+pub(crate) fn product_onto(earlier: Option<Vec<f32>>, lhs: Mat<'_>, rhs: Mat<'_>) -> Vec<f32> {
+    match earlier {
+        Some(mut sum) => {
+            gemm::gemm(&mut sum, Dst::Accumulate, lhs, rhs, Threads::All);
+            sum
+        }
+        None => overwritten(lhs.rows * rhs.cols, |dst| {
+            gemm::gemm(dst, Dst::Overwrite, lhs, rhs, Threads::All);
+        }),
+    }
+}
+
+/// The sum of rows of `columns` values. Blocks of rows are summed apart and then in order: the same bits on any
+/// number of threads.
+pub(crate) fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
+    let block = (2 * GRAIN / columns.max(1)).max(1) * columns;
+    let partial: Vec<Vec<f32>> = values
+        .par_chunks(block.max(1))
+        .map(|rows| {
+            let mut sums = vec![0.0; columns];
+            for row in rows.chunks_exact(columns) {
+                sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+            }
+            sums
+        })
+        .collect();
+    let mut total = vec![0f64; columns];
+    for sums in &partial {
+        total.iter_mut().zip(sums).for_each(|(t, s)| *t += f64::from(*s));
+    }
+    total.into_iter().map(|t| t as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::Case;
+
+    #[test]
+    fn matches_plain_loops() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (7, 5, 3), (50, 33, 70)] {
+            Case::new()
+                .input([rows, inputs], -1.0..1.0)
+                .input([outputs, inputs], -1.0..1.0)
+                .input([outputs], -1.0..1.0)
+                .gradients_match(
+                    |graph, t| linear(graph, &t[0], &t[1], Some(&t[2])),
+                    |t| {
+                        let dot = |r: usize, o: usize| -> f64 {
+                            (0..inputs).map(|i| t[0][r * inputs + i] * t[1][o * inputs + i]).sum()
+                        };
+                        (0..rows * outputs)
+                            .map(|i| dot(i / outputs, i % outputs) + t[2][i % outputs])
+                            .collect()
+                    },
+                    1e-5,
+                );
+        }
+    }
+
+    #[test]
+    fn an_input_used_twice_gets_both_gradients() {
+        Case::new().input([4, 3], -1.0..1.0).input([3, 3], -1.0..1.0).gradients_match(
+            |graph, t| {
+                let h = linear(graph, &t[0], &t[1], None)?;
+                let h = linear(graph, &h, &t[1], None)?;
+                crate::ops::add(graph, &h, &t[0])
+            },
+            |t| {
+                let apply = |x: &[f64]| -> Vec<f64> {
+                    let dot = |i: usize| (0..3).map(|k| x[i / 3 * 3 + k] * t[1][i % 3 * 3 + k]).sum();
+                    (0..12).map(dot).collect()
+                };
+                apply(&apply(&t[0])).iter().zip(&t[0]).map(|(a, b)| a + b).collect()
+            },
+            1e-5,
+        );
+    }
+
+    #[test]
+    fn wrong_shapes_are_named() {
+        let dev = Cpu::default();
+        let t = |shape: &[usize]| Tensor::zeros(&dev, crate::Shape::new(shape).unwrap()).unwrap();
+        let error = linear(&mut Graph::inference(), &t(&[2, 5]), &t(&[3, 4]), None).unwrap_err();
+        assert!(error.to_string().contains("last axis of 4"), "{error}");
+        let error = linear(&mut Graph::inference(), &t(&[2, 4]), &t(&[3, 4]), Some(&t(&[4]))).unwrap_err();
+        assert!(error.to_string().contains("bias"), "{error}");
+    }
+}

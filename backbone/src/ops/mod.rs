@@ -1,0 +1,24 @@
+//! What dfdx lacks or does slowly: one folder an op, each with its forward and backward pass.
+//!
+//! An op's `mod.rs` holds the function that modules call (shape checks, recording), the kernel trait that a
+//! device implements, and the formula; `cpu.rs` the kernel. To add one: write the folder, add its kernel trait
+//! to [`device::Device`], and compare it with a plain f64 reference by `check::Case` in its tests.
+
+pub mod add;
+#[cfg(test)]
+pub mod check;
+pub mod device;
+pub mod gelu;
+pub mod host;
+pub mod layer_norm;
+pub mod linear;
+pub mod random;
+pub mod rational;
+pub mod simd;
+pub mod tape;
+
+pub use add::{add, add_drop_path, mean, scale, weighted_sum};
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use rational::rational;

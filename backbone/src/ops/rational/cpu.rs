@@ -1,0 +1,227 @@
+//! The group rational on the CPU: rows in parallel, channels of a group in vectors, coefficients in registers.
+
+use super::{Geometry, MAX_COEFFICIENTS, RationalGradients, RationalKernel};
+use crate::error::Result;
+use crate::ops::host::{Cpu, GRAIN, overwritten};
+use crate::ops::simd::vectorized;
+use rayon::prelude::*;
+
+/// Coefficients of one group: a0…am and |b1|…|bn|, zeros behind.
+#[derive(Clone, Copy)]
+struct Group<const M: usize, const N: usize> {
+    a: [f32; M],
+    b: [f32; N],
+}
+
+impl Geometry {
+    /// Rows of one task. Fixed by the shape alone, so that sums come out the same on any number of threads.
+    fn rows_per_task(&self) -> usize {
+        (GRAIN / self.channels).max(1)
+    }
+
+    fn coefficients<const M: usize, const N: usize>(&self, a: &[f32], b: &[f32]) -> Vec<Group<M, N>> {
+        let row = |table: &[f32], rows: usize, len: usize, g: usize| {
+            let start = if rows == 1 { 0 } else { g * len };
+            table[start..start + len].to_vec()
+        };
+        (0..self.groups)
+            .map(|g| {
+                let mut group = Group { a: [0.0; M], b: [0.0; N] };
+                let numerator = row(a, self.numerator_groups, self.numerator_len, g);
+                group.a[..numerator.len()].copy_from_slice(&numerator);
+                let denominator = row(b, self.denominator_groups, self.denominator_len, g);
+                group.b.iter_mut().zip(denominator).for_each(|(slot, b)| *slot = b.abs());
+                group
+            })
+            .collect()
+    }
+}
+
+/// Chooses the compiled form: the published orders (5, 4), or any up to [`MAX_COEFFICIENTS`] padded with zeros;
+/// and vectors of 16, 8 or 1 lanes, whichever divides a group.
+macro_rules! specialised {
+    ($geometry:expr, $function:ident($($argument:expr),*)) => {{
+        let published = $geometry.numerator_len == 6 && $geometry.denominator_len == 4;
+        let group_size = $geometry.channels / $geometry.groups;
+        match (published, group_size % 16, group_size % 8) {
+            (true, 0, _) => $function::<6, 4, 16>($($argument),*),
+            (true, _, 0) => $function::<6, 4, 8>($($argument),*),
+            (true, _, _) => $function::<6, 4, 1>($($argument),*),
+            (false, 0, _) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 16>($($argument),*),
+            (false, _, 0) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 8>($($argument),*),
+            (false, _, _) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 1>($($argument),*),
+        }
+    }};
+}
+
+impl RationalKernel for Cpu {
+    fn rational_forward(
+        &self,
+        x: &[f32],
+        numerator: &[f32],
+        denominator: &[f32],
+        geometry: &Geometry,
+    ) -> Result<Vec<f32>> {
+        Ok(overwritten(x.len(), |y| specialised!(geometry, forward(x, numerator, denominator, geometry, y))))
+    }
+
+    fn rational_backward(
+        &self,
+        x: &[f32],
+        numerator: &[f32],
+        denominator: &[f32],
+        dy: Vec<f32>,
+        geometry: &Geometry,
+    ) -> Result<RationalGradients<Self>> {
+        Ok(specialised!(geometry, backward(x, numerator, denominator, dy, geometry)))
+    }
+}
+
+fn forward<const M: usize, const N: usize, const L: usize>(
+    x: &[f32],
+    numerator: &[f32],
+    denominator: &[f32],
+    geometry: &Geometry,
+    y: &mut [f32],
+) {
+    let groups = geometry.coefficients::<M, N>(numerator, denominator);
+    let (channels, group_size) = (geometry.channels, geometry.channels / geometry.groups);
+    let task = geometry.rows_per_task() * channels;
+    y.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(y, x)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (g, group) in groups.iter().enumerate() {
+                    let columns = g * group_size..(g + 1) * group_size;
+                    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                        let y = y[columns.clone()].as_chunks_mut::<L>().0;
+                        let x = x[columns.clone()].as_chunks::<L>().0;
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = group.value(x);
+                        }
+                    }
+                }
+            },
+        )
+    });
+}
+
+fn backward<const M: usize, const N: usize, const L: usize>(
+    x: &[f32],
+    numerator: &[f32],
+    denominator: &[f32],
+    mut dy: Vec<f32>,
+    geometry: &Geometry,
+) -> RationalGradients<Cpu> {
+    let groups = geometry.coefficients::<M, N>(numerator, denominator);
+    let (channels, group_size) = (geometry.channels, geometry.channels / geometry.groups);
+    let task = geometry.rows_per_task() * channels;
+    // Each task sums its own rows in f32 lanes; the sums of tasks are added in order, in f64.
+    let mut sums = vec![[[0f32; MAX_COEFFICIENTS]; 2]; x.len().div_ceil(task) * geometry.groups];
+    dy.par_chunks_mut(task).zip(x.par_chunks(task)).zip(sums.par_chunks_mut(geometry.groups)).for_each(
+        |((dy, x), sums)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((g, group), sums) in groups.iter().enumerate().zip(sums) {
+                        let columns = g * group_size..(g + 1) * group_size;
+                        let mut lanes = Lanes::<M, N, L> { a: [[0.0; L]; M], b: [[0.0; L]; N] };
+                        for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                            let dy = dy[columns.clone()].as_chunks_mut::<L>().0;
+                            let x = x[columns.clone()].as_chunks::<L>().0;
+                            for (dy, x) in dy.iter_mut().zip(x) {
+                                group.gradient(x, dy, &mut lanes);
+                            }
+                        }
+                        for (sum, lane) in sums[0].iter_mut().zip(&lanes.a) {
+                            *sum = lane.iter().sum();
+                        }
+                        for (sum, lane) in sums[1].iter_mut().zip(&lanes.b) {
+                            *sum = lane.iter().sum();
+                        }
+                    }
+                },
+            )
+        },
+    );
+    let total = |side: usize, rows: usize, len: usize, signs: Option<&[f32]>| {
+        let mut total = vec![0f64; rows * len];
+        for (i, sums) in sums.iter().enumerate() {
+            let row = if rows == 1 { 0 } else { i % geometry.groups };
+            let total = &mut total[row * len..(row + 1) * len];
+            total.iter_mut().zip(&sums[side]).for_each(|(t, s)| *t += f64::from(*s));
+        }
+        let sign = |i: usize| signs.map_or(1.0, |b| if b[i] < 0.0 { -1.0 } else { 1.0 });
+        total.iter().enumerate().map(|(i, t)| (t * sign(i)) as f32).collect::<Vec<_>>()
+    };
+    RationalGradients {
+        numerator: total(0, geometry.numerator_groups, geometry.numerator_len, None),
+        denominator: total(1, geometry.denominator_groups, geometry.denominator_len, Some(denominator)),
+        dx: dy,
+    }
+}
+
+/// Sums of the coefficients' gradients, by lane.
+struct Lanes<const M: usize, const N: usize, const L: usize> {
+    a: [[f32; L]; M],
+    b: [[f32; L]; N],
+}
+
+#[inline(always)]
+fn lanes<const L: usize>(f: impl Fn(usize) -> f32) -> [f32; L] {
+    std::array::from_fn(f)
+}
+
+impl<const M: usize, const N: usize> Group<M, N> {
+    /// P/Q of L neighbours by Horner's rule.
+    #[inline(always)]
+    fn value<const L: usize>(&self, x: &[f32; L]) -> [f32; L] {
+        let (x, abs) = (*x, lanes::<L>(|l| x[l].abs()));
+        let mut p = [self.a[M - 1]; L];
+        for &a in self.a[..M - 1].iter().rev() {
+            p = lanes(|l| p[l].mul_add(x[l], a));
+        }
+        let mut q = [self.b[N - 1]; L];
+        for &b in self.b[..N - 1].iter().rev() {
+            q = lanes(|l| q[l].mul_add(abs[l], b));
+        }
+        lanes(|l| p[l] / q[l].mul_add(abs[l], 1.0))
+    }
+
+    /// Turns dy into dx and adds to the sums: ∂y/∂a_i = x^i/Q, ∂y/∂|b_j| = -P/Q · |x|^j/Q.
+    #[inline(always)]
+    fn gradient<const L: usize>(&self, x: &[f32; L], dy: &mut [f32; L], sums: &mut Lanes<M, N, L>) {
+        let (x, d) = (*x, *dy);
+        let abs = lanes::<L>(|l| x[l].abs());
+        let mut p = [self.a[M - 1]; L];
+        let mut dp = [0f32; L];
+        for &a in self.a[..M - 1].iter().rev() {
+            dp = lanes(|l| dp[l].mul_add(x[l], p[l]));
+            p = lanes(|l| p[l].mul_add(x[l], a));
+        }
+        let mut s = [self.b[N - 1]; L];
+        let mut ds = [0f32; L];
+        for &b in self.b[..N - 1].iter().rev() {
+            ds = lanes(|l| ds[l].mul_add(abs[l], s[l]));
+            s = lanes(|l| s[l].mul_add(abs[l], b));
+        }
+        // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'
+        let inverse = lanes::<L>(|l| 1.0 / s[l].mul_add(abs[l], 1.0));
+        let y = lanes::<L>(|l| p[l] * inverse[l]);
+        let dq = lanes::<L>(|l| {
+            let slope = ds[l].mul_add(abs[l], s[l]);
+            if x[l] < 0.0 { -slope } else { slope }
+        });
+        let mut t = lanes::<L>(|l| d[l] * inverse[l]);
+        *dy = lanes(|l| t[l] * (dp[l] - y[l] * dq[l]));
+        let mut u = lanes::<L>(|l| -t[l] * y[l]);
+        for sum in &mut sums.b {
+            u = lanes(|l| u[l] * abs[l]);
+            *sum = lanes(|l| sum[l] + u[l]);
+        }
+        for sum in &mut sums.a {
+            *sum = lanes(|l| sum[l] + t[l]);
+            t = lanes(|l| t[l] * x[l]);
+        }
+    }
+}

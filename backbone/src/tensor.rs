@@ -1,0 +1,133 @@
+//! The suite's tensor: a contiguous dfdx tensor with a run-time shape and, where gradients are wanted, a key
+//! under which dfdx's tape keeps its gradient.
+
+use crate::error::{Error, Result};
+use crate::ops::device::Device;
+use crate::shape::Shape;
+use dfdx::tensor::Cpu;
+
+/// Values of a tensor as dfdx stores them: one axis, contiguous.
+pub type Stored<D> = dfdx::tensor::Tensor<(usize,), f32, D>;
+
+/// A contiguous f32 tensor on a device. Cloning shares the storage.
+///
+/// A tensor is a constant unless it came from [`Tensor::parameter`] or from an op that recorded one of its
+/// inputs' gradients; see [`Graph`](crate::ops::tape::Graph).
+#[derive(Clone, Debug)]
+pub struct Tensor<D: Device = Cpu> {
+    stored: Stored<D>,
+    /// An empty tensor whose identity names the gradient on dfdx's tape. It is apart from the values so that a
+    /// reshaped tensor shares its gradient without an op, and so that dfdx never allocates (and clears) a
+    /// gradient that the first writer would overwrite.
+    key: Option<Stored<D>>,
+    shape: Shape,
+}
+
+impl<D: Device> Tensor<D> {
+    /// A constant from values in row-major order.
+    pub fn from_vec(device: &D, values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if values.len() != shape.numel() {
+            return Err(Error::Length { shape, expected: shape.numel(), found: values.len() });
+        }
+        Self::from_stored(device.upload(values)?, shape)
+    }
+
+    /// A constant of zeros.
+    pub fn zeros(device: &D, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        Self::from_vec(device, vec![0.0; shape.numel()], shape)
+    }
+
+    pub(crate) fn from_stored(stored: Stored<D>, shape: Shape) -> Result<Self> {
+        Ok(Self { stored, key: None, shape })
+    }
+
+    /// The same values as a leaf that receives a gradient.
+    pub fn parameter(mut self) -> Result<Self> {
+        self.key = Some(self.device().gradient_key()?);
+        Ok(self)
+    }
+
+    /// The same values as a constant.
+    pub fn detach(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    /// Whether a gradient reaches this tensor when it is used in a recording graph.
+    pub fn wants_gradient(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The same elements under another shape; values and gradient are shared.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.numel() != self.shape.numel() {
+            return Err(Error::Length { shape, expected: shape.numel(), found: self.shape.numel() });
+        }
+        Ok(Self { stored: self.stored.clone(), key: self.key.clone(), shape })
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The axes, when there are `N` of them; `op` and `expected` word the error when not.
+    pub fn axes<const N: usize>(&self, op: &'static str, expected: &str) -> Result<[usize; N]> {
+        self.shape.axes().try_into().map_err(|_| Error::shape(op, "the input", expected, self.shape))
+    }
+
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.numel()
+    }
+
+    /// The device that holds the values.
+    pub fn device(&self) -> &D {
+        self.stored.device()
+    }
+
+    /// A copy of the values on the host, row-major.
+    pub fn to_vec(&self) -> Vec<f32> {
+        D::download(&self.stored)
+    }
+
+    /// The value of a one-element tensor.
+    pub fn scalar(&self) -> Result<f32> {
+        match self.to_vec()[..] {
+            [value] => Ok(value),
+            _ => Err(Error::shape("scalar", "the input", "one element", self.shape)),
+        }
+    }
+
+    /// The values as a kernel of this device reads them.
+    pub fn view(&self) -> D::View<'_> {
+        D::view(&self.stored)
+    }
+
+    /// The values as a kernel of this device changes them in place. Storage shared with a clone is copied
+    /// first, so that the clone keeps its values.
+    pub fn view_mut(&mut self) -> D::ViewMut<'_> {
+        D::view_mut(&mut self.stored)
+    }
+
+    /// Replaces the values, keeping the identity under which gradients are found.
+    pub fn set(&mut self, values: Vec<f32>) -> Result<()> {
+        if values.len() != self.numel() {
+            return Err(Error::Length { shape: self.shape, expected: self.numel(), found: values.len() });
+        }
+        self.stored = self.device().clone().upload(values)?;
+        Ok(())
+    }
+
+    pub(crate) fn key(&self) -> Option<&Stored<D>> {
+        self.key.as_ref()
+    }
+
+    pub(crate) fn with_key(mut self, key: Stored<D>) -> Self {
+        self.key = Some(key);
+        self
+    }
+}
