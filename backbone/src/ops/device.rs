@@ -45,23 +45,24 @@ pub trait Backend: Storage<f32> + Send + Sync {
     fn stop() -> Self::Err;
 }
 
-/// A device with a kernel for every op.
-pub trait Device:
-    Backend
-    + super::add::AddKernel
-    + super::gelu::GeluKernel
-    + super::layer_norm::LayerNormKernel
-    + super::linear::LinearKernel
-    + super::rational::RationalKernel
-{
+/// Declares [`Device`] as every kernel trait together.
+macro_rules! device_of {
+    ($($kernel:path),* $(,)?) => {
+        /// A device with a kernel for every op.
+        pub trait Device: Backend $(+ $kernel)* {}
+        impl<D: Backend $(+ $kernel)*> Device for D {}
+    };
 }
 
-impl<D> Device for D where
-    D: Backend
-        + super::add::AddKernel
-        + super::gelu::GeluKernel
-        + super::layer_norm::LayerNormKernel
-        + super::linear::LinearKernel
-        + super::rational::RationalKernel
-{
-}
+device_of!(
+    super::add::AddKernel,
+    super::attention::AttentionKernel,
+    super::dropout::DropoutKernel,
+    super::gelu::GeluKernel,
+    super::layer_norm::LayerNormKernel,
+    super::linear::LinearKernel,
+    super::patchify::PatchifyKernel,
+    super::rational::RationalKernel,
+    super::tokens::TokensKernel,
+    super::window::WindowKernel,
+);

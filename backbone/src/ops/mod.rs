@@ -5,20 +5,30 @@
 //! to [`device::Device`], and compare it with a plain f64 reference by `check::Case` in its tests.
 
 pub mod add;
+pub mod attention;
 #[cfg(test)]
 pub mod check;
 pub mod device;
+pub mod dropout;
 pub mod gelu;
 pub mod host;
 pub mod layer_norm;
 pub mod linear;
+pub mod patchify;
 pub mod random;
 pub mod rational;
 pub mod simd;
 pub mod tape;
+pub mod tokens;
+pub mod window;
 
 pub use add::{add, add_drop_path, mean, scale, weighted_sum};
+pub use attention::{RelativePositions, attention};
+pub use dropout::dropout;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use patchify::patchify;
 pub use rational::rational;
+pub use tokens::{mean_tokens, prepend_tokens, take_tokens};
+pub use window::{window_partition, window_unpartition};

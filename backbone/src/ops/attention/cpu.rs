@@ -1,0 +1,283 @@
+//! Attention on the CPU: tiles of queries in parallel, products by single-threaded GEMM.
+
+use super::{Attended, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+use crate::error::Result;
+use crate::ops::host::{Cpu, overwritten};
+use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm, gemm_strided};
+use crate::ops::simd::{exp, vectorized};
+use rayon::prelude::*;
+
+/// Queries of one tile: a tile's logits against 197 keys take 50 KB, against 4096 keys 1 MB.
+const TILE: usize = 64;
+
+/// The packed values of one image, and where a head's parts lie in it.
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    values: &'a [f32],
+    geometry: Geometry,
+}
+
+impl<'a> Packed<'a> {
+    fn new(qkv: &'a [f32], image: usize, geometry: Geometry) -> Self {
+        let size = geometry.tokens * 3 * geometry.channels();
+        Self { values: &qkv[image * size..(image + 1) * size], geometry }
+    }
+
+    /// (count, D): part 0, 1, 2 (query, key, value) of `head`, from token `start` on.
+    fn part(&self, part: usize, head: usize, start: usize, count: usize) -> Mat<'a> {
+        let g = self.geometry;
+        let stride = 3 * g.channels();
+        let offset = start * stride + part * g.channels() + head * g.head_dim;
+        Mat::strided(&self.values[offset..], count, g.head_dim, stride)
+    }
+}
+
+/// Logits of a tile: scale · q kᵀ + relative terms, (count, N).
+fn tile_logits(
+    packed: Packed<'_>,
+    head: usize,
+    (start, count): (usize, usize),
+    relative: Option<&RelativeViews<'_, Cpu>>,
+    logits: &mut [f32],
+) {
+    let g = packed.geometry;
+    let (q, k) = (packed.part(0, head, start, count), packed.part(1, head, 0, g.tokens));
+    gemm_strided(logits, g.tokens, Dst::Overwrite, g.scale(), q, k.transposed(), Threads::One);
+    let Some(relative) = relative else { return };
+    let (rows, cols) = relative.grid;
+    let project = |table, size: usize| {
+        overwritten(count * (2 * size - 1), |dst| {
+            let table = Mat::new(table, 2 * size - 1, g.head_dim);
+            gemm(dst, Dst::Overwrite, q, table.transposed(), Threads::One);
+        })
+    };
+    let (by_row, by_col) = (project(relative.height, rows), project(relative.width, cols));
+    for (i, logits) in logits.chunks_exact_mut(g.tokens).enumerate() {
+        let (y, x) = ((start + i) / cols, (start + i) % cols);
+        let by_row = &by_row[i * (2 * rows - 1)..];
+        let by_col = &by_col[i * (2 * cols - 1)..][..2 * cols - 1];
+        for (key_y, logits) in logits.chunks_exact_mut(cols).enumerate() {
+            let height = by_row[y + rows - 1 - key_y];
+            // key x' takes entry x - x' + cols - 1: the table backwards, from x + cols - 1 down to x
+            let width = by_col[x..x + cols].iter().rev();
+            logits.iter_mut().zip(width).for_each(|(l, w)| *l += height + w);
+        }
+    }
+}
+
+/// Turns a row of logits into probabilities and returns the logarithm of the sum of exponentials.
+#[inline(always)]
+fn softmax_row(row: &mut [f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane = if *v > *lane { *v } else { *lane };
+        }
+    }
+    let max = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let (chunks, rest) = row.as_chunks_mut::<16>();
+    let mut lanes = [0f32; 16];
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *v = exp(*v - max);
+            *lane += *v;
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for v in rest {
+        *v = exp(*v - max);
+        sum += *v;
+    }
+    let inverse = 1.0 / sum;
+    row.iter_mut().for_each(|v| *v *= inverse);
+    max + sum.ln()
+}
+
+impl AttentionKernel for Cpu {
+    fn attention_forward(
+        &self,
+        qkv: &[f32],
+        relative: Option<RelativeViews<'_, Self>>,
+        g: Geometry,
+    ) -> Result<Attended<Self>> {
+        let channels = g.channels();
+        let tiles = g.tokens.div_ceil(TILE).max(1);
+        let mut log_sums = vec![0.0; g.batch * g.tokens * g.heads];
+        let y = overwritten(g.batch * g.tokens * channels, |y| {
+            // a task is one tile of one image, all heads: its output rows are contiguous
+            y.par_chunks_mut((g.tokens * channels).max(1))
+                .zip(log_sums.par_chunks_mut((g.tokens * g.heads).max(1)))
+                .enumerate()
+                .flat_map(|(image, (y, sums))| {
+                    y.par_chunks_mut(TILE * channels)
+                        .zip(sums.par_chunks_mut(TILE * g.heads))
+                        .enumerate()
+                        .map(move |(tile, parts)| (image, tile, parts))
+                })
+                .for_each(|(image, tile, (y, sums))| {
+                    debug_assert!(tile < tiles);
+                    let packed = Packed::new(qkv, image, g);
+                    let count = y.len() / channels;
+                    let mut logits = overwritten(count * g.tokens, |l| l.fill(0.0));
+                    for head in 0..g.heads {
+                        tile_logits(packed, head, (tile * TILE, count), relative.as_ref(), &mut logits);
+                        vectorized(
+                            #[inline(always)]
+                            || {
+                                for (i, row) in logits.chunks_exact_mut(g.tokens).enumerate() {
+                                    sums[i * g.heads + head] = softmax_row(row);
+                                }
+                            },
+                        );
+                        let probabilities = Mat::new(&logits, count, g.tokens);
+                        let v = packed.part(2, head, 0, g.tokens);
+                        let y = &mut y[head * g.head_dim..];
+                        gemm_strided(y, channels, Dst::Overwrite, 1.0, probabilities, v, Threads::One);
+                    }
+                });
+        });
+        Ok(Attended { y, log_sums })
+    }
+
+    fn attention_backward(
+        &self,
+        qkv: &[f32],
+        relative: Option<RelativeViews<'_, Self>>,
+        log_sums: &[f32],
+        dy: &[f32],
+        g: Geometry,
+    ) -> Result<AttentionGradients<Self>> {
+        let relative = relative.as_ref();
+        let head_size = 3 * g.tokens * g.head_dim;
+        // gradients by head, (B, heads, 3, N, D), then brought into the order of qkv
+        let mut by_head = vec![0.0; g.batch * g.heads * head_size];
+        let tables: Vec<Option<[Vec<f32>; 2]>> = by_head
+            .par_chunks_mut(head_size.max(1))
+            .enumerate()
+            .map(|(i, gradients)| {
+                let (image, head) = (i / g.heads, i % g.heads);
+                head_gradient(Packed::new(qkv, image, g), image, head, relative, log_sums, dy, gradients)
+            })
+            .collect();
+        let channels = g.channels();
+        let dqkv = overwritten(qkv.len(), |dqkv| {
+            dqkv.par_chunks_mut(3 * channels).enumerate().for_each(|(row, dqkv)| {
+                let (image, token) = (row / g.tokens, row % g.tokens);
+                for (i, dst) in dqkv.chunks_exact_mut(g.head_dim).enumerate() {
+                    let (part, head) = (i / g.heads, i % g.heads);
+                    let start = (image * g.heads + head) * head_size + (part * g.tokens + token) * g.head_dim;
+                    dst.copy_from_slice(&by_head[start..start + g.head_dim]);
+                }
+            });
+        });
+        let relative = relative.map(|_| {
+            let mut sums = tables.into_iter().flatten();
+            let [mut height, mut width] = sums.next().unwrap_or_default();
+            for [h, w] in sums {
+                height.iter_mut().zip(h).for_each(|(s, v)| *s += v);
+                width.iter_mut().zip(w).for_each(|(s, v)| *s += v);
+            }
+            (height, width)
+        });
+        Ok(AttentionGradients { qkv: dqkv, relative })
+    }
+}
+
+/// Gradients of one head of one image, tile by tile, into (3, N, D); returns those of the relative tables.
+fn head_gradient(
+    packed: Packed<'_>,
+    image: usize,
+    head: usize,
+    relative: Option<&RelativeViews<'_, Cpu>>,
+    log_sums: &[f32],
+    dy: &[f32],
+    gradients: &mut [f32],
+) -> Option<[Vec<f32>; 2]> {
+    let g = packed.geometry;
+    let (dq, dkv) = gradients.split_at_mut(g.tokens * g.head_dim);
+    let (dk, dv) = dkv.split_at_mut(g.tokens * g.head_dim);
+    let (k, v) = (packed.part(1, head, 0, g.tokens), packed.part(2, head, 0, g.tokens));
+    let tile = TILE.min(g.tokens);
+    let (mut p, mut dp) = (vec![0.0; tile * g.tokens], vec![0.0; tile * g.tokens]);
+    let mut tables = relative.map(|r| {
+        let (rows, cols) = r.grid;
+        [vec![0.0; (2 * rows - 1) * g.head_dim], vec![0.0; (2 * cols - 1) * g.head_dim]]
+    });
+    for start in (0..g.tokens).step_by(TILE) {
+        let count = TILE.min(g.tokens - start);
+        let (p, dp) = (&mut p[..count * g.tokens], &mut dp[..count * g.tokens]);
+        let q = packed.part(0, head, start, count);
+        let dy_start = (image * g.tokens + start) * g.channels() + head * g.head_dim;
+        let dy = Mat::strided(&dy[dy_start..], count, g.head_dim, g.channels());
+        tile_logits(packed, head, (start, count), relative, p);
+        gemm(dp, Dst::Overwrite, dy, v.transposed(), Threads::One);
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = p.chunks_exact_mut(g.tokens).zip(dp.chunks_exact_mut(g.tokens));
+                for (i, (p, dp)) in rows.enumerate() {
+                    let log_sum = log_sums[(image * g.tokens + start + i) * g.heads + head];
+                    logits_gradient(p, dp, log_sum);
+                }
+            },
+        );
+        let (p, ds) = (Mat::new(p, count, g.tokens), Mat::new(dp, count, g.tokens));
+        gemm(dv, Dst::Accumulate, p.transposed(), dy, Threads::One);
+        gemm_strided(dk, g.head_dim, Dst::Accumulate, g.scale(), ds.transposed(), q, Threads::One);
+        let dq = &mut dq[start * g.head_dim..(start + count) * g.head_dim];
+        gemm_strided(dq, g.head_dim, Dst::Overwrite, g.scale(), ds, k, Threads::One);
+        if let (Some(relative), Some(tables)) = (relative, &mut tables) {
+            relative_gradient(relative, dp, q, (start, count), dq, tables);
+        }
+    }
+    tables
+}
+
+/// From logits and dp: p = exp(logits - log_sum) and ds = p (dp - Σ p dp), both in place.
+#[inline(always)]
+fn logits_gradient(p: &mut [f32], dp: &mut [f32], log_sum: f32) {
+    let mut lanes = [0f32; 16];
+    let ((ps, p_rest), (dps, dp_rest)) = (p.as_chunks_mut::<16>(), dp.as_chunks::<16>());
+    for (p, dp) in ps.iter_mut().zip(dps) {
+        for l in 0..16 {
+            p[l] = exp(p[l] - log_sum);
+            lanes[l] += p[l] * dp[l];
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for (p, dp) in p_rest.iter_mut().zip(dp_rest) {
+        *p = exp(*p - log_sum);
+        sum += *p * dp;
+    }
+    p.iter().zip(dp).for_each(|(p, dp)| *dp = p * (*dp - sum));
+}
+
+/// Adds the relative terms' part to dq and to the tables' gradients, from the gradient at a tile's logits.
+fn relative_gradient(
+    relative: &RelativeViews<'_, Cpu>,
+    ds: &[f32],
+    q: Mat<'_>,
+    (start, count): (usize, usize),
+    dq: &mut [f32],
+    tables: &mut [Vec<f32>; 2],
+) {
+    let (rows, cols) = relative.grid;
+    let (row_span, col_span) = (2 * rows - 1, 2 * cols - 1);
+    let (mut by_row, mut by_col) = (vec![0.0; count * row_span], vec![0.0; count * col_span]);
+    for (i, ds) in ds.chunks_exact(rows * cols).enumerate() {
+        let (y, x) = ((start + i) / cols, (start + i) % cols);
+        let by_row = &mut by_row[i * row_span..(i + 1) * row_span];
+        let by_col = &mut by_col[i * col_span..][x..x + cols];
+        for (key_y, ds) in ds.chunks_exact(cols).enumerate() {
+            by_row[y + rows - 1 - key_y] = ds.iter().sum();
+            by_col.iter_mut().rev().zip(ds).for_each(|(sum, d)| *sum += d);
+        }
+    }
+    let sides = [(relative.height, by_row, row_span), (relative.width, by_col, col_span)];
+    for ((table, sums, span), gradient) in sides.into_iter().zip(tables) {
+        let sums = Mat::new(&sums, count, span);
+        gemm(dq, Dst::Accumulate, sums, Mat::new(table, span, q.cols), Threads::One);
+        gemm(gradient, Dst::Accumulate, sums.transposed(), q, Threads::One);
+    }
+}

@@ -1,0 +1,67 @@
+//! Dropout: while training, elements are zeroed with probability `rate` and the others scaled by 1/(1 - rate).
+
+use super::device::{Backend, Device};
+use super::host::{Cpu, GRAIN};
+use super::tape::Graph;
+use crate::error::Result;
+use crate::tensor::Tensor;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+/// Dropout on a device.
+pub trait DropoutKernel: Backend {
+    /// Masks and scales `x` in place. The mask depends on `seed` and the position alone, so that the backward
+    /// pass makes it again instead of keeping it.
+    fn dropout(&self, x: Self::Buf, rate: f32, seed: u64) -> Result<Self::Buf>;
+}
+
+/// Dropout of every element; any shape. The identity unless the graph trains.
+pub fn dropout<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rate: f32) -> Result<Tensor<D>> {
+    if !graph.is_training() || rate == 0.0 {
+        return Ok(x.clone());
+    }
+    let seed = graph.random().next_generator().random();
+    let y = x.device().dropout(x.device().duplicate(x.view())?, rate, seed)?;
+    graph.record(x.device(), y, x.shape(), &[x], || {
+        let x = x.clone();
+        move |dy, grads| {
+            let dx = x.device().dropout(dy, rate, seed)?;
+            grads.add(&x, dx)
+        }
+    })
+}
+
+impl DropoutKernel for Cpu {
+    fn dropout(&self, mut x: Vec<f32>, rate: f32, seed: u64) -> Result<Vec<f32>> {
+        let keep = 1.0 / (1.0 - rate);
+        x.par_chunks_mut(GRAIN).enumerate().for_each(|(i, x)| {
+            let mut generator = ChaCha8Rng::seed_from_u64(seed);
+            generator.set_stream(i as u64);
+            for x in x {
+                *x = if generator.random::<f32>() < rate { 0.0 } else { *x * keep };
+            }
+        });
+        Ok(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradient_uses_the_same_mask_and_evaluation_is_the_identity() {
+        let dev = Cpu::default();
+        let x = Tensor::from_vec(&dev, vec![1.0; 50_000], [50_000]).unwrap().parameter().unwrap();
+        let y = dropout(&mut Graph::recording(), &x, 0.4).unwrap();
+        assert_eq!(y.to_vec(), x.to_vec());
+        let mut graph = Graph::training(3);
+        let y = dropout(&mut graph, &x, 0.4).unwrap();
+        let values = y.to_vec();
+        let kept = values.iter().filter(|v| **v != 0.0).count() as f32 / 50_000.0;
+        assert!((kept - 0.6).abs() < 0.01, "{kept}");
+        let loss = super::super::weighted_sum(&mut graph, &y, 1.0).unwrap();
+        assert_eq!(graph.backward(&loss).unwrap().take_host(&x).unwrap().unwrap(), values);
+    }
+}

@@ -1,0 +1,122 @@
+//! Cutting an image into patches, which makes the patch embedding (a convolution whose stride is its kernel) a
+//! linear layer: patch values in the order (channel, row, column) of a convolution's weight.
+
+use super::device::{Backend, Device};
+use super::host::{Cpu, overwritten};
+use super::tape::Graph;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+
+/// Sizes of a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Channels of the image.
+    pub channels: usize,
+    /// Rows and columns of patches.
+    pub grid: (usize, usize),
+    /// Rows and columns of a patch, in pixels.
+    pub patch: (usize, usize),
+}
+
+/// Patches on a device. Each is the other's backward pass.
+pub trait PatchifyKernel: Backend {
+    /// (B, channels, H, W) → (B, patches, channels · patch rows · patch columns).
+    fn patchify(&self, x: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
+    /// The reverse.
+    fn unpatchify(&self, x: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
+}
+
+/// Cuts images into patches, row by row.
+///
+/// # Shapes
+/// x (B, channels, H, W) → (B, H/p · W/p', channels · p · p'). Height and width must be multiples of the patch.
+pub fn patchify<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, patch: (usize, usize)) -> Result<Tensor<D>> {
+    let [batch, channels, height, width] = x.axes("patchify", "images (B, channels, H, W)")?;
+    for (name, size, patch) in [("height", height, patch.0), ("width", width, patch.1)] {
+        if patch == 0 || size % patch != 0 || size == 0 {
+            let reason = format!("{name} {size} is not a multiple of the patch {name} {patch}");
+            return Err(Error::config(format!("image of {height}x{width} pixels"), reason));
+        }
+    }
+    let geometry = Geometry { channels, grid: (height / patch.0, width / patch.1), patch };
+    let y = x.device().patchify(x.view(), geometry)?;
+    let shape = [batch, geometry.grid.0 * geometry.grid.1, channels * patch.0 * patch.1];
+    graph.record(x.device(), y, shape, &[x], || {
+        let x = x.clone();
+        move |dy, grads| {
+            let dx = x.device().unpatchify(D::view_buf(&dy), geometry)?;
+            grads.add(&x, dx)
+        }
+    })
+}
+
+impl Geometry {
+    fn patch_len(&self) -> usize {
+        self.channels * self.patch.0 * self.patch.1
+    }
+
+    /// Where a patch's line starts in an image, for patch `index` and line `line` = channel · p + row.
+    fn line_start(&self, index: usize, line: usize) -> usize {
+        let (patch_y, patch_x) = (index / self.grid.1, index % self.grid.1);
+        let (channel, row) = (line / self.patch.0, line % self.patch.0);
+        let (height, width) = (self.grid.0 * self.patch.0, self.grid.1 * self.patch.1);
+        (channel * height + patch_y * self.patch.0 + row) * width + patch_x * self.patch.1
+    }
+}
+
+impl PatchifyKernel for Cpu {
+    fn patchify(&self, x: &[f32], g: Geometry) -> Result<Vec<f32>> {
+        let patches = g.grid.0 * g.grid.1;
+        let image_len = patches * g.patch_len();
+        Ok(overwritten(x.len(), |y| {
+            y.par_chunks_mut(g.patch_len()).enumerate().for_each(|(i, y)| {
+                let image = &x[i / patches * image_len..];
+                for (line, dst) in y.chunks_exact_mut(g.patch.1).enumerate() {
+                    dst.copy_from_slice(&image[g.line_start(i % patches, line)..][..g.patch.1]);
+                }
+            });
+        }))
+    }
+
+    fn unpatchify(&self, x: &[f32], g: Geometry) -> Result<Vec<f32>> {
+        let patches = g.grid.0 * g.grid.1;
+        let image_len = patches * g.patch_len();
+        Ok(overwritten(x.len(), |y| {
+            y.par_chunks_mut(image_len).zip(x.par_chunks(image_len)).for_each(|(image, x)| {
+                for (i, patch) in x.chunks_exact(g.patch_len()).enumerate() {
+                    for (line, src) in patch.chunks_exact(g.patch.1).enumerate() {
+                        image[g.line_start(i, line)..][..g.patch.1].copy_from_slice(src);
+                    }
+                }
+            });
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::Case;
+
+    #[test]
+    fn patches_follow_the_order_of_a_convolution_weight() {
+        // 2 images, 3 channels, 4x6 pixels, patches of 2x3
+        let source = |i: usize| {
+            let (b, n, c, y, x) = (i / 72, i / 18 % 4, i / 6 % 3, i / 3 % 2, i % 3);
+            ((b * 3 + c) * 4 + n / 2 * 2 + y) * 6 + n % 2 * 3 + x
+        };
+        Case::new().input([2, 3, 4, 6], -1.0..1.0).gradients_match(
+            |graph, t| patchify(graph, &t[0], (2, 3)),
+            |t| (0..144).map(|i| t[0][source(i)]).collect(),
+            1e-6,
+        );
+    }
+
+    #[test]
+    fn an_uneven_size_is_refused_with_its_numbers() {
+        let x = Tensor::zeros(&Cpu::default(), [1, 3, 32, 33]).unwrap();
+        let error = patchify(&mut Graph::inference(), &x, (16, 16)).unwrap_err().to_string();
+        assert!(error.contains("width 33") && error.contains("16"), "{error}");
+    }
+}

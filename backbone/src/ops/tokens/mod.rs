@@ -1,0 +1,191 @@
+//! Token sequences (B, N, C): tokens put before them, a range cut out, their mean.
+
+use super::device::{Backend, Device};
+use super::host::{Cpu, overwritten};
+use super::tape::Graph;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Moves of token sequences on a device; `channels` is C, `tokens` N.
+pub trait TokensKernel: Backend {
+    /// `prefix` (P, C) before each of the sequences of `x`: (B, P + N, C).
+    fn prepend(&self, prefix: Self::View<'_>, x: Self::View<'_>, batch: usize) -> Result<Self::Buf>;
+    /// Tokens of `range` from sequences of `tokens`: (B, len, C).
+    fn take_range(
+        &self,
+        x: Self::View<'_>,
+        tokens: usize,
+        range: Range<usize>,
+        channels: usize,
+    ) -> Result<Self::Buf>;
+    /// The reverse of [`TokensKernel::take_range`], zeros elsewhere.
+    fn put_range(
+        &self,
+        dy: Self::View<'_>,
+        tokens: usize,
+        range: Range<usize>,
+        channels: usize,
+    ) -> Result<Self::Buf>;
+    /// The mean of each sequence's tokens: (B, C).
+    fn mean_tokens(&self, x: Self::View<'_>, tokens: usize, channels: usize) -> Result<Self::Buf>;
+    /// Each of `dy`'s rows divided by `tokens` and repeated `tokens` times.
+    fn spread_tokens(&self, dy: Self::View<'_>, tokens: usize, channels: usize) -> Result<Self::Buf>;
+}
+
+/// The same learned tokens before every sequence (class token, registers).
+///
+/// # Shapes
+/// prefix (1, P, C), x (B, N, C) → (B, P + N, C).
+pub fn prepend_tokens<D: Device>(
+    graph: &mut Graph<D>,
+    prefix: &Tensor<D>,
+    x: &Tensor<D>,
+) -> Result<Tensor<D>> {
+    let [batch, tokens, channels] = x.axes("prepend_tokens", "tokens (B, N, C)")?;
+    let [one, added, prefix_channels] = prefix.axes("prepend_tokens", "a prefix (1, P, C)")?;
+    if one != 1 || prefix_channels != channels {
+        let expected = format!("[1, P, {channels}]");
+        return Err(Error::shape("prepend_tokens", "the prefix", expected, prefix.shape()));
+    }
+    let device = x.device();
+    let total = added + tokens;
+    let y = device.prepend(prefix.view(), x.view(), batch)?;
+    graph.record(device, y, [batch, total, channels], &[prefix, x], || {
+        let (prefix, x) = (prefix.clone(), x.clone());
+        move |dy, grads| {
+            let (device, dy) = (x.device(), D::view_buf(&dy));
+            if prefix.wants_gradient() {
+                let each = device.take_range(dy, total, 0..added, channels)?;
+                let sum = device.sum_parts(D::view_buf(&each), batch)?;
+                grads.add(&prefix, sum)?;
+            }
+            if x.wants_gradient() {
+                grads.add(&x, device.take_range(dy, total, added..total, channels)?)?;
+            }
+            Ok(())
+        }
+    })
+}
+
+/// A range of every sequence's tokens.
+///
+/// # Shapes
+/// x (B, N, C) → (B, range length, C).
+pub fn take_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, range: Range<usize>) -> Result<Tensor<D>> {
+    let [batch, tokens, channels] = x.axes("take_tokens", "tokens (B, N, C)")?;
+    if range.start > range.end || range.end > tokens {
+        let expected = format!("at least {} tokens", range.end.max(range.start));
+        return Err(Error::shape("take_tokens", "the input", expected, x.shape()));
+    }
+    let y = x.device().take_range(x.view(), tokens, range.clone(), channels)?;
+    graph.record(x.device(), y, [batch, range.len(), channels], &[x], || {
+        let x = x.clone();
+        move |dy, grads| {
+            let dx = x.device().put_range(D::view_buf(&dy), tokens, range, channels)?;
+            grads.add(&x, dx)
+        }
+    })
+}
+
+/// The mean of every sequence's tokens.
+///
+/// # Shapes
+/// x (B, N, C) → (B, C).
+pub fn mean_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+    let [batch, tokens, channels] = x.axes("mean_tokens", "tokens (B, N, C)")?;
+    if tokens == 0 {
+        return Err(Error::shape("mean_tokens", "the input", "at least one token", x.shape()));
+    }
+    let y = x.device().mean_tokens(x.view(), tokens, channels)?;
+    graph.record(x.device(), y, [batch, channels], &[x], || {
+        let x = x.clone();
+        move |dy, grads| {
+            let dx = x.device().spread_tokens(D::view_buf(&dy), tokens, channels)?;
+            grads.add(&x, dx)
+        }
+    })
+}
+
+impl TokensKernel for Cpu {
+    fn prepend(&self, prefix: &[f32], x: &[f32], batch: usize) -> Result<Vec<f32>> {
+        let sequence = x.len() / batch.max(1);
+        let total = prefix.len() + sequence;
+        Ok(overwritten(total * batch, |y| {
+            y.par_chunks_mut(total.max(1)).enumerate().for_each(|(i, y)| {
+                let (head, tail) = y.split_at_mut(prefix.len());
+                head.copy_from_slice(prefix);
+                tail.copy_from_slice(&x[i * sequence..(i + 1) * sequence]);
+            });
+        }))
+    }
+
+    fn take_range(&self, x: &[f32], tokens: usize, range: Range<usize>, channels: usize) -> Result<Vec<f32>> {
+        let (size, part) = (tokens * channels, range.len() * channels);
+        let batch = x.len() / size.max(1);
+        Ok(overwritten(batch * part, |y| {
+            y.par_chunks_mut(part.max(1)).enumerate().for_each(|(i, y)| {
+                y.copy_from_slice(&x[i * size + range.start * channels..][..part]);
+            });
+        }))
+    }
+
+    fn put_range(&self, dy: &[f32], tokens: usize, range: Range<usize>, channels: usize) -> Result<Vec<f32>> {
+        let (size, part) = (tokens * channels, range.len() * channels);
+        let batch = dy.len() / part.max(1);
+        let mut dx = vec![0.0; batch * size];
+        dx.par_chunks_mut(size.max(1)).zip(dy.par_chunks(part.max(1))).for_each(|(dx, dy)| {
+            dx[range.start * channels..][..part].copy_from_slice(dy);
+        });
+        Ok(dx)
+    }
+
+    fn mean_tokens(&self, x: &[f32], tokens: usize, channels: usize) -> Result<Vec<f32>> {
+        let mut means = vec![0.0; x.len() / tokens];
+        let sequences = x.par_chunks((tokens * channels).max(1));
+        means.par_chunks_mut(channels.max(1)).zip(sequences).for_each(|(mean, x)| {
+            for token in x.chunks_exact(channels) {
+                mean.iter_mut().zip(token).for_each(|(m, x)| *m += x);
+            }
+            mean.iter_mut().for_each(|m| *m /= tokens as f32);
+        });
+        Ok(means)
+    }
+
+    fn spread_tokens(&self, dy: &[f32], tokens: usize, channels: usize) -> Result<Vec<f32>> {
+        Ok(overwritten(dy.len() * tokens, |dx| {
+            let rows = dy.par_chunks(channels.max(1));
+            dx.par_chunks_mut((tokens * channels).max(1)).zip(rows).for_each(|(dx, dy)| {
+                for token in dx.chunks_exact_mut(channels) {
+                    token.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy / tokens as f32);
+                }
+            });
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::Case;
+
+    #[test]
+    fn prefix_range_and_mean_match_plain_loops() {
+        Case::new().input([1, 2, 3], -1.0..1.0).input([2, 4, 3], -1.0..1.0).gradients_match(
+            |graph, t| {
+                let x = prepend_tokens(graph, &t[0], &t[1])?;
+                let x = take_tokens(graph, &x, 1..5)?;
+                mean_tokens(graph, &x)
+            },
+            |t| {
+                let mean = |b: usize, c: usize| {
+                    let own: f64 = (0..3).map(|n| t[1][(b * 4 + n) * 3 + c]).sum();
+                    (t[0][3 + c] + own) / 4.0
+                };
+                (0..6).map(|i| mean(i / 3, i % 3)).collect()
+            },
+            1e-6,
+        );
+    }
+}
