@@ -53,6 +53,7 @@ pub trait Device:
     + super::layer_norm::LayerNormKernel
     + super::linear::LinearKernel
     + super::rational::RationalKernel
+    + super::softmax_cross_entropy::SoftmaxCrossEntropyKernel
 {
 }
 
@@ -63,5 +64,6 @@ impl<D> Device for D where
         + super::layer_norm::LayerNormKernel
         + super::linear::LinearKernel
         + super::rational::RationalKernel
+        + super::softmax_cross_entropy::SoftmaxCrossEntropyKernel
 {
 }

@@ -15,6 +15,7 @@ pub mod linear;
 pub mod random;
 pub mod rational;
 pub mod simd;
+pub mod softmax_cross_entropy;
 pub mod tape;
 
 pub use add::{add, add_drop_path, mean, scale, weighted_sum};
@@ -22,3 +23,4 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use rational::rational;
+pub use softmax_cross_entropy::softmax_cross_entropy;
