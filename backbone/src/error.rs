@@ -48,6 +48,9 @@ pub enum Error {
         /// The nearest known name, if one is near.
         nearest: Option<String>,
     },
+    /// Initial values could not be made.
+    #[error(transparent)]
+    Init(#[from] crate::init::InitError),
     /// The device refused: memory, most often.
     #[error("{op}: the device failed: {reason}")]
     Device {

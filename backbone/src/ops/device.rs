@@ -57,12 +57,16 @@ macro_rules! device_of {
 device_of!(
     super::add::AddKernel,
     super::attention::AttentionKernel,
+    super::bspline::BsplineKernel,
     super::dropout::DropoutKernel,
     super::gelu::GeluKernel,
     super::layer_norm::LayerNormKernel,
     super::linear::LinearKernel,
+    super::map::MapKernel,
     super::patchify::PatchifyKernel,
     super::rational::RationalKernel,
+    super::resample::ResampleKernel,
+    super::softmax_cross_entropy::SoftmaxCrossEntropyKernel,
     super::tokens::TokensKernel,
-    super::window::WindowKernel,
+    super::window_partition::WindowKernel,
 );

@@ -6,6 +6,7 @@
 
 pub mod add;
 pub mod attention;
+pub mod bspline;
 #[cfg(test)]
 pub mod check;
 pub mod device;
@@ -14,21 +15,28 @@ pub mod gelu;
 pub mod host;
 pub mod layer_norm;
 pub mod linear;
+pub mod map;
 pub mod patchify;
 pub mod random;
 pub mod rational;
+pub mod resample;
 pub mod simd;
+pub mod softmax_cross_entropy;
 pub mod tape;
 pub mod tokens;
-pub mod window;
+pub mod window_partition;
 
 pub use add::{add, add_drop_path, mean, scale, weighted_sum};
+pub use bspline::{scale_rows, silu, spline_basis};
 pub use attention::{RelativePositions, attention};
 pub use dropout::dropout;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use map::{map_to_tokens, tokens_to_map};
 pub use patchify::patchify;
 pub use rational::rational;
+pub use resample::{resample_grid, resample_rows};
+pub use softmax_cross_entropy::softmax_cross_entropy;
 pub use tokens::{mean_tokens, prepend_tokens, take_tokens};
-pub use window::{window_partition, window_unpartition};
+pub use window_partition::{window_partition, window_unpartition};

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The most coefficients a numerator or a denominator can have.
-pub const MAX_COEFFICIENTS: usize = 12;
+pub const MAX_COEFFICIENTS: usize = 13;
 
 /// Sizes of a group rational.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

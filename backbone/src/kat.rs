@@ -1,0 +1,192 @@
+//! The model (KAT, arXiv 2409.10594, Figure 2): patches become tokens, a class token and positions are added,
+//! blocks mix tokens and channels, and a head reads the class token. As a dense backbone it gives feature maps.
+
+use crate::config::{KatConfig, Pool};
+use crate::error::{Error, Result};
+use crate::module;
+use crate::nn::checkpointing::checkpoint;
+use crate::nn::{Block, Builder, Grid, LayerNorm, Linear, PatchEmbed};
+use crate::ops::device::Device;
+use crate::ops::resample::{Filter, resample_grid};
+use crate::ops::{self, tape::Graph};
+use crate::tensor::Tensor;
+
+/// A Kolmogorov-Arnold Transformer; with other mixers a ViT or ViT + KAN.
+///
+/// Fields are named as in published checkpoints.
+#[derive(Clone, Debug)]
+pub struct Kat<D: Device> {
+    /// (1, 1, C).
+    pub cls_token: Option<Tensor<D>>,
+    /// (1, registers, C).
+    pub reg_token: Option<Tensor<D>>,
+    /// (1, prefix + N, C).
+    pub pos_embed: Tensor<D>,
+    /// Image → tokens.
+    pub patch_embed: PatchEmbed<D>,
+    /// The blocks.
+    pub blocks: Vec<Block<D>>,
+    /// After the last block, where the class token is read.
+    pub norm: Option<LayerNorm<D>>,
+    /// After average pooling.
+    pub fc_norm: Option<LayerNorm<D>>,
+    /// C → classes.
+    pub head: Option<Linear<D>>,
+    config: KatConfig,
+}
+
+module!(Kat { cls_token, reg_token, pos_embed, patch_embed, blocks, norm, fc_norm, head });
+
+impl<D: Device> Kat<D> {
+    /// A model with first values by `config` and `seed`.
+    pub fn new(device: &D, config: &KatConfig, seed: u64) -> Result<Self> {
+        Self::build(&Builder::new(device, seed), config)
+    }
+
+    /// As [`Kat::new`], as a part of a larger model.
+    pub fn build(builder: &Builder<D>, config: &KatConfig) -> Result<Self> {
+        config.check()?;
+        let (dim, grid) = (config.dim, config.grid());
+        let patch = (config.patch_size.height, config.patch_size.width);
+        let tokens = config.prefix_tokens() + grid.0 * grid.1;
+        let average = config.pool == Pool::Average;
+        let norm = |name: &str| LayerNorm::new(&builder.at(name), dim);
+        Ok(Self {
+            cls_token: (config.class_token)
+                .then(|| builder.truncated_normal("cls_token", [1, 1, dim], 1e-6))
+                .transpose()?,
+            reg_token: (config.registers > 0)
+                .then(|| builder.truncated_normal("reg_token", [1, config.registers, dim], 1e-6))
+                .transpose()?,
+            pos_embed: builder.truncated_normal("pos_embed", [1, tokens, dim], 0.02)?,
+            patch_embed: PatchEmbed::new(&builder.at("patch_embed"), config.channels, patch, dim)?,
+            blocks: (0..config.depth)
+                .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
+                .collect::<Result<_>>()?,
+            norm: (!average).then(|| norm("norm")).transpose()?,
+            fc_norm: average.then(|| norm("fc_norm")).transpose()?,
+            head: (config.classes > 0)
+                .then(|| Linear::new(&builder.at("head"), dim, config.classes, 0.02))
+                .transpose()?,
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &KatConfig {
+        &self.config
+    }
+
+    /// The token grid of an image of this many pixels.
+    pub fn grid_of(&self, height: usize, width: usize) -> Grid {
+        (height / self.config.patch_size.height, width / self.config.patch_size.width)
+    }
+
+    /// Class logits.
+    ///
+    /// # Shapes
+    /// image (B, channels, H, W) → (B, classes).
+    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
+        let tokens = self.tokens(graph, image)?;
+        self.classify(graph, &tokens)
+    }
+
+    /// All tokens after the last block and the final norm.
+    ///
+    /// # Shapes
+    /// image (B, channels, H, W) → (B, prefix + N, C).
+    pub fn tokens(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
+        let (mut x, grid) = self.embed(graph, image)?;
+        for block in &self.blocks {
+            x = self.run(graph, block, &x, grid)?;
+        }
+        match &self.norm {
+            Some(norm) => norm.forward(graph, &x),
+            None => Ok(x),
+        }
+    }
+
+    /// Logits from the tokens of [`Kat::tokens`].
+    pub fn classify(&self, graph: &mut Graph<D>, tokens: &Tensor<D>) -> Result<Tensor<D>> {
+        let head = self.head.as_ref().ok_or_else(|| {
+            Error::config("model.classes", "is 0: the model has no head to classify with")
+        })?;
+        let [batch, count, dim] = tokens.axes("classify", "tokens (B, N, C)")?;
+        let pooled = match self.config.pool {
+            Pool::ClassToken => ops::take_tokens(graph, tokens, 0..1)?.reshape([batch, dim])?,
+            Pool::Average => {
+                let patches = ops::take_tokens(graph, tokens, self.config.prefix_tokens()..count)?;
+                ops::mean_tokens(graph, &patches)?
+            }
+        };
+        let pooled = match &self.fc_norm {
+            Some(norm) => norm.forward(graph, &pooled)?,
+            None => pooled,
+        };
+        head.forward(graph, &pooled)
+    }
+
+    /// Feature maps after chosen blocks (0-based, ascending), without the final norm.
+    ///
+    /// # Shapes
+    /// image (B, channels, H, W) → for each of `blocks` (B, C, H/p, W/p).
+    pub fn feature_maps(
+        &self,
+        graph: &mut Graph<D>,
+        image: &Tensor<D>,
+        blocks: &[usize],
+    ) -> Result<Vec<Tensor<D>>> {
+        let ascending = blocks.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascending || blocks.iter().any(|b| *b >= self.blocks.len()) {
+            let reason = format!("{blocks:?} must ascend and be below {}", self.blocks.len());
+            return Err(Error::config("feature map blocks", reason));
+        }
+        let (mut x, grid) = self.embed(graph, image)?;
+        let mut maps = Vec::with_capacity(blocks.len());
+        let needed = blocks.last().map_or(0, |last| last + 1);
+        for (i, block) in self.blocks[..needed].iter().enumerate() {
+            x = self.run(graph, block, &x, grid)?;
+            if blocks.contains(&i) {
+                let count = x.shape().axes()[1];
+                let patches = ops::take_tokens(graph, &x, self.config.prefix_tokens()..count)?;
+                maps.push(ops::tokens_to_map(graph, &patches, grid)?);
+            }
+        }
+        Ok(maps)
+    }
+
+    /// Patches, prefix tokens and positions.
+    fn embed(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Grid)> {
+        let (mut x, grid) = self.patch_embed.forward(graph, image)?;
+        for prefix in [&self.reg_token, &self.cls_token].into_iter().flatten() {
+            x = ops::prepend_tokens(graph, prefix, &x)?;
+        }
+        let positions = self.positions(graph, grid)?;
+        let x = ops::add(graph, &x, &positions)?;
+        Ok((ops::dropout(graph, &x, self.config.dropout)?, grid))
+    }
+
+    /// The position embedding for `grid`, resampled where it was made for another (timm's rule).
+    fn positions(&self, graph: &mut Graph<D>, grid: Grid) -> Result<Tensor<D>> {
+        let own = self.config.grid();
+        if grid == own {
+            return Ok(self.pos_embed.clone());
+        }
+        let prefix = self.config.prefix_tokens();
+        let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.0 * own.1)?;
+        let patches = resample_grid(graph, &patches, Filter::Bicubic, own, grid)?;
+        if prefix == 0 {
+            return Ok(patches);
+        }
+        let first = ops::take_tokens(graph, &self.pos_embed, 0..prefix)?;
+        ops::prepend_tokens(graph, &first, &patches)
+    }
+
+    fn run(&self, graph: &mut Graph<D>, block: &Block<D>, x: &Tensor<D>, grid: Grid) -> Result<Tensor<D>> {
+        if self.config.activation_checkpointing {
+            checkpoint(graph, block, x, move |block, graph, x| block.forward(graph, x, grid))
+        } else {
+            block.forward(graph, x, grid)
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a module's first values come from: the device, a seed, and the module's path, whose name picks the
+//! random stream. A parameter's first values depend on the seed and its own name alone.
+
+use super::join;
+use crate::error::Result;
+use crate::init::random;
+use crate::ops::device::Device;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Makes the parameters of one module.
+#[derive(Clone, Debug)]
+pub struct Builder<D: Device> {
+    device: D,
+    seed: u64,
+    path: String,
+}
+
+impl<D: Device> Builder<D> {
+    /// The builder of a root module.
+    pub fn new(device: &D, seed: u64) -> Self {
+        Self { device: device.clone(), seed, path: String::new() }
+    }
+
+    /// The builder of the submodule `name`.
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self { path: join(&self.path, &name.to_string()), ..self.clone() }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// The seed of the whole model.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The path so far.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A parameter with given values.
+    pub fn values(&self, values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor<D>> {
+        Tensor::from_vec(&self.device, values, shape)?.parameter()
+    }
+
+    /// A parameter of one value throughout.
+    pub fn constant(&self, value: f32, shape: impl Into<Shape>) -> Result<Tensor<D>> {
+        let shape = shape.into();
+        self.values(vec![value; shape.numel()], shape)
+    }
+
+    /// The parameter `name` from N(0, std²), cut at ±2 (timm's trunc_normal_).
+    pub fn truncated_normal(&self, name: &str, shape: impl Into<Shape>, std: f32) -> Result<Tensor<D>> {
+        let shape = shape.into();
+        let mut rng = random::stream(self.seed, &join(&self.path, name));
+        self.values(random::truncated_normal(shape.numel(), std, 2.0, &mut rng), shape)
+    }
+
+    /// The parameter `name` from N(0, std²).
+    pub fn normal(&self, name: &str, shape: impl Into<Shape>, std: f32) -> Result<Tensor<D>> {
+        let shape = shape.into();
+        let mut rng = random::stream(self.seed, &join(&self.path, name));
+        self.values(random::normal(shape.numel(), std, &mut rng), shape)
+    }
+
+    /// The parameter `name` uniform in [-limit, limit].
+    pub fn uniform(&self, name: &str, shape: impl Into<Shape>, limit: f32) -> Result<Tensor<D>> {
+        let shape = shape.into();
+        let mut rng = random::stream(self.seed, &join(&self.path, name));
+        self.values(random::uniform(shape.numel(), limit, &mut rng), shape)
+    }
+}

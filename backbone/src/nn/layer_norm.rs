@@ -1,0 +1,34 @@
+//! Layer norm as a module.
+
+use super::Builder;
+use crate::error::Result;
+use crate::module;
+use crate::ops::device::Device;
+use crate::ops::{self, tape::Graph};
+use crate::tensor::Tensor;
+
+/// Layer norm over the last axis, eps 1e-6 (as ViT and KAT).
+#[derive(Clone, Debug)]
+pub struct LayerNorm<D: Device> {
+    /// (C).
+    pub weight: Tensor<D>,
+    /// (C).
+    pub bias: Tensor<D>,
+}
+
+module!(LayerNorm { weight, bias });
+
+/// The eps of every layer norm in ViT, KAT and ViTDet.
+pub const EPS: f32 = 1e-6;
+
+impl<D: Device> LayerNorm<D> {
+    /// Weight 1, bias 0.
+    pub fn new(builder: &Builder<D>, channels: usize) -> Result<Self> {
+        Ok(Self { weight: builder.constant(1.0, [channels])?, bias: builder.constant(0.0, [channels])? })
+    }
+
+    /// (…, C) → (…, C).
+    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+        ops::layer_norm(graph, x, &self.weight, &self.bias, EPS)
+    }
+}

@@ -1,0 +1,34 @@
+//! The linear layer as a module.
+
+use super::Builder;
+use crate::error::Result;
+use crate::module;
+use crate::ops::device::Device;
+use crate::ops::{self, tape::Graph};
+use crate::tensor::Tensor;
+
+/// y = x Wᵀ + b.
+#[derive(Clone, Debug)]
+pub struct Linear<D: Device> {
+    /// (outputs, inputs).
+    pub weight: Tensor<D>,
+    /// (outputs).
+    pub bias: Option<Tensor<D>>,
+}
+
+module!(Linear { weight, bias });
+
+impl<D: Device> Linear<D> {
+    /// Weights from N(0, std²) cut at ±2, bias 0.
+    pub fn new(builder: &Builder<D>, inputs: usize, outputs: usize, std: f32) -> Result<Self> {
+        Ok(Self {
+            weight: builder.truncated_normal("weight", [outputs, inputs], std)?,
+            bias: Some(builder.constant(0.0, [outputs])?),
+        })
+    }
+
+    /// (…, inputs) → (…, outputs).
+    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+        ops::linear(graph, x, &self.weight, self.bias.as_ref())
+    }
+}

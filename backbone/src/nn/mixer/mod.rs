@@ -1,0 +1,114 @@
+//! Channel mixers: GR-KAN (KAT), MLP (ViT) and the B-spline KAN, the paper's two baselines.
+
+mod gr_kan;
+mod kan;
+mod mlp;
+
+pub use gr_kan::{GrKan, GroupRational};
+pub use kan::{Kan, KanLayer};
+pub use mlp::Mlp;
+
+use super::{Builder, Module, Visit, VisitMut};
+use crate::error::Result;
+use crate::init::{Activation, Order};
+use crate::ops::device::Device;
+use crate::ops::tape::Graph;
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Which mixer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MixerKind {
+    /// Group rational, linear, group rational, linear.
+    GrKan,
+    /// Linear, GELU, linear.
+    Mlp,
+    /// Two layers of B-spline edges.
+    Kan,
+}
+
+/// Whether groups share coefficients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// One row for all groups (the numerator of published KAT).
+    Shared,
+    /// A row for each group.
+    PerGroup,
+}
+
+/// Settings of a channel mixer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MixerConfig {
+    /// Which mixer.
+    pub kind: MixerKind,
+    /// Channels between the two layers.
+    pub hidden: usize,
+    /// Groups of a group rational.
+    pub groups: usize,
+    /// Whether groups share the numerator.
+    pub numerator: Sharing,
+    /// Whether groups share the denominator.
+    pub denominator: Sharing,
+    /// Degrees of the rational function.
+    pub order: Order,
+    /// What the first rational starts as.
+    pub act1: Activation,
+    /// What the second rational starts as.
+    pub act2: Activation,
+    /// Spline functions of a KAN edge.
+    pub kan_basis: usize,
+    /// Whether weights keep the variance (the paper) or are N(0, 0.02²) (the published code).
+    pub preserve_variance: bool,
+    /// Probability of dropout after each activation, as in timm's MLP.
+    pub dropout: f32,
+}
+
+/// A channel mixer.
+#[derive(Clone, Debug)]
+pub enum Mixer<D: Device> {
+    /// Group-rational KAN.
+    GrKan(GrKan<D>),
+    /// Multi-layer perceptron.
+    Mlp(Mlp<D>),
+    /// B-spline KAN.
+    Kan(Kan<D>),
+}
+
+impl<D: Device> Mixer<D> {
+    /// A mixer of `dim` channels with first values by `config`.
+    pub fn new(builder: &Builder<D>, dim: usize, config: &MixerConfig) -> Result<Self> {
+        Ok(match config.kind {
+            MixerKind::GrKan => Self::GrKan(GrKan::new(builder, dim, config)?),
+            MixerKind::Mlp => Self::Mlp(Mlp::new(builder, dim, config)?),
+            MixerKind::Kan => Self::Kan(Kan::new(builder, dim, config)?),
+        })
+    }
+
+    /// (…, C) → (…, C).
+    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+        match self {
+            Self::GrKan(mixer) => mixer.forward(graph, x),
+            Self::Mlp(mixer) => mixer.forward(graph, x),
+            Self::Kan(mixer) => mixer.forward(graph, x),
+        }
+    }
+}
+
+impl<D: Device> Module<D> for Mixer<D> {
+    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
+        match self {
+            Self::GrKan(mixer) => mixer.visit(path, visitor),
+            Self::Mlp(mixer) => mixer.visit(path, visitor),
+            Self::Kan(mixer) => mixer.visit(path, visitor),
+        }
+    }
+    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
+        match self {
+            Self::GrKan(mixer) => mixer.visit_mut(path, visitor),
+            Self::Mlp(mixer) => mixer.visit_mut(path, visitor),
+            Self::Kan(mixer) => mixer.visit_mut(path, visitor),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The patch embedding: a convolution whose stride is its kernel, done as a linear layer over cut patches.
+
+use super::Builder;
+use crate::error::Result;
+use crate::module;
+use crate::ops::device::Device;
+use crate::ops::{self, tape::Graph};
+use crate::tensor::Tensor;
+
+/// The convolution's weight, kept in its published shape.
+#[derive(Clone, Debug)]
+pub struct PatchProjection<D: Device> {
+    /// (C, image channels, patch rows, patch columns).
+    pub weight: Tensor<D>,
+    /// (C).
+    pub bias: Tensor<D>,
+}
+
+module!(PatchProjection { weight, bias });
+
+/// Image → tokens.
+#[derive(Clone, Debug)]
+pub struct PatchEmbed<D: Device> {
+    /// The projection.
+    pub proj: PatchProjection<D>,
+    patch: (usize, usize),
+}
+
+module!(PatchEmbed { proj });
+
+impl<D: Device> PatchEmbed<D> {
+    /// Weights as PyTorch's convolution starts (uniform, limit 1/√fan in), which timm's ViT and KAT leave.
+    pub fn new(builder: &Builder<D>, channels: usize, patch: (usize, usize), dim: usize) -> Result<Self> {
+        let builder = builder.at("proj");
+        let limit = 1.0 / ((channels * patch.0 * patch.1) as f32).sqrt();
+        let weight = builder.uniform("weight", [dim, channels, patch.0, patch.1], limit)?;
+        let bias = builder.uniform("bias", [dim], limit)?;
+        Ok(Self { proj: PatchProjection { weight, bias }, patch })
+    }
+
+    /// (B, channels, H, W) → (B, H/p · W/p, C) and the grid (H/p, W/p).
+    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, (usize, usize))> {
+        let [_, _, height, width] = image.axes("patch embedding", "images (B, channels, H, W)")?;
+        let patches = ops::patchify(graph, image, self.patch)?;
+        let dim = self.proj.bias.numel();
+        let weight = self.proj.weight.reshape([dim, self.proj.weight.numel() / dim])?;
+        let tokens = ops::linear(graph, &patches, &weight, Some(&self.proj.bias))?;
+        Ok((tokens, (height / self.patch.0, width / self.patch.1)))
+    }
+}

@@ -1,0 +1,196 @@
+//! Resampling a channels-last grid (rows · columns, C) to another size: position embeddings (bicubic with
+//! antialias, as timm) and tables of relative positions (linear, as detectron2).
+
+use super::device::{Backend, Device};
+use super::host::{Cpu, overwritten};
+use super::linear::gemm::{Dst, Mat, Threads, gemm};
+use super::tape::Graph;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// How values between grid points are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Linear, `align_corners` false, no antialias.
+    Linear,
+    /// Bicubic with a = -0.5, widened when the grid shrinks (PyTorch's antialias).
+    Bicubic,
+}
+
+/// The matrix (to, from) of a resampling along one axis, row-major; rows sum to 1.
+pub fn weights(filter: Filter, from: usize, to: usize) -> Vec<f32> {
+    let scale = from as f64 / to as f64;
+    let (radius, widen) = match filter {
+        Filter::Linear => (1.0, 1.0),
+        Filter::Bicubic => (2.0 * scale.max(1.0), scale.max(1.0)),
+    };
+    let mut matrix = vec![0f32; from * to];
+    for (i, row) in matrix.chunks_exact_mut(from.max(1)).enumerate() {
+        let centre = (i as f64 + 0.5) * scale;
+        match filter {
+            Filter::Linear => {
+                let x = (centre - 0.5).max(0.0);
+                let low = (x as usize).min(from - 1);
+                let high = (low + 1).min(from - 1);
+                let t = x - low as f64;
+                row[low] += (1.0 - t) as f32;
+                row[high] += t as f32;
+            }
+            Filter::Bicubic => {
+                let low = ((centre - radius + 0.5).floor().max(0.0)) as usize;
+                let high = ((centre + radius + 0.5).floor() as usize).min(from);
+                let raw: Vec<f64> =
+                    (low..high).map(|j| cubic((j as f64 - centre + 0.5) / widen)).collect();
+                let sum: f64 = raw.iter().sum();
+                row[low..high].iter_mut().zip(raw).for_each(|(w, v)| *w = (v / sum) as f32);
+            }
+        }
+    }
+    matrix
+}
+
+/// Keys' cubic convolution kernel with a = -0.5.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+/// A pair of grids and the matrices between them.
+#[derive(Clone, Debug)]
+pub struct Geometry {
+    /// Rows and columns before.
+    pub from: (usize, usize),
+    /// Rows and columns after.
+    pub to: (usize, usize),
+    /// C.
+    pub channels: usize,
+    /// (rows after, rows before).
+    pub by_row: Vec<f32>,
+    /// (columns after, columns before).
+    pub by_col: Vec<f32>,
+}
+
+/// Resampling on a device.
+pub trait ResampleKernel: Backend {
+    /// From the first grid to the second.
+    fn resample_forward(&self, x: Self::View<'_>, geometry: &Geometry) -> Result<Self::Buf>;
+    /// The transpose: gradients of the second grid to the first.
+    fn resample_backward(&self, dy: Self::View<'_>, geometry: &Geometry) -> Result<Self::Buf>;
+}
+
+/// Resamples a grid of tokens; the input itself where the sizes agree.
+///
+/// # Shapes
+/// x (1, from.0 · from.1, C) → (1, to.0 · to.1, C).
+pub fn resample_grid<D: Device>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    filter: Filter,
+    from: (usize, usize),
+    to: (usize, usize),
+) -> Result<Tensor<D>> {
+    let [one, tokens, channels] = x.axes("resample_grid", "a grid (1, rows * columns, C)")?;
+    if one != 1 || tokens != from.0 * from.1 || tokens == 0 || to.0 * to.1 == 0 {
+        let expected = format!("[1, {} * {}, C]", from.0, from.1);
+        return Err(Error::shape("resample_grid", "the input", expected, x.shape()));
+    }
+    if from == to {
+        return Ok(x.clone());
+    }
+    let (by_row, by_col) = (weights(filter, from.0, to.0), weights(filter, from.1, to.1));
+    let geometry = Geometry { from, to, channels, by_row, by_col };
+    let y = x.device().resample_forward(x.view(), &geometry)?;
+    graph.record(x.device(), y, [1, to.0 * to.1, channels], &[x], || {
+        let x = x.clone();
+        move |dy, grads| {
+            let dx = x.device().resample_backward(D::view_buf(&dy), &geometry)?;
+            grads.add(&x, dx)
+        }
+    })
+}
+
+/// Linear interpolation of a table's rows, as detectron2 does with relative positions of another grid.
+///
+/// # Shapes
+/// x (R, C) → (rows, C).
+pub fn resample_rows<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rows: usize) -> Result<Tensor<D>> {
+    let [from, channels] = x.axes("resample_rows", "a table (R, C)")?;
+    if from == rows {
+        return Ok(x.clone());
+    }
+    let grid = x.reshape([1, from, channels])?;
+    resample_grid(graph, &grid, Filter::Linear, (from, 1), (rows, 1))?.reshape([rows, channels])
+}
+
+impl ResampleKernel for Cpu {
+    fn resample_forward(&self, x: &[f32], g: &Geometry) -> Result<Vec<f32>> {
+        let by_row = Mat::new(&g.by_row, g.to.0, g.from.0);
+        let by_col = Mat::new(&g.by_col, g.to.1, g.from.1);
+        Ok(separable(x, by_row, by_col, g.channels))
+    }
+
+    fn resample_backward(&self, dy: &[f32], g: &Geometry) -> Result<Vec<f32>> {
+        let by_row = Mat::new(&g.by_row, g.to.0, g.from.0).transposed();
+        let by_col = Mat::new(&g.by_col, g.to.1, g.from.1).transposed();
+        Ok(separable(dy, by_row, by_col, g.channels))
+    }
+}
+
+/// Rows first, then the columns of each row.
+fn separable(x: &[f32], by_row: Mat<'_>, by_col: Mat<'_>, channels: usize) -> Vec<f32> {
+    let (from_line, to_line) = (by_col.cols * channels, by_col.rows * channels);
+    let rows = overwritten(by_row.rows * from_line, |dst| {
+        gemm(dst, Dst::Overwrite, by_row, Mat::new(x, by_row.cols, from_line), Threads::All);
+    });
+    overwritten(by_row.rows * to_line, |dst| {
+        for (dst, row) in dst.chunks_exact_mut(to_line).zip(rows.chunks_exact(from_line)) {
+            gemm(dst, Dst::Overwrite, by_col, Mat::new(row, by_col.cols, channels), Threads::All);
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::Case;
+
+    #[test]
+    fn weights_of_small_cases_by_hand() {
+        // 2 points to 4: at -0.25 (clamped), 0.25, 0.75, 1.25 (clamped)
+        assert_eq!(weights(Filter::Linear, 2, 4), [1.0, 0.0, 0.75, 0.25, 0.25, 0.75, 0.0, 1.0]);
+        for (from, to) in [(14, 7), (14, 20), (3, 1)] {
+            for row in weights(Filter::Bicubic, from, to).chunks(from) {
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_the_transpose() {
+        for filter in [Filter::Linear, Filter::Bicubic] {
+            let (rows, cols) = (weights(filter, 3, 5), weights(filter, 4, 2));
+            Case::new().input([1, 12, 2], -1.0..1.0).gradients_match(
+                |graph, t| resample_grid(graph, &t[0], filter, (3, 4), (5, 2)),
+                |t| {
+                    let value = |y: usize, x: usize, c: usize| -> f64 {
+                        let at = |i: usize, j: usize| {
+                            f64::from(rows[y * 3 + i])
+                                * f64::from(cols[x * 4 + j])
+                                * t[0][(i * 4 + j) * 2 + c]
+                        };
+                        (0..12).map(|k| at(k / 4, k % 4)).sum()
+                    };
+                    (0..20).map(|i| value(i / 4, i / 2 % 2, i % 2)).collect()
+                },
+                1e-5,
+            );
+        }
+    }
+}
