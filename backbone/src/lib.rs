@@ -1,1 +1,3 @@
 //! The Kolmogorov-Arnold Transformer as a vision backbone: tensor ops, modules, named models, checkpoints.
+
+pub mod init;
