@@ -1,0 +1,234 @@
+//! Least-squares fit of a rational function to an activation.
+//!
+//! The function fitted is the one the group rational op computes,
+//! `R(x) = (a₀ + a₁x + … + a_m x^m) / (1 + Σ b_i |x|^i)` with `b_i ≥ 0`, on a uniform grid over
+//! [`RANGE`]. For fixed `b` the best `a` is a linear least-squares problem, so only `b` is searched
+//! (variable projection, Golub & Pereyra 1973): Levenberg–Marquardt on both sets starting from many `b`,
+//! with `b` projected to `b ≥ 0`, keeping the best. Deterministic: the starts are seeded.
+
+use super::least_squares::solve;
+use super::{InitError, Order};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+/// The interval on which tables are fitted and their errors stated: that of the published tables.
+pub const RANGE: (f64, f64) = (-3.0, 3.0);
+/// Grid points of the fit. Odd, so that 0 is one of them.
+const POINTS: usize = 601;
+/// Starting points of the search over the denominator.
+const STARTS: u64 = 64;
+/// Levenberg–Marquardt iterations from each start; convergence is usually within 60.
+const ITERATIONS: usize = 400;
+/// Largest denominator coefficient: keeps b·3^n and the numerator far inside what f32 resolves.
+const B_MAX: f64 = 1e4;
+
+/// A fitted rational function, its error measured with coefficients rounded to f32, as the op holds them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    /// `a₀ … a_m`.
+    pub numerator: Vec<f32>,
+    /// `b₁ … b_n`, all ≥ 0.
+    pub denominator: Vec<f32>,
+    /// Root mean square error on [`RANGE`].
+    pub rms: f64,
+    /// Largest absolute error on [`RANGE`].
+    pub max_error: f64,
+}
+
+/// Value of the rational function at `x`, in double precision.
+pub fn evaluate(numerator: &[f32], denominator: &[f32], x: f64) -> f64 {
+    let p = numerator.iter().rev().fold(0.0, |acc, &a| acc * x + a as f64);
+    let q = denominator.iter().rev().fold(0.0, |acc, &b| (acc + b.abs() as f64) * x.abs());
+    p / (1.0 + q)
+}
+
+/// Root mean square and largest error of a rational function against `target` over `range`, on 20,001 points.
+pub fn errors(
+    (numerator, denominator): (&[f32], &[f32]),
+    target: impl Fn(f64) -> f64,
+    range: (f64, f64),
+) -> (f64, f64) {
+    const FINE: usize = 20_001;
+    let (mut squares, mut largest) = (0.0_f64, 0.0_f64);
+    for i in 0..FINE {
+        let x = range.0 + (range.1 - range.0) * i as f64 / (FINE - 1) as f64;
+        let e = evaluate(numerator, denominator, x) - target(x);
+        squares += e * e;
+        largest = largest.max(e.abs());
+    }
+    ((squares / FINE as f64).sqrt(), largest)
+}
+
+/// Fits a rational function of `order` to `target` on [`RANGE`].
+///
+/// # Errors
+/// [`InitError::Order`] if the order is outside 1..=12 for the numerator or 0..=12 for the denominator
+/// (powers above that leave f32's resolution on the range); [`InitError::NotFinite`] if no start gave
+/// finite coefficients, for instance because `target` is not finite on the range.
+pub fn fit(target: impl Fn(f64) -> f64 + Sync, order: Order) -> Result<Fit, InitError> {
+    order.check()?;
+    let problem = Problem::new(&target, order);
+    let best = (0..STARTS)
+        .into_par_iter()
+        .filter_map(|start| problem.descend(problem.start(start)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .ok_or(InitError::NotFinite("the fit of the rational function"))?
+        .0;
+    let numerator: Vec<f32> = best[..=order.numerator].iter().map(|&v| v as f32).collect();
+    let denominator: Vec<f32> = best[order.numerator + 1..].iter().map(|&v| v as f32).collect();
+    let (rms, max_error) = errors((&numerator, &denominator), &target, RANGE);
+    if !rms.is_finite() {
+        return Err(InitError::NotFinite("the fit of the rational function"));
+    }
+    Ok(Fit { numerator, denominator, rms, max_error })
+}
+
+/// The grid and the targets on it.
+struct Problem {
+    xs: Vec<f64>,
+    ys: Vec<f64>,
+    order: Order,
+}
+
+impl Problem {
+    fn new(target: impl Fn(f64) -> f64, order: Order) -> Self {
+        let xs: Vec<f64> =
+            (0..POINTS).map(|i| RANGE.0 + (RANGE.1 - RANGE.0) * i as f64 / (POINTS - 1) as f64).collect();
+        let ys = xs.iter().map(|&x| target(x)).collect();
+        Self { xs, ys, order }
+    }
+
+    /// Denominator of start number `start`: zero, then log-uniform magnitudes with some terms absent, every
+    /// second time all odd powers (x/2 plus an even function, as GELU and swish are, needs an even Q).
+    fn start(&self, start: u64) -> Vec<f64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(start);
+        (1..=self.order.denominator)
+            .map(|i| {
+                let magnitude = 10f64.powf(rng.random_range(-3.0..1.5)) / 2f64.powi(i as i32 - 1);
+                let absent = start == 0 || rng.random_bool(0.3) || (start % 2 == 1 && i % 2 == 1);
+                if absent { 0.0 } else { magnitude }
+            })
+            .collect()
+    }
+
+    fn denominator_at(&self, b: &[f64], x: f64) -> f64 {
+        1.0 + b.iter().rev().fold(0.0, |acc, &b| (acc + b) * x.abs())
+    }
+
+    /// The best numerator for a given denominator.
+    fn project(&self, b: &[f64]) -> Option<Vec<f64>> {
+        let cols = self.order.numerator + 1;
+        let mut design = Vec::with_capacity(cols * POINTS);
+        for &x in &self.xs {
+            let q = self.denominator_at(b, x);
+            design.extend((0..cols).map(|k| x.powi(k as i32) / q));
+        }
+        solve(&mut design, &mut self.ys.clone(), cols)
+    }
+
+    /// Sum of squared residuals.
+    fn cost(&self, theta: &[f64]) -> f64 {
+        let (a, b) = theta.split_at(self.order.numerator + 1);
+        self.xs
+            .iter()
+            .zip(&self.ys)
+            .map(|(&x, &y)| {
+                let p = a.iter().rev().fold(0.0, |acc, &a| acc * x + a);
+                (p / self.denominator_at(b, x) - y).powi(2)
+            })
+            .sum()
+    }
+
+    /// Levenberg–Marquardt from one denominator. Returns (a ++ b, cost).
+    fn descend(&self, b: Vec<f64>) -> Option<(Vec<f64>, f64)> {
+        let mut theta = self.project(&b)?;
+        theta.extend(b);
+        let mut cost = self.cost(&theta);
+        let mut damping = 1e-3;
+        for _ in 0..ITERATIONS {
+            let Some(next) = self.step(&theta, damping) else { break };
+            let next_cost = self.cost(&next);
+            if next_cost < cost {
+                let gain = (cost - next_cost) / cost.max(f64::MIN_POSITIVE);
+                (theta, cost) = (next, next_cost);
+                damping = (damping * 0.3).max(1e-15);
+                if gain < 1e-10 {
+                    break;
+                }
+            } else {
+                damping *= 4.0;
+                if damping > 1e12 {
+                    break;
+                }
+            }
+        }
+        cost.is_finite().then_some((theta, cost))
+    }
+
+    /// One damped Gauss–Newton step, `b` projected to [0, B_MAX], then `a` made optimal for it.
+    fn step(&self, theta: &[f64], damping: f64) -> Option<Vec<f64>> {
+        let (m, n) = (self.order.numerator, self.order.denominator);
+        let (a, b) = theta.split_at(m + 1);
+        let cols = m + 1 + n;
+        let mut jacobian = Vec::with_capacity((POINTS + cols) * cols);
+        let mut residual = Vec::with_capacity(POINTS + cols);
+        let mut scale = vec![0.0_f64; cols];
+        for (&x, &y) in self.xs.iter().zip(&self.ys) {
+            let p = a.iter().rev().fold(0.0, |acc, &a| acc * x + a);
+            let q = self.denominator_at(b, x);
+            let row = jacobian.len();
+            jacobian.extend((0..=m).map(|k| x.powi(k as i32) / q));
+            jacobian.extend((1..=n).map(|i| -p * x.abs().powi(i as i32) / (q * q)));
+            for (s, j) in scale.iter_mut().zip(&jacobian[row..]) {
+                *s += j * j;
+            }
+            residual.push(y - p / q);
+        }
+        // Marquardt's scaling: the damping rows carry each column's own norm.
+        for (c, s) in scale.iter().enumerate() {
+            let row = jacobian.len();
+            jacobian.resize(row + cols, 0.0);
+            jacobian[row + c] = (damping * s.max(1e-30)).sqrt();
+            residual.push(0.0);
+        }
+        let delta = solve(&mut jacobian, &mut residual, cols)?;
+        let b: Vec<f64> = b.iter().zip(&delta[m + 1..]).map(|(b, d)| (b + d).clamp(0.0, B_MAX)).collect();
+        let mut next = self.project(&b)?;
+        next.extend(b);
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovers_a_rational_function_exactly() {
+        let truth = |x: f64| (0.5 + x - 0.25 * x * x) / (1.0 + 0.3 * x.abs() + 0.1 * x * x);
+        let fit = fit(truth, Order { numerator: 2, denominator: 2 }).unwrap();
+        assert!(fit.rms < 1e-6, "{fit:?}");
+        assert!((fit.denominator[0] - 0.3).abs() < 1e-4 && (fit.denominator[1] - 0.1).abs() < 1e-4);
+    }
+
+    #[test]
+    fn other_orders_get_better_with_degree_and_stay_valid() {
+        let tanh = |x: f64| x.tanh();
+        let low = fit(tanh, Order { numerator: 3, denominator: 2 }).unwrap();
+        let high = fit(tanh, Order { numerator: 7, denominator: 6 }).unwrap();
+        assert!(high.rms < low.rms && low.rms < 5e-3, "{} {}", low.rms, high.rms);
+        assert!(low.denominator.iter().chain(&high.denominator).all(|&b| b >= 0.0));
+    }
+
+    #[test]
+    fn impossible_orders_and_targets_are_refused() {
+        let bad = Order { numerator: 0, denominator: 4 };
+        assert!(matches!(fit(|x| x, bad), Err(InitError::Order { numerator: 0, .. })));
+        assert!(fit(|x| x, Order { numerator: 40, denominator: 4 }).is_err());
+        assert_eq!(
+            fit(|_| f64::NAN, Order::default()),
+            Err(InitError::NotFinite("the fit of the rational function"))
+        );
+    }
+}
