@@ -272,7 +272,10 @@ impl KatConfig {
             return fail("window", "is 0, must be at least 1".into());
         }
         if let Some(block) = self.global_blocks.iter().find(|b| **b >= self.depth) {
-            return fail("global_blocks", format!("block {block} of {} (0 to {})", self.depth, self.depth - 1));
+            return fail(
+                "global_blocks",
+                format!("block {block} of {} (0 to {})", self.depth, self.depth - 1),
+            );
         }
         Ok(())
     }

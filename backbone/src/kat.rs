@@ -108,9 +108,10 @@ impl<D: Device> Kat<D> {
 
     /// Logits from the tokens of [`Kat::tokens`].
     pub fn classify(&self, graph: &mut Graph<D>, tokens: &Tensor<D>) -> Result<Tensor<D>> {
-        let head = self.head.as_ref().ok_or_else(|| {
-            Error::config("model.classes", "is 0: the model has no head to classify with")
-        })?;
+        let head = self
+            .head
+            .as_ref()
+            .ok_or_else(|| Error::config("model.classes", "is 0: the model has no head to classify with"))?;
         let [batch, count, dim] = tokens.axes("classify", "tokens (B, N, C)")?;
         let pooled = match self.config.pool {
             Pool::ClassToken => ops::take_tokens(graph, tokens, 0..1)?.reshape([batch, dim])?,

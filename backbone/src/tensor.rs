@@ -125,9 +125,4 @@ impl<D: Device> Tensor<D> {
     pub(crate) fn key(&self) -> Option<&Stored<D>> {
         self.key.as_ref()
     }
-
-    pub(crate) fn with_key(mut self, key: Stored<D>) -> Self {
-        self.key = Some(key);
-        self
-    }
 }

@@ -1,6 +1,6 @@
 //! Multi-head self-attention, over all tokens or over windows of the token grid (ViTDet).
 
-use super::{Builder, Linear, Module as _};
+use super::{Builder, Linear};
 use crate::error::{Error, Result};
 use crate::init::mimetic::{self, MimeticConfig};
 use crate::module;
@@ -97,11 +97,7 @@ impl<D: Device> Attention<D> {
         self.proj.forward(graph, &attended)
     }
 
-    fn relative_positions(
-        &self,
-        graph: &mut Graph<D>,
-        grid: Grid,
-    ) -> Result<Option<RelativePositions<D>>> {
+    fn relative_positions(&self, graph: &mut Graph<D>, grid: Grid) -> Result<Option<RelativePositions<D>>> {
         let (Some(height), Some(width)) = (&self.rel_pos_h, &self.rel_pos_w) else { return Ok(None) };
         let height = ops::resample_rows(graph, height, 2 * grid.0 - 1)?;
         let width = ops::resample_rows(graph, width, 2 * grid.1 - 1)?;

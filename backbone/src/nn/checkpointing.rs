@@ -40,7 +40,12 @@ where
             let leaf = x.clone().detach().parameter()?;
             let y = forward(&module, &mut again, &leaf)?;
             if y.shape() != shape {
-                return Err(Error::shape("checkpoint", "the recomputed output", shape.to_string(), y.shape()));
+                return Err(Error::shape(
+                    "checkpoint",
+                    "the recomputed output",
+                    shape.to_string(),
+                    y.shape(),
+                ));
             }
             let mut inner = again.backward_from(&y, dy)?;
             for (outer, inside) in parameters.iter().map(|p| (p, p)).chain([(&x, &leaf)]) {

@@ -27,8 +27,8 @@ pub mod tokens;
 pub mod window_partition;
 
 pub use add::{add, add_drop_path, mean, scale, weighted_sum};
-pub use bspline::{scale_rows, silu, spline_basis};
 pub use attention::{RelativePositions, attention};
+pub use bspline::{scale_rows, silu, spline_basis};
 pub use dropout::dropout;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;

@@ -59,11 +59,7 @@ pub fn spline_basis<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, basis: usize
 ///
 /// # Shapes
 /// a (R, K), factors (R) → (R, K).
-pub fn scale_rows<D: Device>(
-    graph: &mut Graph<D>,
-    a: &Tensor<D>,
-    factors: &Tensor<D>,
-) -> Result<Tensor<D>> {
+pub fn scale_rows<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, factors: &Tensor<D>) -> Result<Tensor<D>> {
     let [rows, _] = a.axes("scale_rows", "rows (R, K)")?;
     if factors.shape().axes() != [rows] {
         return Err(Error::shape("scale_rows", "the factors", format!("[{rows}]"), factors.shape()));
@@ -223,9 +219,8 @@ mod tests {
             Case::new().input([30], -2.5..2.5).gradients_match(
                 |graph, t| spline_basis(graph, &t[0], basis),
                 |t| {
-                    let value = |x: &f64, k: usize| {
-                        b(3, (x - f64::from(first)) / f64::from(step) - k as f64, -2.0)
-                    };
+                    let value =
+                        |x: &f64, k: usize| b(3, (x - f64::from(first)) / f64::from(step) - k as f64, -2.0);
                     t[0].iter().flat_map(|x| (0..basis).map(move |k| value(x, k))).collect()
                 },
                 1e-5,

@@ -38,12 +38,7 @@ pub fn map_to_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<T
     transpose(graph, x, channels, height * width)?.reshape([batch, height * width, channels])
 }
 
-fn transpose<D: Device>(
-    graph: &mut Graph<D>,
-    x: &Tensor<D>,
-    rows: usize,
-    cols: usize,
-) -> Result<Tensor<D>> {
+fn transpose<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rows: usize, cols: usize) -> Result<Tensor<D>> {
     let y = x.device().transpose(x.view(), rows, cols)?;
     graph.record(x.device(), y, [x.numel()], &[x], || {
         let x = x.clone();

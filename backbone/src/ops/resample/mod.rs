@@ -39,8 +39,7 @@ pub fn weights(filter: Filter, from: usize, to: usize) -> Vec<f32> {
             Filter::Bicubic => {
                 let low = ((centre - radius + 0.5).floor().max(0.0)) as usize;
                 let high = ((centre + radius + 0.5).floor() as usize).min(from);
-                let raw: Vec<f64> =
-                    (low..high).map(|j| cubic((j as f64 - centre + 0.5) / widen)).collect();
+                let raw: Vec<f64> = (low..high).map(|j| cubic((j as f64 - centre + 0.5) / widen)).collect();
                 let sum: f64 = raw.iter().sum();
                 row[low..high].iter_mut().zip(raw).for_each(|(w, v)| *w = (v / sum) as f32);
             }
