@@ -1,1 +1,3 @@
 //! End-to-end tests of the programs and of parity with golden numbers.
+
+pub mod golden;
