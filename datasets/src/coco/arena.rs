@@ -220,13 +220,7 @@ impl Annotations {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark([
-            self.records.len(),
-            self.points.len(),
-            self.ring_ends.len(),
-            self.runs.len(),
-            self.text.len(),
-        ])
+        Mark([self.records.len(), self.points.len(), self.ring_ends.len(), self.runs.len(), self.text.len()])
     }
 
     pub(super) fn rewind(&mut self, Mark([records, points, rings, runs, text]): Mark) {
@@ -242,15 +236,9 @@ impl Annotations {
         let Mark([_, _, rings, runs, text]) = since;
         let outline = match record.outline.take() {
             None => Outline::None,
-            Some(OutlineKind::Rings) => {
-                Outline::Rings { first: rings, count: self.ring_ends.len() - rings }
-            }
-            Some(OutlineKind::Runs(size)) => {
-                Outline::Runs { start: runs, len: self.runs.len() - runs, size }
-            }
-            Some(OutlineKind::Text(size)) => {
-                Outline::Text { start: text, len: self.text.len() - text, size }
-            }
+            Some(OutlineKind::Rings) => Outline::Rings { first: rings, count: self.ring_ends.len() - rings },
+            Some(OutlineKind::Runs(size)) => Outline::Runs { start: runs, len: self.runs.len() - runs, size },
+            Some(OutlineKind::Text(size)) => Outline::Text { start: text, len: self.text.len() - text, size },
         };
         self.records.push(Record {
             id: record.id,
@@ -331,10 +319,7 @@ mod tests {
             })
             .collect();
         assert_eq!(rings, [vec![&[1.0, 2.0][..]], vec![&[3.0, 4.0, 5.0][..]]]);
-        assert_eq!(
-            all.segmentation(&all.records()[3]),
-            Segmentation::Text { size: [2, 3], counts: "c" }
-        );
+        assert_eq!(all.segmentation(&all.records()[3]), Segmentation::Text { size: [2, 3], counts: "c" });
     }
 
     #[test]

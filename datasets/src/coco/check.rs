@@ -299,9 +299,6 @@ mod tests {
         let (keep, report) = check(&several, OnProblem::Skip).unwrap();
         assert_eq!(keep, [true, false, false, false]);
         let faults: Vec<_> = report.examples.iter().map(|p| (p.fault, p.annotation)).collect();
-        assert_eq!(
-            faults,
-            [(Fault::DuplicateId, 7), (Fault::UnknownImage, 8), (Fault::UnknownCategory, 9)]
-        );
+        assert_eq!(faults, [(Fault::DuplicateId, 7), (Fault::UnknownImage, 8), (Fault::UnknownCategory, 9)]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 
-use super::arena::Segmentation;
+use super::arena::{Record, Segmentation};
 use super::check::{CheckReport, OnProblem, check};
 use super::error::CocoError;
 use super::json::{Category, CocoFile, ImageInfo};
@@ -73,11 +73,7 @@ impl CocoDataset {
     ///
     /// # Errors
     /// A file that cannot be read; with [`OnProblem::Fail`] also the first faulty annotation.
-    pub fn open(
-        annotations: &Path,
-        images_dir: &Path,
-        on_problem: OnProblem,
-    ) -> Result<Self, CocoError> {
+    pub fn open(annotations: &Path, images_dir: &Path, on_problem: OnProblem) -> Result<Self, CocoError> {
         Self::new(CocoFile::read(annotations)?, images_dir, on_problem)
     }
 
@@ -85,17 +81,12 @@ impl CocoDataset {
     ///
     /// # Errors
     /// With [`OnProblem::Fail`], the first faulty annotation.
-    pub fn new(
-        file: CocoFile,
-        images_dir: &Path,
-        on_problem: OnProblem,
-    ) -> Result<Self, CocoError> {
+    pub fn new(file: CocoFile, images_dir: &Path, on_problem: OnProblem) -> Result<Self, CocoError> {
         let (keep, report) = check(&file, on_problem)?;
         let index: HashMap<u64, usize> =
             file.images.iter().enumerate().map(|(i, image)| (image.id, i)).collect();
         let image_of = |i: &u32| index.get(&file.annotations.records()[*i as usize].image_id);
-        let mut members: Vec<u32> =
-            (0..).zip(&keep).filter(|(_, keep)| **keep).map(|(i, _)| i).collect();
+        let mut members: Vec<u32> = (0..).zip(&keep).filter(|(_, keep)| **keep).map(|(i, _)| i).collect();
         // Stable: annotations of an image stay in file order.
         members.sort_by_key(|i| image_of(i).copied());
         let mut ends = vec![0; file.images.len()];
@@ -156,17 +147,8 @@ impl CocoDataset {
     /// If the decoded size is not the annotation file's, which would put every box in the wrong place.
     pub fn sample(&self, index: usize, image: RgbImage) -> Option<Result<Sample, CocoError>> {
         let info = self.image(index)?;
-        let (found_width, found_height) = image.dimensions();
-        if (found_width, found_height) != (info.width, info.height) {
-            return Some(Err(CocoError::ImageSize {
-                path: self.images_dir.join(&info.file_name),
-                image: info.id,
-                width: info.width,
-                height: info.height,
-                found_width,
-                found_height,
-                rotated: (found_height, found_width) == (info.width, info.height),
-            }));
+        if let Err(error) = self.check_size(index, image.dimensions().into()) {
+            return Some(Err(error));
         }
         let instances = self.instances(index);
         Some(instances.map(|instances| Sample {
@@ -174,6 +156,31 @@ impl CocoDataset {
             target: Target::Instances(instances),
             id: info.id.to_string(),
         }))
+    }
+
+    /// Whether an image decoded to `[width, height]` is the one that was annotated.
+    ///
+    /// # Errors
+    /// If the size is another; the message tells an exchange of width and height apart.
+    pub fn check_size(&self, index: usize, found: [u32; 2]) -> Result<(), CocoError> {
+        let [found_width, found_height] = found;
+        match self.image(index) {
+            Some(info) if [info.width, info.height] != found => Err(CocoError::ImageSize {
+                path: self.images_dir.join(&info.file_name),
+                image: info.id,
+                width: info.width,
+                height: info.height,
+                found_width,
+                found_height,
+                rotated: [info.height, info.width] == found,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The usable annotations, by image.
+    pub fn usable(&self) -> impl Iterator<Item = &Record> {
+        self.members.iter().map(|&i| &self.file.annotations.records()[i as usize])
     }
 
     /// The usable objects of the image at `index`: boxes clipped to it, bad rings left out.
@@ -255,10 +262,7 @@ mod tests {
         let Target::Instances(objects) = sample.target else { panic!("instances expected") };
         assert_eq!((sample.id.as_str(), objects[0].class, objects[1].class), ("10", 1, 0));
         assert_eq!(objects[0].bbox, [1.0, 1.0, 6.0, 3.0]);
-        assert_eq!(
-            objects[0].mask,
-            Some(Mask::Polygons(vec![vec![[1.0, 1.0], [5.0, 1.0], [5.0, 3.0]]]))
-        );
+        assert_eq!(objects[0].mask, Some(Mask::Polygons(vec![vec![[1.0, 1.0], [5.0, 1.0], [5.0, 3.0]]])));
         let crowd = &data.instances(0).unwrap()[0];
         let Some(Mask::Bitmap(bitmap)) = &crowd.mask else { panic!("bitmap expected") };
         assert!(crowd.crowd && bitmap.enumerate_pixels().all(|(x, _, p)| (p.0[0] == 255) == (x == 0)));

@@ -5,6 +5,7 @@
 use hotcoco::params::{IouType, Params};
 use hotcoco::types::{Annotation, Category, Dataset, Image};
 use hotcoco::{COCO, COCOeval, mask};
+use rayon::prelude::*;
 
 use super::arena::{Annotations, Record, Segmentation};
 use super::json::CocoFile;
@@ -89,16 +90,17 @@ pub(crate) struct Accumulated {
     pub shape: [usize; 5],
 }
 
-/// Evaluates detections that were checked against `truth`.
+/// Evaluates those detections, all checked against `truth`, that `wanted` accepts.
 pub(crate) fn evaluate(
     truth: &CocoFile,
     detections: &Annotations,
     settings: &Settings,
+    wanted: &(dyn Fn(&Record) -> bool + Sync),
 ) -> Result<Accumulated, String> {
     let keep_masks = settings.overlap == Overlap::Masks;
-    let convert = |all: &Annotations| -> Vec<Annotation> {
-        use rayon::prelude::*;
-        all.records().par_iter().map(|r| annotation(all, r, keep_masks)).collect()
+    let convert = |all: &Annotations, wanted: &(dyn Fn(&Record) -> bool + Sync)| {
+        let wanted = all.records().par_iter().filter(|r| wanted(r));
+        wanted.map(|r| annotation(all, r, keep_masks)).collect::<Vec<_>>()
     };
     let mut gt = COCO::from_dataset(Dataset {
         images: truth
@@ -106,12 +108,12 @@ pub(crate) fn evaluate(
             .iter()
             .map(|i| Image { id: i.id, height: i.height, width: i.width, ..Image::default() })
             .collect(),
-        annotations: convert(&truth.annotations),
+        annotations: convert(&truth.annotations, &|_| true),
         categories: truth.categories.iter().map(category).collect(),
         ..Dataset::default()
     });
     gt.fill_missing_areas();
-    let dt = gt.load_res_anns(convert(detections)).map_err(|e| e.to_string())?;
+    let dt = gt.load_res_anns(convert(detections, wanted)).map_err(|e| e.to_string())?;
     let iou_type = if keep_masks { IouType::Segm } else { IouType::Bbox };
     let mut eval = COCOeval::new(gt, dt, iou_type);
     eval.params = params(eval.params.clone(), settings);
@@ -157,12 +159,7 @@ fn category(category: &super::json::Category) -> Category {
 fn annotation(all: &Annotations, record: &Record, keep_mask: bool) -> Annotation {
     let segmentation = match all.segmentation(record) {
         // Boxes are evaluated without outlines, except where box or area must be had from one.
-        _ if !keep_mask
-            && record.bbox.is_some()
-            && (record.area.is_some() || record.score.is_some()) =>
-        {
-            None
-        }
+        _ if !keep_mask && record.bbox.is_some() && (record.area.is_some() || record.score.is_some()) => None,
         Segmentation::None => None,
         Segmentation::Polygons(rings) => {
             Some(hotcoco::Segmentation::Polygon(rings.iter().map(<[f64]>::to_vec).collect()))

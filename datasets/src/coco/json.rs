@@ -76,8 +76,7 @@ impl CocoFile {
         let mut file = CocoFile { path: path.to_owned(), ..CocoFile::default() };
         let mut has_images = false;
         let mut scan = Scanner::new(text);
-        scan.expect(b'{', "an object with `images`, `annotations` and `categories`")
-            .map_err(syntax)?;
+        scan.expect(b'{', "an object with `images`, `annotations` and `categories`").map_err(syntax)?;
         let mut more = !scan.eat(b'}');
         while more {
             let key = scan.string().map_err(syntax)?;
@@ -166,11 +165,7 @@ fn syntax(path: &Path, error: ScanError) -> CocoError {
     CocoError::Syntax { path: path.to_owned(), offset, expected, found }
 }
 
-fn unique(
-    path: &Path,
-    array: &'static str,
-    ids: impl Iterator<Item = u64>,
-) -> Result<(), CocoError> {
+fn unique(path: &Path, array: &'static str, ids: impl Iterator<Item = u64>) -> Result<(), CocoError> {
     let mut ids: Vec<u64> = ids.collect();
     ids.sort_unstable();
     match ids.windows(2).find(|w| w[0] == w[1]) {
@@ -188,11 +183,7 @@ trait Sink: Default + Send {
 }
 
 /// Reads the array at `scan`, in parallel by pieces.
-fn records<S: Sink>(
-    path: &Path,
-    array: &'static str,
-    scan: &mut Scanner,
-) -> Result<S, CocoError> {
+fn records<S: Sink>(path: &Path, array: &'static str, scan: &mut Scanner) -> Result<S, CocoError> {
     let done: Mutex<Vec<(usize, Result<S, CocoError>)>> = Mutex::default();
     let walked = rayon::in_place_scope(|scope| -> Result<(), ScanError> {
         scan.expect(b'[', "a list")?;

@@ -40,9 +40,7 @@ fn keys_in_any_order_unknown_ones_skipped() {
 #[test]
 fn many_pieces_keep_order() {
     let records: Vec<String> = (0..30_000)
-        .map(|i| {
-            format!(r#"{{"id":{i},"image_id":1,"category_id":1,"segmentation":[[{i},1,2,3,4,5.25]]}}"#)
-        })
+        .map(|i| format!(r#"{{"id":{i},"image_id":1,"category_id":1,"segmentation":[[{i},1,2,3,4,5.25]]}}"#))
         .collect();
     let text = format!(
         r#"{{"images":[{{"id":1,"file_name":"a","width":9,"height":9}}],"annotations":[{}]}}"#,
@@ -67,10 +65,7 @@ fn errors_name_record_id_and_field() {
         assert!(text.contains(part), "{part} not in: {text}");
     }
     let twice = SMALL.replace("\"id\": 6", "\"id\": 5");
-    assert!(matches!(
-        parse(&twice),
-        Err(CocoError::DuplicateId { array: "images", id: 5, .. })
-    ));
+    assert!(matches!(parse(&twice), Err(CocoError::DuplicateId { array: "images", id: 5, .. })));
     let error = parse(&SMALL[..SMALL.len() - 40]).unwrap_err().to_string();
     assert!(error.contains("truncated"), "{error}");
     assert!(parse("").is_err() && parse("[]").is_err() && parse("{}").is_err());

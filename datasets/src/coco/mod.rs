@@ -15,6 +15,7 @@ mod record;
 pub mod results;
 pub mod rle;
 mod scan;
+pub mod survey;
 
 pub use arena::{Annotations, Record, Segmentation};
 pub use dataset::CocoDataset;

@@ -8,17 +8,13 @@ use super::rle::{Rle, RleError, pixels};
 ///
 /// # Errors
 /// If there is no ring, or a ring has fewer than 3 points, an odd number of coordinates or one that is not finite.
-pub fn fill<'a>(
-    rings: impl Iterator<Item = &'a [f64]>,
-    height: u32,
-    width: u32,
-) -> Result<Rle, RleError> {
+pub fn fill<'a>(rings: impl Iterator<Item = &'a [f64]>, height: u32, width: u32) -> Result<Rle, RleError> {
     pixels(height, width)?;
     let mut masks = Vec::new();
     for (i, ring) in rings.enumerate() {
         check(ring).map_err(|reason| RleError::Polygon { ring: i, reason })?;
-        let runs = engine::ring_runs(ring, height, width)
-            .map_err(|reason| RleError::Polygon { ring: i, reason })?;
+        let runs =
+            engine::ring_runs(ring, height, width).map_err(|reason| RleError::Polygon { ring: i, reason })?;
         masks.push(Rle::new(height, width, runs)?);
     }
     if masks.is_empty() {
@@ -66,10 +62,7 @@ mod tests {
     #[test]
     fn rings_that_enclose_nothing_are_errors() {
         for ring in [&[1.0, 2.0, 3.0, 4.0][..], &[0.0; 7], &[0.0, 1.0, f64::NAN, 2.0, 3.0, 4.0]] {
-            assert!(matches!(
-                fill([ring].into_iter(), 8, 8),
-                Err(RleError::Polygon { ring: 0, .. })
-            ));
+            assert!(matches!(fill([ring].into_iter(), 8, 8), Err(RleError::Polygon { ring: 0, .. })));
         }
         assert!(fill(std::iter::empty(), 8, 8).is_err());
     }

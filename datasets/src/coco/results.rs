@@ -86,10 +86,9 @@ impl<'m, W: Write> ResultsWriter<'m, W> {
             category_id: category.id,
             bbox: [x0, y0, x1 - x0, y1 - y0],
             score: detection.score,
-            segmentation: detection.mask.map(|rle| Segmentation {
-                size: [rle.height(), rle.width()],
-                counts: rle.to_text(),
-            }),
+            segmentation: detection
+                .mask
+                .map(|rle| Segmentation { size: [rle.height(), rle.width()], counts: rle.to_text() }),
         };
         let mut text = Vec::new();
         if self.written > 0 {
@@ -125,8 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let category =
-            |id| Category { id, name: id.to_string(), supercategory: String::new() };
+        let category = |id| Category { id, name: id.to_string(), supercategory: String::new() };
         let map = CategoryMap::new(&[category(7), category(90)]);
         let mask = Rle::new(2, 3, vec![1, 3, 2]).unwrap();
         let mut out = Vec::new();

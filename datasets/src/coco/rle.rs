@@ -193,11 +193,7 @@ impl Rle {
     ///
     /// # Errors
     /// If the masks are not all of one size, or `crowd` is not as long as `truths`.
-    pub fn iou(
-        detections: &[Rle],
-        truths: &[Rle],
-        crowd: &[bool],
-    ) -> Result<Vec<Vec<f64>>, RleError> {
+    pub fn iou(detections: &[Rle], truths: &[Rle], crowd: &[bool]) -> Result<Vec<Vec<f64>>, RleError> {
         if crowd.len() != truths.len() {
             let found = crowd.len();
             let reason = format!("{found} crowd flags for {} masks", truths.len());
@@ -256,11 +252,8 @@ mod tests {
         // Columns of 2: pixels 1, 2, 3 of 6 in column order are (0,1), (1,0), (1,1) as (x, y).
         let rle = Rle::new(2, 3, vec![1, 3, 2]).unwrap();
         let image = rle.decode();
-        let on: Vec<_> = image
-            .enumerate_pixels()
-            .filter(|(_, _, p)| p.0[0] == 255)
-            .map(|(x, y, _)| (x, y))
-            .collect();
+        let on: Vec<_> =
+            image.enumerate_pixels().filter(|(_, _, p)| p.0[0] == 255).map(|(x, y, _)| (x, y)).collect();
         assert_eq!(on, [(1, 0), (0, 1), (1, 1)]);
         assert_eq!((rle.area(), rle.bbox()), (3, [0.0, 0.0, 2.0, 2.0]));
         assert_eq!(Rle::from_text(&rle.to_text(), 2, 3).unwrap(), rle);
