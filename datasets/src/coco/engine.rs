@@ -2,6 +2,8 @@
 //!
 //! hotcoco's masks are column-major (index y + h·x), like everything in COCO's run lengths.
 
+use std::collections::HashMap;
+
 use hotcoco::params::{IouType, Params};
 use hotcoco::types::{Annotation, Category, Dataset, Image};
 use hotcoco::{COCO, COCOeval, mask};
@@ -102,6 +104,10 @@ pub(crate) fn evaluate(
         let wanted = all.records().par_iter().filter(|r| wanted(r));
         wanted.map(|r| annotation(all, r, keep_masks)).collect::<Vec<_>>()
     };
+    let mut found = convert(detections, wanted);
+    if detections.records().first().is_some_and(|r| r.bbox.is_none()) {
+        compress(&mut found, truth, detections, wanted);
+    }
     let mut gt = COCO::from_dataset(Dataset {
         images: truth
             .images
@@ -113,7 +119,7 @@ pub(crate) fn evaluate(
         ..Dataset::default()
     });
     gt.fill_missing_areas();
-    let dt = gt.load_res_anns(convert(detections, wanted)).map_err(|e| e.to_string())?;
+    let dt = gt.load_res_anns(found).map_err(|e| e.to_string())?;
     let iou_type = if keep_masks { IouType::Segm } else { IouType::Bbox };
     let mut eval = COCOeval::new(gt, dt, iou_type);
     eval.params = params(eval.params.clone(), settings);
@@ -136,6 +142,29 @@ pub(crate) fn evaluate(
         recall: all.recall.clone(),
         shape: [s.t, s.r, s.k, s.a, s.m],
     })
+}
+
+/// Detections without boxes get box and area from their masks; hotcoco does so for compressed text only.
+fn compress(
+    found: &mut [Annotation],
+    truth: &CocoFile,
+    detections: &Annotations,
+    wanted: &(dyn Fn(&Record) -> bool + Sync),
+) {
+    let sizes: HashMap<u64, [u32; 2]> = truth.images.iter().map(|i| (i.id, [i.height, i.width])).collect();
+    let records = detections.records().iter().filter(|r| wanted(r));
+    for (annotation, record) in found.iter_mut().zip(records) {
+        let outline = detections.segmentation(record);
+        let Some(&[height, width]) = sizes.get(&record.image_id) else { continue };
+        if matches!(outline, Segmentation::Text { .. }) {
+            continue;
+        }
+        // Detections were checked, so there is no error to tell of.
+        if let Ok(Some(rle)) = Rle::from_segmentation(outline, height, width) {
+            let (size, counts) = ([height, width], runs_to_text(&rle));
+            annotation.segmentation = Some(hotcoco::Segmentation::CompressedRle { size, counts });
+        }
+    }
 }
 
 fn params(mut params: Params, settings: &Settings) -> Params {

@@ -205,7 +205,12 @@ fn check_detections(
     sizes: &HashMap<u64, [u32; 2]>,
     iou_type: IouType,
 ) -> Result<(), CocoError> {
+    let boxes = detections.records().first().is_some_and(|r| r.bbox.is_some());
     let fault = detections.records().par_iter().find_map_first(|record| {
+        if boxes && record.bbox.is_none() {
+            // pycocotools goes by the first detection and fails on one that differs.
+            return Some((record, "bbox", "no box, while the first detection has one".to_string()));
+        }
         let Some(&[height, width]) = sizes.get(&record.image_id) else {
             let reason = format!("{} is not an image of the ground truth", record.image_id);
             return Some((record, "image_id", reason));
