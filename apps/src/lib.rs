@@ -1,1 +1,3 @@
 //! The programs classify, detect and segment, over one trainer.
+
+pub mod cli;

@@ -1,3 +1,7 @@
 //! ImageNet, COCO and ADE20K on disk: parsers, transforms, loader, metrics, generated sample data.
 
+pub mod bench;
+pub mod coco;
+pub mod metrics;
 pub mod sample;
+pub mod survey;

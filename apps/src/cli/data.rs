@@ -1,0 +1,241 @@
+//! `data check` and `data make-shapes`, in each program for its own kind of dataset.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use image::{DynamicImage, ImageDecoder, ImageReader};
+use kat_datasets::coco::{layout, survey};
+use kat_datasets::survey::Survey;
+
+/// Looks through datasets and makes sample data.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// The subcommands of `data`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DataCommand {
+    /// Counts, classes and sizes of a dataset, its broken files and annotation problems
+    Check(CheckArgs),
+    /// Writes generated sample data
+    MakeShapes(MakeShapesArgs),
+}
+
+/// `data check DIR`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Root folder of the dataset
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Exit with status 1 if anything is wrong
+    #[arg(long)]
+    pub strict: bool,
+    /// Print one JSON list instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `data make-shapes DIR`.
+#[derive(Debug, Clone, Args)]
+pub struct MakeShapesArgs {
+    /// Folder to write to
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Number of images
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub images: usize,
+    /// Same seed, same bytes
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// What a program does for its kind of dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct DataTools {
+    /// Surveys each split under a folder.
+    pub check: fn(&Path) -> anyhow::Result<Vec<Survey>>,
+    /// Writes sample data; what was written, in words.
+    pub make_shapes: fn(&MakeShapesArgs) -> anyhow::Result<String>,
+}
+
+impl DataArgs {
+    /// Runs the subcommand with the program's tools.
+    ///
+    /// # Errors
+    /// If the dataset cannot be read or written; with `--strict`, if anything is wrong with it.
+    pub fn run(&self, tools: &DataTools) -> anyhow::Result<()> {
+        match &self.command {
+            DataCommand::Check(args) => args.run(tools.check),
+            DataCommand::MakeShapes(args) => print(&((tools.make_shapes)(args)? + "\n")),
+        }
+    }
+}
+
+impl CheckArgs {
+    /// Surveys and prints to stdout.
+    ///
+    /// # Errors
+    /// As [`DataArgs::run`].
+    pub fn run(&self, check: fn(&Path) -> anyhow::Result<Vec<Survey>>) -> anyhow::Result<()> {
+        let surveys = check(&self.dir)?;
+        if self.json {
+            print(&(serde_json::to_string_pretty(&surveys)? + "\n"))?;
+        } else {
+            print(&surveys.iter().map(as_text).collect::<String>())?;
+        }
+        let bad: Vec<&str> = surveys.iter().filter(|s| !s.is_clean()).map(|s| s.split.as_str()).collect();
+        if self.strict && !bad.is_empty() {
+            bail!("{}: problems in {}", self.dir.display(), bad.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// Surveys every split of a COCO folder: decodes each image, checks each annotation.
+///
+/// # Errors
+/// If there is no annotation file or one cannot be read.
+pub fn check_coco(dir: &Path) -> anyhow::Result<Vec<Survey>> {
+    let expected = "expected annotations/instances_<split>.json";
+    let splits = layout::splits(dir).with_context(|| format!("{}: {expected}", dir.display()))?;
+    if splits.is_empty() {
+        bail!("{}: {expected}", dir.display());
+    }
+    splits.iter().map(|split| Ok(survey::survey(split, &decoded_size)?)).collect()
+}
+
+/// Width and height of an image once decoded and upright.
+fn decoded_size(path: &Path) -> Result<[u32; 2], String> {
+    let decode = || -> image::ImageResult<DynamicImage> {
+        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        Ok(image)
+    };
+    decode().map(|i| [i.width(), i.height()]).map_err(|e| e.to_string())
+}
+
+/// Writes to stdout; where the reader went away (`| head`), that is an error of kind broken pipe, not a panic.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Names listed before the rest is only counted.
+const LISTED: usize = 20;
+
+fn as_text(survey: &Survey) -> String {
+    let mut out = String::new();
+    let size = |range: Option<[u32; 2]>| {
+        range.map_or_else(|| "-".to_string(), |[low, high]| format!("{low} to {high}"))
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "{}: {} images ({} without labels), {} labels of {} classes",
+        survey.split,
+        survey.images,
+        survey.unlabelled,
+        survey.labels,
+        survey.classes.len()
+    );
+    let _ = writeln!(out, "  width {}, height {}", size(survey.width), size(survey.height));
+    let classes = survey.classes.iter().map(|c| format!("{} {}", c.name, c.count));
+    let _ = writeln!(out, "  labels by class: {}", classes.collect::<Vec<_>>().join(", "));
+    if survey.is_clean() {
+        out += "  nothing is wrong\n";
+        return out;
+    }
+    for (fault, count) in &survey.faults {
+        let _ = writeln!(out, "  {count} annotations: {fault}");
+    }
+    for example in &survey.examples {
+        let _ = writeln!(out, "    {example}");
+    }
+    if !survey.broken.is_empty() {
+        let _ = writeln!(out, "  {} broken files:", survey.broken.len());
+    }
+    for broken in survey.broken.iter().take(LISTED) {
+        let _ = writeln!(out, "    {}: {}", broken.path.display(), broken.reason);
+    }
+    if survey.broken.len() > LISTED {
+        let _ = writeln!(out, "    and {} more (--json lists all)", survey.broken.len() - LISTED);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use image::RgbImage;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: DataArgs,
+    }
+
+    fn written(args: &MakeShapesArgs) -> anyhow::Result<String> {
+        Ok(format!("{} {} {}", args.dir.display(), args.images, args.seed))
+    }
+
+    const TOOLS: DataTools = DataTools { check: check_coco, make_shapes: written };
+
+    fn run(args: &[&str]) -> anyhow::Result<()> {
+        Cli::try_parse_from([&["x"], args].concat())?.args.run(&TOOLS)
+    }
+
+    fn coco_folder(annotations: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir_all(root.join("annotations")).unwrap();
+        std::fs::create_dir_all(root.join("val")).unwrap();
+        let text = format!(
+            r#"{{"images": [{{"id": 1, "file_name": "a.png", "width": 6, "height": 4}}],
+                "categories": [{{"id": 3, "name": "cat"}}], "annotations": {annotations}}}"#
+        );
+        std::fs::write(root.join("annotations/instances_val.json"), text).unwrap();
+        RgbImage::new(6, 4).save(root.join("val/a.png")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_clean_folder_and_a_broken_one() {
+        let good = r#"[{"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 2, 2]}]"#;
+        let dir = coco_folder(good);
+        let root = dir.path().to_str().unwrap();
+        run(&["check", root, "--strict"]).unwrap();
+        let text = as_text(&check_coco(dir.path()).unwrap()[0]);
+        assert!(text.contains("1 images (0 without labels), 1 labels of 1 classes"), "{text}");
+        assert!(text.contains("cat 1") && text.contains("nothing is wrong"), "{text}");
+
+        std::fs::write(dir.path().join("val/a.png"), b"").unwrap();
+        let text = as_text(&check_coco(dir.path()).unwrap()[0]);
+        assert!(text.contains("1 broken files") && text.contains("a.png"), "{text}");
+        run(&["check", root, "--json"]).unwrap();
+        assert!(run(&["check", root, "--strict"]).unwrap_err().to_string().contains("in val"));
+
+        let faulty = coco_folder(&good.replace("\"category_id\": 3", "\"category_id\": 8"));
+        let text = as_text(&check_coco(faulty.path()).unwrap()[0]);
+        assert!(text.contains("1 annotations: no category has this id"), "{text}");
+    }
+
+    #[test]
+    fn misuse_and_missing_folders() {
+        assert!(Cli::try_parse_from(["x", "check"]).is_err());
+        assert!(Cli::try_parse_from(["x", "make-shapes", "d", "--images", "-1"]).is_err());
+        let error = format!("{:#}", run(&["check", "no/such"]).unwrap_err());
+        assert!(error.contains("no/such") && error.contains("instances_"), "{error}");
+        run(&["make-shapes", "d", "--images", "3", "--seed", "9"]).unwrap();
+    }
+}

@@ -1,0 +1,3 @@
+//! Measurements of speed that the programs' `bench` commands print.
+
+pub mod coco;
