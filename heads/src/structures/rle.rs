@@ -161,7 +161,7 @@ impl Runs {
         if self.0.is_empty() && inside {
             self.0.push(0);
         }
-        match self.0.len() % 2 == 0 {
+        match self.0.len().is_multiple_of(2) {
             last_inside if last_inside == inside && !self.0.is_empty() => {
                 if let Some(last) = self.0.last_mut() {
                     *last += length;
