@@ -16,6 +16,7 @@ pub mod host;
 pub mod layer_norm;
 pub mod linear;
 pub mod map;
+pub mod nms;
 pub mod patchify;
 pub mod random;
 pub mod rational;
