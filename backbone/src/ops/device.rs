@@ -58,6 +58,7 @@ device_of!(
     super::add::AddKernel,
     super::attention::AttentionKernel,
     super::bspline::BsplineKernel,
+    super::conv2d::Conv2dKernel,
     super::dropout::DropoutKernel,
     super::gelu::GeluKernel,
     super::layer_norm::LayerNormKernel,

@@ -9,6 +9,8 @@ pub mod attention;
 pub mod bspline;
 #[cfg(test)]
 pub mod check;
+pub mod conv2d;
+pub mod conv_transpose2d;
 pub mod device;
 pub mod dropout;
 pub mod gelu;
@@ -24,11 +26,14 @@ pub mod simd;
 pub mod softmax_cross_entropy;
 pub mod tape;
 pub mod tokens;
+pub mod window;
 pub mod window_partition;
 
 pub use add::{add, add_drop_path, mean, scale, weighted_sum};
 pub use attention::{RelativePositions, attention};
 pub use bspline::{scale_rows, silu, spline_basis};
+pub use conv_transpose2d::conv_transpose2d;
+pub use conv2d::conv2d;
 pub use dropout::dropout;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
