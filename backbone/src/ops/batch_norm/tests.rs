@@ -1,0 +1,107 @@
+use super::*;
+use crate::ops::check::{Case, relative_error};
+use crate::{Cpu, Graph};
+use std::cell::RefCell;
+
+const SHAPE: [usize; 4] = [3, 4, 2, 5];
+
+fn normalised(t: &[Vec<f64>], statistics: impl Fn(usize) -> (f64, f64), eps: f64) -> Vec<f64> {
+    let value = |(i, x): (usize, &f64)| {
+        let c = i / 10 % 4;
+        let (mean, variance) = statistics(c);
+        (x - mean) / (variance + eps).sqrt() * t[1][c] + t[2][c]
+    };
+    t[0].iter().enumerate().map(value).collect()
+}
+
+fn moments(x: &[f64], c: usize) -> (f64, f64) {
+    let values: Vec<f64> = (0..x.len()).filter(|i| i / 10 % 4 == c).map(|i| x[i]).collect();
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n)
+}
+
+#[test]
+fn evaluation_uses_the_running_statistics() {
+    let running = Running { mean: vec![0.1, -0.2, 0.3, 0.0], variance: vec![0.5, 1.0, 2.0, 0.1] };
+    let options = Options { eps: 1e-3, ..Options::default() };
+    Case::new().input(SHAPE, -2.0..3.0).input([4], -1.0..1.0).input([4], -1.0..1.0).gradients_match(
+        |graph, t| Ok(batch_norm(graph, &t[0], &t[1], &t[2], &running, &options)?.0),
+        |t| {
+            let of = |c: usize| (f64::from(running.mean[c]), f64::from(running.variance[c]));
+            normalised(t, of, 1e-3)
+        },
+        1e-5,
+    );
+}
+
+#[test]
+fn training_uses_the_batch_and_moves_the_running_statistics() {
+    let options = Options { eps: 1e-3, ..Options::default() };
+    let updated = RefCell::new(None);
+    Case::new().input(SHAPE, -2.0..3.0).input([4], -1.0..1.0).input([4], -1.0..1.0).gradients_match(
+        |graph, t| {
+            *graph = Graph::training(0);
+            let (y, running) = batch_norm(graph, &t[0], &t[1], &t[2], &Running::new(4), &options)?;
+            *updated.borrow_mut() = Some((running.unwrap(), t[0].to_vec()));
+            Ok(y)
+        },
+        |t| normalised(t, |c| moments(&t[0], c), 1e-3),
+        2e-5,
+    );
+    let (running, x) = updated.take().unwrap();
+    let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+    let expected: Vec<(f64, f64)> = (0..4).map(|c| moments(&x, c)).collect();
+    let means: Vec<f64> = expected.iter().map(|m| 0.1 * m.0).collect();
+    let variances: Vec<f64> = expected.iter().map(|m| 0.9 + 0.1 * m.1 * 30.0 / 29.0).collect();
+    assert!(relative_error(&running.mean, &means) < 1e-6);
+    assert!(relative_error(&running.variance, &variances) < 1e-6);
+}
+
+/// Two processes that hold the same half each: sums are doubled.
+struct Twin;
+
+impl SumOverProcesses for Twin {
+    fn sum(&self, numbers: &mut [f64]) -> Result<()> {
+        numbers.iter_mut().for_each(|n| *n *= 2.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_batch_split_over_processes_has_the_statistics_of_the_whole() {
+    let dev = Cpu::default();
+    let half: Vec<f32> = (0..120).map(|i| ((i * 37 % 101) as f32 - 40.0) / 20.0).collect();
+    let whole: Vec<f32> = half.iter().chain(&half).copied().collect();
+    let run = |x: Vec<f32>, batch: usize, processes: Option<Rc<dyn SumOverProcesses>>| {
+        let x = Tensor::from_vec(&dev, x, [batch, 4, 2, 5]).unwrap().parameter().unwrap();
+        let weight = Tensor::from_vec(&dev, vec![0.5, 1.0, -2.0, 3.0], [4]).unwrap();
+        let bias = Tensor::zeros(&dev, [4]).unwrap();
+        let mut graph = Graph::training(0);
+        let options = Options { processes, ..Options::default() };
+        let (y, running) = batch_norm(&mut graph, &x, &weight, &bias, &Running::new(4), &options).unwrap();
+        let z = crate::ops::gelu(&mut graph, &y).unwrap();
+        let loss = crate::ops::weighted_sum(&mut graph, &z, 1.0).unwrap();
+        let dx = graph.backward(&loss).unwrap().take_host(&x).unwrap().unwrap();
+        (y.to_vec(), running.unwrap(), dx)
+    };
+    let (one, two) = (run(whole, 6, None), run(half, 3, Some(Rc::new(Twin))));
+    let exact = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    assert!(relative_error(&two.0, &exact(&one.0[..120])) < 1e-6);
+    assert!(relative_error(&two.2, &exact(&one.2[..120])) < 1e-5);
+    assert!(relative_error(&two.1.variance, &exact(&one.1.variance)) < 1e-6);
+    assert!(relative_error(&two.1.mean, &exact(&one.1.mean)) < 1e-6);
+}
+
+#[test]
+fn one_value_and_wrong_sizes_are_named() {
+    let dev = Cpu::default();
+    let t = |shape: &[usize]| Tensor::zeros(&dev, crate::Shape::new(shape).unwrap()).unwrap();
+    let run = |x: &[usize], running: usize| {
+        let (mut graph, running) = (Graph::training(0), Running::new(running));
+        batch_norm(&mut graph, &t(x), &t(&[3]), &t(&[3]), &running, &Options::default()).map(|_| ())
+    };
+    assert!(run(&[1, 3, 1, 1], 3).unwrap_err().to_string().contains("1 values a channel"));
+    assert!(run(&[2, 3, 1, 1], 2).unwrap_err().to_string().contains("2 running means"));
+    assert!(run(&[2, 4, 1, 1], 4).unwrap_err().to_string().contains("the weight"));
+}

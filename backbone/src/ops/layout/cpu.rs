@@ -1,0 +1,96 @@
+//! Moving values on the CPU, by copies of whole rows where they are contiguous.
+
+use super::LayoutKernel;
+use crate::error::Result;
+use crate::ops::host::{Cpu, GRAIN, overwritten};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Side of the squares that a transposition moves: 16 rows of one cache line.
+const SQUARE: usize = 16;
+
+impl LayoutKernel for Cpu {
+    fn transpose(&self, x: &[f32], batch: usize, rows: usize, columns: usize) -> Result<Vec<f32>> {
+        let plane = rows * columns;
+        Ok(overwritten(batch * plane, |y| {
+            let strips = y.par_chunks_exact_mut(plane.max(1)).zip(x.par_chunks_exact(plane.max(1)));
+            strips.for_each(|(y, x)| {
+                y.par_chunks_mut((SQUARE * rows).max(1)).enumerate().for_each(|(strip, y)| {
+                    let first = strip * SQUARE;
+                    for row in (0..rows).step_by(SQUARE) {
+                        let height = SQUARE.min(rows - row);
+                        for (c, y) in y.chunks_exact_mut(rows).enumerate() {
+                            let source = x[row * columns + first + c..].iter().step_by(columns);
+                            y[row..row + height].iter_mut().zip(source).for_each(|(y, x)| *y = *x);
+                        }
+                    }
+                });
+            });
+        }))
+    }
+
+    fn join_rows(&self, parts: &[(&[f32], usize)], outer: usize) -> Result<Vec<f32>> {
+        let width: usize = parts.iter().map(|(_, width)| width).sum();
+        Ok(overwritten(outer * width, |y| {
+            y.par_chunks_exact_mut(width.max(1)).with_min_len(GRAIN / width.max(1)).enumerate().for_each(
+                |(i, mut y)| {
+                    for (part, width) in parts {
+                        let (slot, rest) = y.split_at_mut(*width);
+                        slot.copy_from_slice(&part[i * width..(i + 1) * width]);
+                        y = rest;
+                    }
+                },
+            );
+        }))
+    }
+
+    fn slice_rows(&self, x: &[f32], width: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        let outer = x.len() / width.max(1);
+        let len = range.len();
+        Ok(overwritten(outer * len, |y| {
+            y.par_chunks_exact_mut(len.max(1))
+                .zip(x.par_chunks_exact(width.max(1)))
+                .with_min_len(GRAIN / len.max(1))
+                .for_each(|(y, x)| y.copy_from_slice(&x[range.clone()]));
+        }))
+    }
+
+    fn spread_rows(&self, dy: &[f32], width: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        let outer = dy.len() / range.len().max(1);
+        Ok(overwritten(outer * width, |dx| {
+            dx.par_chunks_exact_mut(width.max(1))
+                .zip(dy.par_chunks_exact(range.len().max(1)))
+                .with_min_len(GRAIN / width.max(1))
+                .for_each(|(dx, dy)| {
+                    dx[..range.start].fill(0.0);
+                    dx[range.clone()].copy_from_slice(dy);
+                    dx[range.end..].fill(0.0);
+                });
+        }))
+    }
+
+    fn gather(&self, x: &[f32], width: usize, indices: &[usize]) -> Result<Vec<f32>> {
+        Ok(overwritten(indices.len() * width, |y| {
+            y.par_chunks_exact_mut(width.max(1))
+                .zip(indices)
+                .with_min_len(GRAIN / width.max(1))
+                .for_each(|(y, i)| y.copy_from_slice(&x[i * width..(i + 1) * width]));
+        }))
+    }
+
+    fn scatter_add(&self, dy: &[f32], width: usize, indices: &[usize], rows: usize) -> Result<Vec<f32>> {
+        // the places in `indices` of each row, in order
+        let mut uses: Vec<Vec<usize>> = vec![Vec::new(); rows];
+        indices.iter().enumerate().for_each(|(place, row)| uses[*row].push(place));
+        let mut dx = vec![0.0; rows * width];
+        dx.par_chunks_exact_mut(width.max(1)).zip(&uses).with_min_len(GRAIN / width.max(1)).for_each(
+            |(dx, places)| {
+                for place in places {
+                    let dy = &dy[place * width..(place + 1) * width];
+                    dx.iter_mut().zip(dy).for_each(|(d, s)| *d += s);
+                }
+            },
+        );
+        Ok(dx)
+    }
+}
