@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             numerator[1] = 1.0;
             Fit { numerator, denominator: vec![0.0; order.denominator], rms: 0.0, max_error: 0.0 }
         } else {
-            fit::fit(f, order)?
+            fit::fit(f, order, activation.tail_weight())?
         };
         let (_, wide) = fit::errors((&numerator, &denominator), f, (-6.0, 6.0));
         println!("\n[{activation}]\nnumerator = {numerator:?}\ndenominator = {denominator:?}");

@@ -1,5 +1,6 @@
 //! The Kolmogorov-Arnold Transformer (KAT) as a vision backbone: tensor ops, modules, named models, checkpoints.
 
+pub mod checkpoint;
 pub mod config;
 pub mod count;
 pub mod error;

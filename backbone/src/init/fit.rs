@@ -60,15 +60,21 @@ pub fn errors(
     ((squares / FINE as f64).sqrt(), largest)
 }
 
+/// Half-width of the interval on which the tail weight of [`fit`] applies.
+pub const REACH: f64 = 8.0;
+
 /// Fits a rational function of `order` to `target` on [`RANGE`].
+///
+/// `tail` is the weight of the errors between the range and ±[`REACH`] beside 1 inside: 0 fits the range
+/// alone; a little keeps a function honest where a transferred network drives it beyond the range.
 ///
 /// # Errors
 /// [`InitError::Order`] if the order is outside 1..=12 for the numerator or 0..=12 for the denominator
 /// (powers above that leave f32's resolution on the range); [`InitError::NotFinite`] if no start gave
 /// finite coefficients, for instance because `target` is not finite on the range.
-pub fn fit(target: impl Fn(f64) -> f64 + Sync, order: Order) -> Result<Fit, InitError> {
+pub fn fit(target: impl Fn(f64) -> f64 + Sync, order: Order, tail: f64) -> Result<Fit, InitError> {
     order.check()?;
-    let problem = Problem::new(&target, order);
+    let problem = Problem::new(&target, order, tail);
     let best = (0..STARTS)
         .into_par_iter()
         .filter_map(|start| problem.descend(problem.start(start)))
@@ -88,15 +94,23 @@ pub fn fit(target: impl Fn(f64) -> f64 + Sync, order: Order) -> Result<Fit, Init
 struct Problem {
     xs: Vec<f64>,
     ys: Vec<f64>,
+    /// Weight of each residual.
+    ws: Vec<f64>,
     order: Order,
 }
 
 impl Problem {
-    fn new(target: impl Fn(f64) -> f64, order: Order) -> Self {
-        let xs: Vec<f64> =
-            (0..POINTS).map(|i| RANGE.0 + (RANGE.1 - RANGE.0) * i as f64 / (POINTS - 1) as f64).collect();
+    fn new(target: impl Fn(f64) -> f64, order: Order, tail: f64) -> Self {
+        let step = (RANGE.1 - RANGE.0) / (POINTS - 1) as f64;
+        let mut xs: Vec<f64> = (0..POINTS).map(|i| RANGE.0 + step * i as f64).collect();
+        let mut ws = vec![1.0; POINTS];
+        if tail > 0.0 {
+            let beyond = (1..).map(|i| RANGE.1 + 4.0 * step * i as f64).take_while(|x| *x <= REACH);
+            xs.extend(beyond.flat_map(|x| [-x, x]));
+            ws.resize(xs.len(), tail);
+        }
         let ys = xs.iter().map(|&x| target(x)).collect();
-        Self { xs, ys, order }
+        Self { xs, ys, ws, order }
     }
 
     /// Denominator of start number `start`: zero, then log-uniform magnitudes with some terms absent, every
@@ -119,12 +133,13 @@ impl Problem {
     /// The best numerator for a given denominator.
     fn project(&self, b: &[f64]) -> Option<Vec<f64>> {
         let cols = self.order.numerator + 1;
-        let mut design = Vec::with_capacity(cols * POINTS);
-        for &x in &self.xs {
+        let mut design = Vec::with_capacity(cols * self.xs.len());
+        for (&x, &w) in self.xs.iter().zip(&self.ws) {
             let q = self.denominator_at(b, x);
-            design.extend((0..cols).map(|k| x.powi(k as i32) / q));
+            design.extend((0..cols).map(|k| w * x.powi(k as i32) / q));
         }
-        solve(&mut design, &mut self.ys.clone(), cols)
+        let mut ys: Vec<f64> = self.ys.iter().zip(&self.ws).map(|(y, w)| y * w).collect();
+        solve(&mut design, &mut ys, cols)
     }
 
     /// Sum of squared residuals.
@@ -133,9 +148,10 @@ impl Problem {
         self.xs
             .iter()
             .zip(&self.ys)
-            .map(|(&x, &y)| {
+            .zip(&self.ws)
+            .map(|((&x, &y), &w)| {
                 let p = a.iter().rev().fold(0.0, |acc, &a| acc * x + a);
-                (p / self.denominator_at(b, x) - y).powi(2)
+                (w * (p / self.denominator_at(b, x) - y)).powi(2)
             })
             .sum()
     }
@@ -171,19 +187,19 @@ impl Problem {
         let (m, n) = (self.order.numerator, self.order.denominator);
         let (a, b) = theta.split_at(m + 1);
         let cols = m + 1 + n;
-        let mut jacobian = Vec::with_capacity((POINTS + cols) * cols);
-        let mut residual = Vec::with_capacity(POINTS + cols);
+        let mut jacobian = Vec::with_capacity((self.xs.len() + cols) * cols);
+        let mut residual = Vec::with_capacity(self.xs.len() + cols);
         let mut scale = vec![0.0_f64; cols];
-        for (&x, &y) in self.xs.iter().zip(&self.ys) {
+        for ((&x, &y), &w) in self.xs.iter().zip(&self.ys).zip(&self.ws) {
             let p = a.iter().rev().fold(0.0, |acc, &a| acc * x + a);
             let q = self.denominator_at(b, x);
             let row = jacobian.len();
-            jacobian.extend((0..=m).map(|k| x.powi(k as i32) / q));
-            jacobian.extend((1..=n).map(|i| -p * x.abs().powi(i as i32) / (q * q)));
+            jacobian.extend((0..=m).map(|k| w * x.powi(k as i32) / q));
+            jacobian.extend((1..=n).map(|i| -w * p * x.abs().powi(i as i32) / (q * q)));
             for (s, j) in scale.iter_mut().zip(&jacobian[row..]) {
                 *s += j * j;
             }
-            residual.push(y - p / q);
+            residual.push(w * (y - p / q));
         }
         // Marquardt's scaling: the damping rows carry each column's own norm.
         for (c, s) in scale.iter().enumerate() {
@@ -207,7 +223,7 @@ mod tests {
     #[test]
     fn recovers_a_rational_function_exactly() {
         let truth = |x: f64| (0.5 + x - 0.25 * x * x) / (1.0 + 0.3 * x.abs() + 0.1 * x * x);
-        let fit = fit(truth, Order { numerator: 2, denominator: 2 }).unwrap();
+        let fit = fit(truth, Order { numerator: 2, denominator: 2 }, 0.0).unwrap();
         assert!(fit.rms < 1e-6, "{fit:?}");
         assert!((fit.denominator[0] - 0.3).abs() < 1e-4 && (fit.denominator[1] - 0.1).abs() < 1e-4);
     }
@@ -215,8 +231,8 @@ mod tests {
     #[test]
     fn other_orders_get_better_with_degree_and_stay_valid() {
         let tanh = |x: f64| x.tanh();
-        let low = fit(tanh, Order { numerator: 3, denominator: 2 }).unwrap();
-        let high = fit(tanh, Order { numerator: 7, denominator: 6 }).unwrap();
+        let low = fit(tanh, Order { numerator: 3, denominator: 2 }, 0.0).unwrap();
+        let high = fit(tanh, Order { numerator: 7, denominator: 6 }, 0.0).unwrap();
         assert!(high.rms < low.rms && low.rms < 5e-3, "{} {}", low.rms, high.rms);
         assert!(low.denominator.iter().chain(&high.denominator).all(|&b| b >= 0.0));
     }
@@ -224,10 +240,10 @@ mod tests {
     #[test]
     fn impossible_orders_and_targets_are_refused() {
         let bad = Order { numerator: 0, denominator: 4 };
-        assert!(matches!(fit(|x| x, bad), Err(InitError::Order { numerator: 0, .. })));
-        assert!(fit(|x| x, Order { numerator: 40, denominator: 4 }).is_err());
+        assert!(matches!(fit(|x| x, bad, 0.0), Err(InitError::Order { numerator: 0, .. })));
+        assert!(fit(|x| x, Order { numerator: 40, denominator: 4 }, 0.0).is_err());
         assert_eq!(
-            fit(|_| f64::NAN, Order::default()),
+            fit(|_| f64::NAN, Order::default(), 0.0),
             Err(InitError::NotFinite("the fit of the rational function"))
         );
     }

@@ -1,0 +1,79 @@
+//! What can go wrong with checkpoints.
+
+use std::path::PathBuf;
+
+/// An error while reading, adapting or writing a checkpoint; always says which file or tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("{path}: {action}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The bytes do not follow the file format.
+    #[error("{path}: {format} file is damaged: {reason}", path = path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// safetensors, PyTorch or npz.
+        format: &'static str,
+        /// Where and what.
+        reason: String,
+    },
+    /// A valid file of a kind that is not read.
+    #[error("{path}: {reason}", path = path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is and what to do.
+        reason: String,
+    },
+    /// A pickle names something that is not plain tensor data. Nothing was executed.
+    #[error(
+        "{path}: the pickle refers to {global}, which is not on the list of plain data types; nothing was \
+         executed. Save the state dict alone: torch.save(model.state_dict(), …)",
+        path = path.display()
+    )]
+    ForbiddenGlobal {
+        /// The file.
+        path: PathBuf,
+        /// module.name
+        global: String,
+    },
+    /// One tensor is wrong.
+    #[error("{path}: tensor {tensor}: found {found}, expected {expected}", path = path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// As found.
+        found: String,
+        /// As expected.
+        expected: String,
+    },
+    /// The file's tensors do not fit the model.
+    #[error("{path}: does not fit the model\n{report}", path = path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// All differences.
+        report: Box<super::LoadReport>,
+    },
+    /// A position embedding that cannot be resampled.
+    #[error("position embedding: found {found}, expected {expected}")]
+    PositionEmbedding {
+        /// As found.
+        found: String,
+        /// As expected.
+        expected: String,
+    },
+    /// Initial values for what the file lacks.
+    #[error(transparent)]
+    Init(#[from] crate::init::InitError),
+}

@@ -1,0 +1,108 @@
+//! Checkpoints: reading and writing weights under their published names.
+//!
+//! [`load_any`] reads safetensors, PyTorch's zip format and the npz files of the original ViT into a
+//! [`TensorMap`] of plain f32 data; [`transfer::adapt`] fits that to a model (class count, position grid,
+//! ViT → KAT) and reports every difference; [`safetensors::save`] writes, atomically. Nothing in a file is ever
+//! executed, and no length in a file is trusted before it is compared with the bytes that are there.
+
+pub mod atomic;
+pub mod error;
+pub mod names;
+pub mod npz;
+pub mod pos_embed;
+pub mod pth;
+pub mod report;
+pub mod safetensors;
+pub mod transfer;
+mod unpickle;
+
+pub use error::CheckpointError;
+pub use report::{LoadReport, Mismatch};
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A tensor in main memory: row-major f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Extents; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Product of `shape` values.
+    pub data: Vec<f32>,
+}
+
+impl HostTensor {
+    /// Puts shape and data together; `None` if their sizes differ.
+    pub fn new(shape: Vec<usize>, data: Vec<f32>) -> Option<Self> {
+        (element_count(&shape)? == data.len()).then_some(Self { shape, data })
+    }
+}
+
+/// Product of the extents, `None` where it overflows.
+fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))
+}
+
+/// Tensors by name, with the text that was stored beside them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TensorMap {
+    /// The tensors, in order of their names.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Text by key (safetensors' `__metadata__`).
+    pub metadata: BTreeMap<String, String>,
+    /// What the reader chose or changed, for the report.
+    pub notes: Vec<String>,
+}
+
+impl TensorMap {
+    /// Adds a tensor, replacing one of the same name.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: HostTensor) {
+        self.tensors.insert(name.into(), tensor);
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&HostTensor> {
+        self.tensors.get(name)
+    }
+}
+
+/// Reads a checkpoint, its kind told by its first bytes, not by its name. Wrapper prefixes such as `module.`
+/// are removed.
+///
+/// # Errors
+/// [`CheckpointError`], naming the file, for a file that is missing, of unknown kind, damaged, or a pickle that
+/// refers to anything but plain data.
+pub fn load_any(path: &Path) -> Result<TensorMap, CheckpointError> {
+    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_owned(),
+        action: "cannot read",
+        source,
+    })?;
+    let mut map = parse(path, &bytes)?;
+    names::strip_wrappers(&mut map);
+    Ok(map)
+}
+
+/// Parses the bytes of a checkpoint; `path` is only for messages.
+///
+/// # Errors
+/// As [`load_any`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
+    let unsupported =
+        |reason: &str| Err(CheckpointError::Unsupported { path: path.to_owned(), reason: reason.to_owned() });
+    match bytes {
+        [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => npz::parse(path, bytes),
+        [b'P', b'K', 3, 4, ..] => pth::parse(path, bytes),
+        // A bare pickle: the format of torch.save before PyTorch 1.6.
+        [0x80, 1..=5, ..] => unsupported(
+            "this is PyTorch's format from before version 1.6 (a bare pickle), which is not read; load it in \
+             PyTorch and save it again with torch.save",
+        ),
+        [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parse(path, bytes),
+        [] => unsupported("the file is empty"),
+        _ => unsupported("not a checkpoint: expected safetensors, PyTorch's zip format (.pth, .pt) or npz"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

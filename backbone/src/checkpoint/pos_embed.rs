@@ -1,0 +1,146 @@
+//! Resampling of position embeddings to another grid: bicubic with antialiasing, as timm and PyTorch do it.
+//!
+//! Keys' cubic kernel with a = -1/2, widened by the scale when shrinking, weights normalised at the border;
+//! pixel centres at half-integers. Separable: rows, then columns.
+
+use super::{CheckpointError, HostTensor};
+
+/// A grid of patches: (rows, columns).
+pub type Grid = (usize, usize);
+
+/// Resamples the grid part of a position embedding; the prefix tokens stay.
+///
+/// # Shapes
+/// `embed`: (1, prefix + h·w, C) → (1, prefix + h'·w', C).
+///
+/// # Errors
+/// [`CheckpointError::PositionEmbedding`] if the embedding does not have this shape, or a grid is empty.
+pub fn resample(
+    embed: &HostTensor,
+    prefix: usize,
+    from: Grid,
+    to: Grid,
+) -> Result<HostTensor, CheckpointError> {
+    let &[1, tokens, channels] = &embed.shape[..] else {
+        return Err(error(format!("shape {:?}", embed.shape), "(1, tokens, channels)".into()));
+    };
+    let count = |(h, w): Grid| h.checked_mul(w).and_then(|n| n.checked_add(prefix));
+    if count(from) != Some(tokens) || embed.data.len() != tokens * channels {
+        let expected = format!("{prefix} prefix tokens and a grid of {}x{}", from.0, from.1);
+        return Err(error(format!("{tokens} tokens"), expected));
+    }
+    if to.0 == 0 || to.1 == 0 || from.0 == 0 || from.1 == 0 {
+        return Err(error(format!("grids {from:?} and {to:?}"), "at least one row and column".into()));
+    }
+    let (head, grid) = embed.data.split_at(prefix * channels);
+    let columns = weights(from.1, to.1);
+    let rows = weights(from.0, to.0);
+    let mut wide = vec![0.0_f64; from.0 * to.1 * channels];
+    for (row, out) in grid.chunks(from.1 * channels).zip(wide.chunks_mut(to.1 * channels)) {
+        for ((start, taps), out) in columns.iter().zip(out.chunks_mut(channels)) {
+            for (tap, pixel) in taps.iter().zip(row[start * channels..].chunks(channels)) {
+                out.iter_mut().zip(pixel).for_each(|(o, &p)| *o += tap * p as f64);
+            }
+        }
+    }
+    let width = to.1 * channels;
+    let mut data = head.to_vec();
+    data.reserve(to.0 * width);
+    let mut line = vec![0.0_f64; width];
+    for (start, taps) in &rows {
+        line.fill(0.0);
+        for (tap, row) in taps.iter().zip(wide[start * width..].chunks(width)) {
+            line.iter_mut().zip(row).for_each(|(o, r)| *o += tap * r);
+        }
+        data.extend(line.iter().map(|&v| v as f32));
+    }
+    Ok(HostTensor { shape: vec![1, prefix + to.0 * to.1, channels], data })
+}
+
+/// The square grid of `tokens` patches.
+///
+/// # Errors
+/// [`CheckpointError::PositionEmbedding`] if the number is not a square.
+pub fn square(tokens: usize) -> Result<Grid, CheckpointError> {
+    let side = tokens.isqrt();
+    if side == 0 || side * side != tokens {
+        return Err(error(format!("{tokens} patches"), "a square number, or the grid to be given".into()));
+    }
+    Ok((side, side))
+}
+
+fn error(found: String, expected: String) -> CheckpointError {
+    CheckpointError::PositionEmbedding { found, expected }
+}
+
+/// For each output position: the first input position and the weights from there on.
+fn weights(from: usize, to: usize) -> Vec<(usize, Vec<f64>)> {
+    let scale = from as f64 / to as f64;
+    let stretch = scale.max(1.0);
+    let support = 2.0 * stretch;
+    (0..to)
+        .map(|i| {
+            let centre = scale * (i as f64 + 0.5);
+            // Truncation toward zero, as PyTorch's integer casts.
+            let start = (centre - support + 0.5).max(0.0) as usize;
+            let end = ((centre + support + 0.5) as usize).min(from);
+            let mut taps: Vec<f64> =
+                (start..end).map(|j| cubic((j as f64 - centre + 0.5) / stretch)).collect();
+            let sum: f64 = taps.iter().sum();
+            taps.iter_mut().for_each(|t| *t /= sum);
+            (start, taps)
+        })
+        .collect()
+}
+
+/// Keys' kernel, a = -1/2.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(h: usize, w: usize, prefix: usize) -> HostTensor {
+        let grid = (0..h * w).flat_map(|i| [(i / w) as f32, (i % w) as f32]);
+        let data: Vec<f32> = std::iter::repeat_n(-7.0, 2 * prefix).chain(grid).collect();
+        HostTensor::new(vec![1, prefix + h * w, 2], data).unwrap()
+    }
+
+    #[test]
+    fn the_same_grid_changes_nothing_and_prefixes_stay() {
+        let embed = ramp(3, 5, 2);
+        assert_eq!(resample(&embed, 2, (3, 5), (3, 5)).unwrap(), embed);
+        let larger = resample(&embed, 2, (3, 5), (6, 4)).unwrap();
+        assert_eq!(larger.shape, [1, 26, 2]);
+        assert_eq!(larger.data[..4], [-7.0; 4]);
+    }
+
+    #[test]
+    fn a_linear_ramp_stays_linear_inside() {
+        let out = resample(&ramp(16, 16, 0), 0, (16, 16), (32, 32)).unwrap();
+        // Row r of the new grid sits at (r + 0.5) / 2 - 0.5 of the old one.
+        for r in 8..24 {
+            let value = out.data[2 * (r * 32 + 16)];
+            assert!((value - ((r as f32 + 0.5) / 2.0 - 0.5)).abs() < 1e-5, "{r} {value}");
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        assert!(resample(&ramp(3, 3, 1), 1, (3, 4), (2, 2)).is_err());
+        assert!(resample(&ramp(3, 3, 1), 1, (3, 3), (0, 2)).is_err());
+        assert!(resample(&ramp(3, 3, 0), 0, (usize::MAX, 2), (2, 2)).is_err());
+        assert_eq!(square(196).unwrap(), (14, 14));
+        assert!(square(195).unwrap_err().to_string().contains("195"));
+    }
+}

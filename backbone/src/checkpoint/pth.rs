@@ -1,0 +1,239 @@
+//! PyTorch's zip format (.pth, .pt): a pickle that describes tensors, and one archive member a storage.
+
+use super::safetensors::decode;
+use super::unpickle::{Dtype, Id, Node, Pickle, Refusal, Tensor, unpickle};
+use super::{CheckpointError, HostTensor, TensorMap, element_count};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Cursor, Read};
+use std::path::Path;
+use zip::ZipArchive;
+
+/// Keys under which training programs nest the state dict; averaged weights first, as timm does.
+const NESTS: [&str; 8] =
+    ["state_dict_ema", "model_ema", "model", "state_dict", "module", "teacher", "encoder", "weights"];
+/// Levels of nesting that are followed.
+const DEPTH: usize = 4;
+
+/// Parses the bytes of a .pth or .pt file.
+///
+/// # Errors
+/// [`CheckpointError::Corrupt`], [`CheckpointError::ForbiddenGlobal`], [`CheckpointError::Tensor`] or
+/// [`CheckpointError::Unsupported`]; never panics and executes nothing.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
+    let mut archive = Archive::open(path, bytes)?;
+    let pickle = archive.member("data.pkl")?;
+    if archive.names.contains(&format!("{}byteorder", archive.root))
+        && archive.member("byteorder")?.starts_with(b"big")
+    {
+        return Err(archive.unsupported("the tensors are stored big-endian, which is not read"));
+    }
+    let pickle = unpickle(&pickle).map_err(|refusal| match refusal {
+        Refusal::Global(global) => CheckpointError::ForbiddenGlobal { path: path.to_owned(), global },
+        Refusal::Malformed(reason) => archive.corrupt(reason),
+    })?;
+    let mut trail = Vec::new();
+    let found = state_dict(&pickle, pickle.root, &mut trail, &mut BTreeSet::new()).ok_or_else(|| {
+        archive.unsupported(&format!(
+            "no state dict in it: looked at the top level and under {}",
+            NESTS.join(", ")
+        ))
+    })?;
+    let keys: BTreeSet<&str> = found.iter().map(|(_, t)| t.storage.key.as_str()).collect();
+    let mut storages = BTreeMap::new();
+    for key in keys {
+        storages.insert(key, archive.member(&format!("data/{key}"))?);
+    }
+    // Views may share a storage, but a file of tensors cannot describe many times the elements it holds.
+    let total = found.iter().try_fold(0_usize, |sum, (_, t)| sum.checked_add(element_count(&t.shape)?));
+    let held: usize = storages.values().map(Vec::len).sum();
+    if total.is_none_or(|total| total > held.saturating_mul(16)) {
+        return Err(archive.corrupt("its tensors describe far more elements than the file holds".into()));
+    }
+    let tensors = found
+        .into_par_iter()
+        .map(|(name, tensor)| {
+            let empty = Vec::new();
+            let storage = storages.get(tensor.storage.key.as_str()).unwrap_or(&empty);
+            let host = gather(tensor, storage).map_err(|(found, expected)| CheckpointError::Tensor {
+                path: path.to_owned(),
+                tensor: name.to_owned(),
+                found,
+                expected,
+            })?;
+            Ok((name.to_owned(), host))
+        })
+        .collect::<Result<_, CheckpointError>>()?;
+    let notes = if trail.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!("tensors read from \"{}\" of the file", trail.join("."))]
+    };
+    Ok(TensorMap { tensors, metadata: BTreeMap::new(), notes })
+}
+
+/// The zip archive and the name of the folder inside that holds everything.
+struct Archive<'a> {
+    path: &'a Path,
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    names: BTreeSet<String>,
+    root: String,
+    /// Most bytes that the members still to be read may unpack to.
+    limit: u64,
+}
+
+impl<'a> Archive<'a> {
+    fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, CheckpointError> {
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| CheckpointError::Corrupt {
+            path: path.to_owned(),
+            format: "PyTorch",
+            reason: format!("{e} (was the download or copy cut short?)"),
+        })?;
+        let names: BTreeSet<String> = zip.file_names().flatten().map(|n| n.into_owned()).collect();
+        let pickle = names.iter().find(|n| *n == "data.pkl" || n.ends_with("/data.pkl"));
+        let Some(pickle) = pickle else {
+            return Err(CheckpointError::Unsupported {
+                path: path.to_owned(),
+                reason: "a zip file without data.pkl: not written by torch.save".into(),
+            });
+        };
+        let root = pickle.trim_end_matches("data.pkl").to_owned();
+        if names.contains(&format!("{root}constants.pkl")) {
+            return Err(CheckpointError::Unsupported {
+                path: path.to_owned(),
+                reason: "a TorchScript program; save the state dict with torch.save instead".into(),
+            });
+        }
+        Ok(Self { path, zip, names, root, limit: 64 + 16 * bytes.len() as u64 })
+    }
+
+    fn corrupt(&self, reason: String) -> CheckpointError {
+        CheckpointError::Corrupt { path: self.path.to_owned(), format: "PyTorch", reason }
+    }
+
+    fn unsupported(&self, reason: &str) -> CheckpointError {
+        CheckpointError::Unsupported { path: self.path.to_owned(), reason: reason.to_owned() }
+    }
+
+    /// The bytes of a member. Grows with what is read, not with the announced size.
+    fn member(&mut self, name: &str) -> Result<Vec<u8>, CheckpointError> {
+        let full = format!("{}{name}", self.root);
+        let limit = self.limit;
+        let mut bytes = Vec::new();
+        let read = match self.zip.by_name(&full) {
+            Ok(member) => member.take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        match read {
+            Ok(length) if (length as u64) < limit => {
+                self.limit -= length as u64;
+                Ok(bytes)
+            }
+            Ok(_) => Err(self.corrupt(format!("member {full} unpacks to over 16 times the file's size"))),
+            Err(reason) => Err(self.corrupt(format!("member {full}: {reason}"))),
+        }
+    }
+}
+
+/// The named tensors of a dictionary, directly or nested; `trail` gets the keys that led there. `seen` keeps a
+/// dictionary that contains itself from being searched again.
+fn state_dict<'p>(
+    pickle: &'p Pickle,
+    at: Id,
+    trail: &mut Vec<String>,
+    seen: &mut BTreeSet<Id>,
+) -> Option<Vec<(&'p str, &'p Tensor)>> {
+    let Node::Dict(entries) = &pickle.nodes[at] else { return None };
+    if !seen.insert(at) {
+        return None;
+    }
+    let named = |key: Id| match &pickle.nodes[key] {
+        Node::Str(name) => Some(name.as_str()),
+        _ => None,
+    };
+    if trail.len() < DEPTH {
+        for nest in NESTS {
+            let Some(&(_, value)) = entries.iter().find(|(key, _)| named(*key) == Some(nest)) else {
+                continue;
+            };
+            trail.push(nest.to_owned());
+            if let Some(found) = state_dict(pickle, value, trail, seen) {
+                return Some(found);
+            }
+            trail.pop();
+        }
+    }
+    let tensors: Vec<_> = entries
+        .iter()
+        .filter_map(|&(key, value)| match &pickle.nodes[value] {
+            Node::Tensor(tensor) => Some((named(key)?, tensor)),
+            _ => None,
+        })
+        .collect();
+    (!tensors.is_empty()).then_some(tensors)
+}
+
+/// Copies a view out of its storage, in row-major order. Errors are (found, expected).
+fn gather(tensor: &Tensor, storage: &[u8]) -> Result<HostTensor, (String, String)> {
+    let Tensor { storage: description, offset, shape, stride } = tensor;
+    let held = storage.len() / description.dtype.size();
+    let beyond = || {
+        let found = format!("shape {shape:?}, strides {stride:?}, offset {offset}");
+        (found, format!("a view inside its storage of {held} elements"))
+    };
+    let count = element_count(shape).ok_or_else(beyond)?;
+    if count == 0 {
+        return Ok(HostTensor { shape: shape.clone(), data: Vec::new() });
+    }
+    let last = shape
+        .iter()
+        .zip(stride)
+        .try_fold(*offset, |sum, (&n, &s)| sum.checked_add((n - 1).checked_mul(s)?))
+        .ok_or_else(beyond)?;
+    // Expanded views (stride 0) repeat elements; a state dict has no use for more than the storage holds.
+    if last >= held || count > held {
+        return Err(beyond());
+    }
+    let size = description.dtype.size();
+    let elements = to_f32(description.dtype, &storage[offset * size..(last + 1) * size]);
+    let mut expected_stride = 1;
+    let contiguous = shape.iter().zip(stride).rev().all(|(&n, &s)| {
+        let fits = n == 1 || s == expected_stride;
+        expected_stride *= n;
+        fits
+    });
+    let data = if contiguous {
+        elements
+    } else {
+        let mut index = vec![0; shape.len()];
+        let mut data = Vec::with_capacity(count);
+        for _ in 0..count {
+            data.push(elements[index.iter().zip(stride).map(|(i, s)| i * s).sum::<usize>()]);
+            for (i, n) in index.iter_mut().zip(shape).rev() {
+                *i += 1;
+                if *i < *n {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        data
+    };
+    Ok(HostTensor { shape: shape.clone(), data })
+}
+
+fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => decode(bytes, f32::from_le_bytes),
+        Dtype::F16 => decode(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => decode(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => decode(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I64 => decode(bytes, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => decode(bytes, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => decode(bytes, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => decode(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U8 => decode(bytes, |[b]: [u8; 1]| f32::from(b)),
+        Dtype::Bool => decode(bytes, |[b]: [u8; 1]| f32::from(u8::from(b != 0))),
+    }
+}

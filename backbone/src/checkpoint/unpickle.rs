@@ -1,0 +1,504 @@
+//! A restricted pickle machine: builds a tree of plain data and tensor descriptions, executes nothing.
+//!
+//! Covers the opcodes that `torch.save` writes with protocols 2 to 5. Objects live in an arena and are referred
+//! to by index, so shared and cyclic structures cost nothing and cannot recurse. Every opcode adds at most one
+//! object and consumes at least one byte, so memory is bounded by the pickle's length; string lengths are compared
+//! with the bytes that are left before anything is allocated. Of the callables that a pickle may name, a short
+//! list is known by effect; plain records (argparse.Namespace, numpy scalars, paths) become [`Node::Opaque`];
+//! anything else is an error.
+
+use std::collections::HashMap;
+
+/// Index of a node in the arena.
+pub(super) type Id = usize;
+
+/// A value on the pickle machine's stack.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Node {
+    /// None, a float, bytes, a set or an object whose content is of no interest here.
+    Opaque,
+    Bool(bool),
+    Int(i64),
+    Str(String),
+    List(Vec<Id>),
+    Tuple(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// A callable or type from the list of known ones.
+    Global(Global),
+    /// ('storage', type, key, device, element count)
+    Storage(Storage),
+    Tensor(Tensor),
+}
+
+/// The names a pickle may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Size,
+    Storage(Dtype),
+    /// Constructs a record that is not looked into.
+    Record,
+}
+
+/// Element types of torch storages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+}
+
+/// A block of elements in the archive.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Storage {
+    pub(super) dtype: Dtype,
+    pub(super) key: String,
+}
+
+/// A view of a storage, in elements.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tensor {
+    pub(super) storage: Storage,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) stride: Vec<usize>,
+}
+
+/// Why a pickle was refused.
+#[derive(Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// It names something that is not on the list: module.name.
+    Global(String),
+    /// It breaks the format: position and reason.
+    Malformed(String),
+}
+
+/// The finished arena.
+#[derive(Debug)]
+pub(super) struct Pickle {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: Id,
+}
+
+fn global(module: &str, name: &str) -> Option<Global> {
+    Some(match (module, name) {
+        ("collections", "OrderedDict") => Global::OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Global::RebuildTensor,
+        ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+        ("torch", "Size") => Global::Size,
+        ("torch", "DoubleStorage") => Global::Storage(Dtype::F64),
+        ("torch", "FloatStorage") => Global::Storage(Dtype::F32),
+        ("torch", "HalfStorage") => Global::Storage(Dtype::F16),
+        ("torch", "BFloat16Storage") => Global::Storage(Dtype::BF16),
+        ("torch", "LongStorage") => Global::Storage(Dtype::I64),
+        ("torch", "IntStorage") => Global::Storage(Dtype::I32),
+        ("torch", "ShortStorage") => Global::Storage(Dtype::I16),
+        ("torch", "CharStorage") => Global::Storage(Dtype::I8),
+        ("torch", "ByteStorage") => Global::Storage(Dtype::U8),
+        ("torch", "BoolStorage") => Global::Storage(Dtype::Bool),
+        ("torch", "device" | "float32" | "float16" | "bfloat16" | "float64" | "int64")
+        | ("argparse", "Namespace")
+        | ("collections", "defaultdict" | "Counter")
+        | ("builtins", "set" | "dict" | "list" | "slice")
+        | ("pathlib", "PosixPath" | "WindowsPath" | "PurePosixPath")
+        | ("numpy", "dtype" | "ndarray")
+        | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct")
+        | ("_codecs", "encode") => Global::Record,
+        _ => return None,
+    })
+}
+
+/// Runs the machine over a pickle.
+pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Refusal> {
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        nodes: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+    };
+    match machine.run() {
+        Ok(root) => Ok(Pickle { nodes: machine.nodes, root }),
+        Err(Refusal::Malformed(reason)) => {
+            Err(Refusal::Malformed(format!("pickle byte {}: {reason}", machine.at)))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    nodes: Vec<Node>,
+    stack: Vec<Id>,
+    /// Stack heights at the open MARKs.
+    marks: Vec<usize>,
+    memo: HashMap<usize, Id>,
+}
+
+fn malformed<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Malformed(reason.into()))
+}
+
+impl Machine<'_> {
+    fn run(&mut self) -> Result<Id, Refusal> {
+        loop {
+            let op = self.take::<1>()?[0];
+            match op {
+                0x80 => {
+                    let protocol = self.take::<1>()?[0];
+                    if !(2..=5).contains(&protocol) {
+                        return malformed(format!("protocol {protocol}, expected 2 to 5"));
+                    }
+                }
+                0x95 => drop(self.take::<8>()?),
+                b'.' => return self.pop(),
+                b'(' => self.marks.push(self.stack.len()),
+                b'0' => drop(self.pop()?),
+                b'1' => drop(self.pop_mark()?),
+                b'2' => {
+                    let top = self.top()?;
+                    self.stack.push(top);
+                }
+                b'N' => self.push(Node::Opaque),
+                0x88 => self.push(Node::Bool(true)),
+                0x89 => self.push(Node::Bool(false)),
+                b'J' => self.int(|m| Ok(i32::from_le_bytes(m.take()?).into()))?,
+                b'K' => self.int(|m| Ok(m.take::<1>()?[0].into()))?,
+                b'M' => self.int(|m| Ok(u16::from_le_bytes(m.take()?).into()))?,
+                0x8a => {
+                    let length = self.take::<1>()?[0].into();
+                    self.long(length)?;
+                }
+                0x8b => {
+                    let length = self.length::<4>()?;
+                    self.long(length)?;
+                }
+                b'G' => {
+                    self.take::<8>()?;
+                    self.push(Node::Opaque);
+                }
+                b'X' => self.string::<4>()?,
+                0x8c => self.string::<1>()?,
+                0x8d => self.string::<8>()?,
+                b'U' | b'C' => self.blob::<1>()?,
+                b'T' | b'B' => self.blob::<4>()?,
+                0x8e | 0x96 => self.blob::<8>()?,
+                b']' => self.push(Node::List(Vec::new())),
+                b')' => self.push(Node::Tuple(Vec::new())),
+                b'}' => self.push(Node::Dict(Vec::new())),
+                0x8f => self.push(Node::Opaque),
+                b'l' => {
+                    let items = self.pop_mark()?;
+                    self.push(Node::List(items));
+                }
+                b't' => {
+                    let items = self.pop_mark()?;
+                    self.push(Node::Tuple(items));
+                }
+                0x91 => {
+                    self.pop_mark()?;
+                    self.push(Node::Opaque);
+                }
+                0x85..=0x87 => {
+                    let mut items = Vec::new();
+                    for _ in 0..op - 0x84 {
+                        items.insert(0, self.pop()?);
+                    }
+                    self.push(Node::Tuple(items));
+                }
+                b'd' => {
+                    let items = self.pop_mark()?;
+                    self.push(Node::Dict(pairs(&items)?));
+                }
+                b'a' => {
+                    let item = self.pop()?;
+                    self.extend_list(&[item])?;
+                }
+                b'e' => {
+                    let items = self.pop_mark()?;
+                    self.extend_list(&items)?;
+                }
+                0x90 => drop(self.pop_mark()?),
+                b's' => {
+                    let value = self.pop()?;
+                    let key = self.pop()?;
+                    self.extend_dict(&[key, value])?;
+                }
+                b'u' => {
+                    let items = self.pop_mark()?;
+                    self.extend_dict(&items)?;
+                }
+                b'q' => {
+                    let key = self.take::<1>()?[0].into();
+                    self.remember(key)?;
+                }
+                b'r' => {
+                    let key = u32::from_le_bytes(self.take()?) as usize;
+                    self.remember(key)?;
+                }
+                0x94 => self.remember(self.memo.len())?,
+                b'h' => {
+                    let key = self.take::<1>()?[0].into();
+                    self.recall(key)?;
+                }
+                b'j' => {
+                    let key = u32::from_le_bytes(self.take()?) as usize;
+                    self.recall(key)?;
+                }
+                b'c' => {
+                    let (module, name) = (self.line()?, self.line()?);
+                    self.named(&module, &name)?;
+                }
+                0x93 => {
+                    let (name, module) = (self.pop()?, self.pop()?);
+                    match (self.nodes[module].clone(), self.nodes[name].clone()) {
+                        (Node::Str(module), Node::Str(name)) => self.named(&module, &name)?,
+                        _ => return malformed("a global whose name is not text"),
+                    }
+                }
+                // NEWOBJ is cls.__new__(cls, *args): for the known types the same as a call.
+                b'R' | 0x81 => {
+                    let (arguments, callable) = (self.pop()?, self.pop()?);
+                    let node = self.call(callable, arguments)?;
+                    self.push(node);
+                }
+                // BUILD sets attributes: of no interest on records and on OrderedDict (its _metadata).
+                b'b' => drop(self.pop()?),
+                b'Q' => {
+                    let id = self.pop()?;
+                    let storage = self.persistent(id)?;
+                    self.push(Node::Storage(storage));
+                }
+                _ => return malformed(format!("opcode 0x{op:02x} is not one that torch.save writes")),
+            }
+        }
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+        let bytes = self.slice(N)?;
+        bytes.try_into().or_else(|_| malformed("the pickle ends early"))
+    }
+
+    fn slice(&mut self, length: usize) -> Result<&[u8], Refusal> {
+        let Some(slice) = self.bytes.get(self.at..).and_then(|rest| rest.get(..length)) else {
+            return malformed(format!("{length} bytes announced, {} left", self.bytes.len() - self.at));
+        };
+        self.at += length;
+        Ok(slice)
+    }
+
+    /// A little-endian length of N bytes.
+    fn length<const N: usize>(&mut self) -> Result<usize, Refusal> {
+        let mut wide = [0; 8];
+        wide[..N].copy_from_slice(&self.take::<N>()?);
+        usize::try_from(u64::from_le_bytes(wide)).or_else(|_| malformed("a length beyond memory"))
+    }
+
+    fn line(&mut self) -> Result<String, Refusal> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = rest.iter().position(|&b| b == b'\n') else {
+            return malformed("a name without an end");
+        };
+        let text = String::from_utf8_lossy(&rest[..end]).into_owned();
+        self.at += end + 1;
+        Ok(text)
+    }
+
+    fn int(&mut self, read: impl FnOnce(&mut Self) -> Result<i64, Refusal>) -> Result<(), Refusal> {
+        let value = read(self)?;
+        self.push(Node::Int(value));
+        Ok(())
+    }
+
+    fn long(&mut self, length: usize) -> Result<(), Refusal> {
+        let bytes = self.slice(length)?;
+        let node = if bytes.len() <= 8 {
+            let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
+            let mut wide = if negative { [0xff; 8] } else { [0; 8] };
+            wide[..bytes.len()].copy_from_slice(bytes);
+            Node::Int(i64::from_le_bytes(wide))
+        } else {
+            Node::Opaque
+        };
+        self.push(node);
+        Ok(())
+    }
+
+    fn string<const N: usize>(&mut self) -> Result<(), Refusal> {
+        let length = self.length::<N>()?;
+        let text = String::from_utf8_lossy(self.slice(length)?).into_owned();
+        self.push(Node::Str(text));
+        Ok(())
+    }
+
+    fn blob<const N: usize>(&mut self) -> Result<(), Refusal> {
+        let length = self.length::<N>()?;
+        self.slice(length)?;
+        self.push(Node::Opaque);
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node) {
+        self.stack.push(self.nodes.len());
+        self.nodes.push(node);
+    }
+
+    fn pop(&mut self) -> Result<Id, Refusal> {
+        // A mark is a floor: popping through it would mix up two containers.
+        match self.stack.pop() {
+            Some(id) if self.marks.last().is_none_or(|&mark| self.stack.len() >= mark) => Ok(id),
+            _ => malformed("the stack is empty"),
+        }
+    }
+
+    fn top(&self) -> Result<Id, Refusal> {
+        self.stack.last().copied().map_or_else(|| malformed("the stack is empty"), Ok)
+    }
+
+    fn pop_mark(&mut self) -> Result<Vec<Id>, Refusal> {
+        let Some(mark) = self.marks.pop() else { return malformed("no mark on the stack") };
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    fn remember(&mut self, key: usize) -> Result<(), Refusal> {
+        let top = self.top()?;
+        self.memo.insert(key, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, key: usize) -> Result<(), Refusal> {
+        let Some(&id) = self.memo.get(&key) else { return malformed(format!("no memo entry {key}")) };
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn extend_list(&mut self, items: &[Id]) -> Result<(), Refusal> {
+        let top = self.top()?;
+        match &mut self.nodes[top] {
+            Node::List(list) => list.extend_from_slice(items),
+            Node::Opaque => {}
+            _ => return malformed("an append to something that is not a list"),
+        }
+        Ok(())
+    }
+
+    fn extend_dict(&mut self, items: &[Id]) -> Result<(), Refusal> {
+        let new = pairs(items)?;
+        let top = self.top()?;
+        match &mut self.nodes[top] {
+            Node::Dict(dict) => dict.extend(new),
+            Node::Opaque => {}
+            _ => return malformed("an item set on something that is not a dictionary"),
+        }
+        Ok(())
+    }
+
+    fn named(&mut self, module: &str, name: &str) -> Result<(), Refusal> {
+        let known = global(module, name).ok_or_else(|| Refusal::Global(format!("{module}.{name}")))?;
+        self.push(Node::Global(known));
+        Ok(())
+    }
+
+    /// The effect of a call of a known callable.
+    fn call(&self, callable: Id, arguments: Id) -> Result<Node, Refusal> {
+        let (Node::Global(callable), Node::Tuple(arguments)) =
+            (&self.nodes[callable], &self.nodes[arguments])
+        else {
+            return malformed("a call of something that is not a known type");
+        };
+        match (callable, arguments.as_slice()) {
+            (Global::OrderedDict, []) => Ok(Node::Dict(Vec::new())),
+            (Global::RebuildTensor, [storage, offset, shape, stride, ..]) => {
+                self.tensor(*storage, self.size(*offset)?, self.sizes(*shape)?, self.sizes(*stride)?)
+            }
+            (Global::RebuildParameter, [tensor, ..]) => match &self.nodes[*tensor] {
+                tensor @ Node::Tensor(_) => Ok(tensor.clone()),
+                _ => malformed("a parameter that is not a tensor"),
+            },
+            (Global::Size, [sizes]) => Ok(self.nodes[*sizes].clone()),
+            (Global::Record, _) => Ok(Node::Opaque),
+            (callable, arguments) => {
+                malformed(format!("{callable:?} called with {} arguments", arguments.len()))
+            }
+        }
+    }
+
+    fn tensor(
+        &self,
+        storage: Id,
+        offset: usize,
+        shape: Vec<usize>,
+        stride: Vec<usize>,
+    ) -> Result<Node, Refusal> {
+        let Node::Storage(storage) = &self.nodes[storage] else {
+            return malformed("a tensor without a storage");
+        };
+        if shape.len() != stride.len() {
+            return malformed(format!("a tensor of {} dimensions and {} strides", shape.len(), stride.len()));
+        }
+        Ok(Node::Tensor(Tensor { storage: storage.clone(), offset, shape, stride }))
+    }
+
+    fn size(&self, id: Id) -> Result<usize, Refusal> {
+        match &self.nodes[id] {
+            Node::Int(value) => usize::try_from(*value).or_else(|_| malformed(format!("a size of {value}"))),
+            other => malformed(format!("a size that is not a number: {other:?}")),
+        }
+    }
+
+    fn sizes(&self, id: Id) -> Result<Vec<usize>, Refusal> {
+        match &self.nodes[id] {
+            // torch's tensors have at most 64 dimensions.
+            Node::Tuple(items) | Node::List(items) if items.len() <= 64 => {
+                items.iter().map(|&i| self.size(i)).collect()
+            }
+            _ => malformed("sizes that are not a tuple of at most 64"),
+        }
+    }
+
+    fn persistent(&self, id: Id) -> Result<Storage, Refusal> {
+        let Node::Tuple(items) = &self.nodes[id] else {
+            return malformed("a persistent id that is not a tuple");
+        };
+        let mut nodes = items.iter().map(|&i| &self.nodes[i]);
+        match (nodes.next(), nodes.next(), nodes.next()) {
+            (Some(Node::Str(tag)), Some(Node::Global(Global::Storage(dtype))), Some(Node::Str(key)))
+                if tag == "storage" =>
+            {
+                Ok(Storage { dtype: *dtype, key: key.clone() })
+            }
+            _ => malformed("a persistent id that is not a storage of a known type"),
+        }
+    }
+}
+
+fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>, Refusal> {
+    let (pairs, rest) = items.as_chunks::<2>();
+    if !rest.is_empty() {
+        return malformed("a key without a value");
+    }
+    Ok(pairs.iter().map(|&[k, v]| (k, v)).collect())
+}
