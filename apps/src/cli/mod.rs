@@ -1,5 +1,58 @@
-//! The command line: one file a subcommand.
+//! The command line: shared flags, one file a subcommand, and how a program ends.
 
 pub mod coco_eval;
+pub mod common;
+pub mod config;
 pub mod data;
 pub mod miou;
+pub mod report;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+
+/// The program was called in a way it cannot act on; it exits with status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misuse(pub String);
+
+/// Ends a program: prints the error once and picks the status. 0 is success, also where the reader of our output
+/// went away; 2 is misuse (flags, configuration); 1 is any other failure.
+pub fn finish(program: &str, result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let status = status(&error);
+    if status != 0 {
+        // With stderr closed nobody is there to tell.
+        let _ = writeln!(io::stderr(), "{program}: error: {error:#}");
+    }
+    ExitCode::from(status)
+}
+
+/// The exit status for an error.
+pub fn status(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if cause.is::<ConfigError>() || cause.is::<Misuse>() {
+            return 2;
+        }
+        if cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return 0;
+        }
+    }
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn statuses_tell_misuse_from_failure() {
+        let misuse: anyhow::Result<()> = Err(Misuse("no".into()).into());
+        assert_eq!(status(&misuse.context("while starting").unwrap_err()), 2);
+        assert_eq!(status(&anyhow::anyhow!("disk full")), 1);
+        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(status(&anyhow::Error::from(pipe).context("printing")), 0);
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be wrong with a configuration; every variant says where, what was found and what would do.
+
+use std::path::PathBuf;
+
+/// A configuration that cannot be used. Programs exit with status 2 on it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a value of the wrong type; the parser's message has line, column, found and expected.
+    #[error("{origin}: {message}")]
+    Syntax {
+        /// File, or `--set …`.
+        origin: String,
+        /// The parser's message.
+        message: String,
+    },
+    /// A key that no section has.
+    #[error("{origin}: unknown key \"{key}\"; {hint}")]
+    UnknownKey {
+        /// File, or `--set …`.
+        origin: String,
+        /// Full key.
+        key: String,
+        /// Nearest key or the list of keys.
+        hint: String,
+    },
+    /// A section of another program.
+    #[error("{origin}: section [{section}] is not read by {program}; remove it")]
+    ForeignSection {
+        /// File, or `--set …`.
+        origin: String,
+        /// Section name.
+        section: String,
+        /// The running program.
+        program: &'static str,
+    },
+    /// A base file that itself extends another.
+    #[error("{}: extends {}, which extends another file; one level is the limit", path.display(), base.display())]
+    NestedExtends {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// Its base.
+        base: PathBuf,
+    },
+    /// A `--set` that is not `key=value`.
+    #[error("--set {text}: {reason}; write --set section.key=value, for example --set optimizer.lr=5e-4")]
+    BadOverride {
+        /// As typed.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A value outside what makes sense.
+    #[error("{origin}: {key} is {found}, expected {expected}")]
+    BadValue {
+        /// File the configuration came from.
+        origin: String,
+        /// Full key, "section.key".
+        key: &'static str,
+        /// The value.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+}

@@ -1,0 +1,228 @@
+//! From files and `--set` to one [`RawConfig`]: base file, file, overrides, each checked by itself so that an
+//! error names the place it was typed.
+
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use super::error::ConfigError;
+use super::overrides::{Override, merge};
+use super::raw::{RawConfig, SECTIONS};
+use super::suggest;
+use crate::task::TaskKind;
+
+/// Key at the head of a file that names the file it builds on.
+const EXTENDS: &str = "extends";
+
+/// A configuration as read, and where from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// All values, defaults included.
+    pub raw: RawConfig,
+    /// The file, or "defaults" where there was none; for messages.
+    pub origin: String,
+}
+
+/// Reads `path` (or starts from the defaults), lays it on the file it extends, and applies `overrides` in order.
+pub fn load(path: Option<&Path>, overrides: &[Override], task: TaskKind) -> Result<Loaded, ConfigError> {
+    let mut table = Table::new();
+    if let Some(path) = path {
+        let (layer, extends) = read_layer(path, task)?;
+        if let Some(base) = extends {
+            let base = resolve(path, &base);
+            let (base_layer, deeper) = read_layer(&base, task)?;
+            if deeper.is_some() {
+                return Err(ConfigError::NestedExtends { path: path.to_owned(), base });
+            }
+            merge(&mut table, &base_layer);
+        }
+        merge(&mut table, &layer);
+    }
+    for change in overrides {
+        let layer = change.table();
+        check_keys(&layer, &change.origin(), task)?;
+        // Typed by itself first: an error then names this --set and no other.
+        from_table(layer.clone(), &change.origin())?;
+        merge(&mut table, &layer);
+    }
+    let origin = path.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string());
+    Ok(Loaded { raw: from_table(table, &origin)?, origin })
+}
+
+/// Reads a resolved configuration, such as a run directory or a checkpoint keeps.
+pub fn from_text(text: &str, origin: &str, task: TaskKind) -> Result<Loaded, ConfigError> {
+    let (table, _) = parse(text, origin, task)?;
+    Ok(Loaded { raw: from_table(table, origin)?, origin: origin.to_owned() })
+}
+
+/// The configuration as TOML, without the sections that other programs read.
+pub fn to_text(raw: &RawConfig, task: TaskKind) -> String {
+    let Ok(mut table) = Table::try_from(raw) else {
+        unreachable!("sections hold numbers, strings and lists only, all of which TOML can say");
+    };
+    table.retain(|section, _| task.reads(section));
+    table.to_string()
+}
+
+/// "section.key: before -> now" for each value in which two configurations differ.
+pub fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
+    let flat = |raw: &RawConfig| -> Vec<(String, String)> {
+        let json = serde_json::to_value(raw).unwrap_or_default();
+        let sections = json.as_object().into_iter().flatten();
+        sections
+            .flat_map(|(s, keys)| {
+                keys.as_object().into_iter().flatten().map(move |(k, v)| (format!("{s}.{k}"), v.to_string()))
+            })
+            .collect()
+    };
+    flat(before)
+        .into_iter()
+        .zip(flat(now))
+        .filter(|(a, b)| a != b)
+        .map(|((key, a), (_, b))| format!("{key}: {a} -> {b}"))
+        .collect()
+}
+
+fn read_layer(path: &Path, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(&text, &path.display().to_string(), task)
+}
+
+fn parse(text: &str, origin: &str, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
+    let syntax = |e: toml::de::Error| ConfigError::Syntax {
+        origin: origin.to_owned(),
+        message: e.to_string().trim_end().to_owned(),
+    };
+    let mut table: Table = text.parse().map_err(syntax)?;
+    table.remove(EXTENDS);
+    check_keys(&table, origin, task)?;
+    // From the text and not from the table, because only then does the message have line and column.
+    let typed: RawConfig = toml::from_str(text).map_err(syntax)?;
+    Ok((table, typed.extends))
+}
+
+fn from_table(table: Table, origin: &str) -> Result<RawConfig, ConfigError> {
+    table.try_into::<RawConfig>().map_err(|e| ConfigError::Syntax {
+        origin: origin.to_owned(),
+        message: e.to_string().trim_end().replace('\n', "; "),
+    })
+}
+
+/// Names in `table` that no section has, or that belong to another program.
+fn check_keys(table: &Table, origin: &str, task: TaskKind) -> Result<(), ConfigError> {
+    let unknown = |key: String| ConfigError::UnknownKey {
+        origin: origin.to_owned(),
+        hint: suggest::hint(&key, SECTIONS),
+        key,
+    };
+    for (section, value) in table {
+        let Some((_, keys)) = SECTIONS.iter().find(|(name, _)| name == section) else {
+            return Err(unknown(section.clone()));
+        };
+        if !task.reads(section) {
+            return Err(ConfigError::ForeignSection {
+                origin: origin.to_owned(),
+                section: section.clone(),
+                program: task.program(),
+            });
+        }
+        for key in value.as_table().into_iter().flat_map(Table::keys) {
+            if !keys.iter().any(|k| k.name == key) {
+                return Err(unknown(format!("{section}.{key}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `base` as written in `path`: relative to that file.
+fn resolve(path: &Path, base: &str) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).join(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn set(text: &str) -> Override {
+        Override::parse(text).unwrap()
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "base.toml", "[optimizer]\nlr = 1e-3\nweight_decay = 0.3\n[train]\nepochs = 9");
+        let file = write(dir.path(), "a.toml", "extends = \"base.toml\"\n[optimizer]\nlr = 2e-3");
+        let raw = load(Some(&file), &[set("train.epochs=4")], TaskKind::Classify).unwrap().raw;
+        assert_eq!((raw.optimizer.lr, raw.optimizer.weight_decay, raw.train.epochs), (2e-3, 0.3, Some(4)));
+        assert_eq!(raw.optimizer.eps, 1e-8);
+    }
+
+    #[test]
+    fn a_base_may_not_extend() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "c.toml", "");
+        write(dir.path(), "b.toml", "extends = \"c.toml\"");
+        let file = write(dir.path(), "a.toml", "extends = \"b.toml\"");
+        let error = load(Some(&file), &[], TaskKind::Classify).unwrap_err();
+        assert!(matches!(error, ConfigError::NestedExtends { .. }), "{error}");
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_in_files_and_overrides() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write(dir.path(), "a.toml", "[optimizer]\nlearning_rat = 1");
+        let message = load(Some(&file), &[], TaskKind::Classify).unwrap_err().to_string();
+        assert!(message.contains("a.toml: unknown key \"optimizer.learning_rat\""), "{message}");
+        let message = load(None, &[set("train.epoch=3")], TaskKind::Classify).unwrap_err().to_string();
+        assert!(message.contains("--set train.epoch=3: unknown key \"train.epoch\""), "{message}");
+        assert!(message.contains("did you mean \"train.epochs\"?"), "{message}");
+    }
+
+    #[test]
+    fn wrong_types_name_place_found_and_expected() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write(dir.path(), "a.toml", "[train]\nepochs = 3\nbatch_size = \"big\"");
+        let message = load(Some(&file), &[], TaskKind::Classify).unwrap_err().to_string();
+        for part in ["a.toml", "line 3", "batch_size", "\"big\"", "expected usize"] {
+            assert!(message.contains(part), "{part} not in {message}");
+        }
+        let message = load(None, &[set("optimizer.lr=fast")], TaskKind::Classify).unwrap_err().to_string();
+        assert!(message.contains("--set optimizer.lr=fast") && message.contains("expected f64"), "{message}");
+        let message = load(None, &[set("model.mixer=gelu")], TaskKind::Classify).unwrap_err().to_string();
+        assert!(message.contains("`gr_kan`, `mlp`, `kan`"), "{message}");
+    }
+
+    #[test]
+    fn sections_of_other_programs_are_refused() {
+        let error = load(None, &[set("detect.window=7")], TaskKind::Segment).unwrap_err();
+        assert!(matches!(error, ConfigError::ForeignSection { .. }), "{error}");
+        assert!(load(None, &[set("detect.window=7")], TaskKind::Detect).is_ok());
+    }
+
+    #[test]
+    fn resolved_text_reads_back_as_the_same() {
+        let overrides = [set("model.name=kat_tiny_patch16_224"), set("schedule.milestones=[0.5, 0.75]")];
+        for task in [TaskKind::Classify, TaskKind::Detect, TaskKind::Segment] {
+            let raw = load(None, &overrides, task).unwrap().raw;
+            let text = to_text(&raw, task);
+            assert_eq!(from_text(&text, "config.toml", task).unwrap().raw, raw, "{text}");
+            assert_eq!(text.contains("[detect]"), task == TaskKind::Detect);
+        }
+    }
+
+    #[test]
+    fn differences_name_key_before_and_now() {
+        let before = load(None, &[], TaskKind::Classify).unwrap().raw;
+        let now = load(None, &[set("optimizer.lr=0.5")], TaskKind::Classify).unwrap().raw;
+        assert_eq!(differences(&before, &now), ["optimizer.lr: 0.001 -> 0.5"]);
+        assert!(differences(&now, &now).is_empty());
+    }
+}

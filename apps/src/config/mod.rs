@@ -1,0 +1,20 @@
+//! Configuration: TOML files and `--set` changes in, a checked [`Plan`] out.
+//!
+//! `raw` is what was typed, `plan` what will be done; everything that can be wrong is found between the two,
+//! before any data is read.
+
+mod error;
+mod keys;
+mod load;
+mod overrides;
+mod plan;
+pub mod raw;
+mod suggest;
+
+pub use error::ConfigError;
+pub use keys::{Key, Section};
+pub use load::{Loaded, differences, from_text, load, to_text};
+pub use overrides::Override;
+pub use plan::{Duration, ModelPlan, Plan};
+pub use raw::{RawConfig, SECTIONS};
+pub use suggest::{hint, nearest};

@@ -1,0 +1,409 @@
+//! The configuration as typed: one struct for each TOML table, every key with its default. Nothing is checked
+//! here beyond the types; [`crate::config::Plan`] does that.
+//!
+//! The defaults are those of the published KAT classification recipe where one exists; the files under
+//! `configs/` state what differs for a task, with their sources.
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{Key, Section, section};
+
+/// What stands in for the MLP between the attention layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MixerKind {
+    /// Group-rational KAN: rational, linear, rational, linear.
+    GrKan,
+    /// The plain transformer: linear, GELU, linear.
+    Mlp,
+    /// B-spline KAN, the paper's negative example.
+    Kan,
+}
+
+/// Initialisation of the linear layers of a GR-KAN mixer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitKind {
+    /// The paper's: keeps the variance through the rational functions.
+    VariancePreserving,
+    /// What the released code runs: truncated normal of 0.02.
+    Published,
+}
+
+/// Whether the groups of a rational function share their numerator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumeratorKind {
+    /// One numerator for all groups, as in the released checkpoints.
+    Shared,
+    /// One for each group.
+    PerGroup,
+}
+
+/// How tokens become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolKind {
+    /// The class token.
+    ClassToken,
+    /// The mean of the patch tokens.
+    Average,
+}
+
+/// Shape of the learning rate after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleKind {
+    /// Half a cosine down to the minimum.
+    Cosine,
+    /// Multiplied by `decay` at each milestone.
+    Step,
+    /// (1 - t)^power down to the minimum.
+    Poly,
+    /// Constant after warm-up.
+    Constant,
+}
+
+/// How often the rate changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Granularity {
+    /// At each optimiser step.
+    Step,
+    /// At the start of each epoch, as timm does.
+    Epoch,
+}
+
+/// What to do with a file that cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCorrupt {
+    /// Stop and name it.
+    Fail,
+    /// Leave it out, counted and named in the log.
+    Skip,
+}
+
+/// Parameters that weight decay can spare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spared {
+    /// Every bias.
+    Bias,
+    /// Weights and biases of normalisation layers.
+    Norm,
+    /// Coefficients of rational functions.
+    Rational,
+    /// Position embeddings.
+    PosEmbed,
+    /// Class and register tokens.
+    Tokens,
+}
+
+section! {
+    /// `[model]`: a named variant, or the numbers of one of your own; a number given beside a name overrides it.
+    Model {
+        /// Named variant, such as "kat_small_patch16_224"; `info --models` lists them.
+        name: Option<String> = None;
+        /// Side of the square input in pixels.
+        image_size: Option<usize> = None;
+        /// Side of a patch in pixels.
+        patch: Option<usize> = None;
+        /// Channels of a token.
+        dim: Option<usize> = None;
+        /// Number of blocks.
+        depth: Option<usize> = None;
+        /// Attention heads.
+        heads: Option<usize> = None;
+        /// Hidden channels of the mixer over `dim`.
+        mlp_ratio: Option<f64> = None;
+        /// Between the attention layers: "gr_kan", "mlp" or "kan".
+        mixer: Option<MixerKind> = None;
+        /// Groups of channels that share a rational function.
+        groups: Option<usize> = None;
+        /// Degree of the numerator polynomial.
+        numerator_degree: Option<usize> = None;
+        /// Degree of the denominator polynomial.
+        denominator_degree: Option<usize> = None;
+        /// Numerators "shared" by all groups or "per_group".
+        numerator: Option<NumeratorKind> = None;
+        /// What the first rational function starts as: "identity", "relu", "gelu", "swish" …
+        act1: Option<String> = None;
+        /// What the second rational function starts as.
+        act2: Option<String> = None;
+        /// Initialisation of the mixer: "variance_preserving" or "published".
+        init: Option<InitKind> = None;
+        /// "class_token" or "average".
+        pool: Option<PoolKind> = None;
+        /// Extra tokens that carry no patch.
+        register_tokens: Option<usize> = None;
+        /// Stochastic depth of the last block; the first has 0, those between lie on a line.
+        drop_path: f64 = 0.0;
+        /// Checkpoint whose weights training starts from (.safetensors or .pth).
+        init_from: Option<String> = None;
+        /// Accept a checkpoint whose head has another number of classes; the head then starts fresh.
+        allow_head_mismatch: bool = false;
+        /// Recompute blocks in the backward pass instead of keeping their activations.
+        recompute: bool = false;
+    }
+}
+
+section! {
+    /// `[data]`: where the samples are and how they are read.
+    Data {
+        /// "folder", "shapes" (generated), "coco" or "ade20k"; found from the directory when left out.
+        dataset: Option<String> = None;
+        /// Root directory.
+        dir: Option<String> = None;
+        /// Training part, relative to `dir`.
+        train: Option<String> = None;
+        /// Held-out part, relative to `dir`.
+        val: Option<String> = None;
+        /// Share of the training part to hold out where there is no held-out part.
+        val_fraction: f64 = 0.1;
+        /// Generated data only: images to train on.
+        generate_train: usize = 4000;
+        /// Generated data only: held-out images.
+        generate_val: usize = 1000;
+        /// Generated data only: side of an image in pixels.
+        generate_size: usize = 64;
+        /// Mean of each channel, in [0, 1], subtracted from the input.
+        mean: [f64; 3] = [0.485, 0.456, 0.406];
+        /// Standard deviation of each channel, in [0, 1].
+        std: [f64; 3] = [0.229, 0.224, 0.225];
+        /// Threads that decode and transform; 0 takes one for each core.
+        workers: usize = 0;
+        /// "fail" stops at a file that cannot be read, "skip" leaves it out and says so.
+        on_corrupt: OnCorrupt = OnCorrupt::Fail;
+    }
+}
+
+section! {
+    /// `[train]`: how long, in what batches, and with what care.
+    Train {
+        /// Passes over the training part; either this or `steps`.
+        epochs: Option<usize> = None;
+        /// Optimiser steps; either this or `epochs`.
+        steps: Option<usize> = None;
+        /// Images in a forward pass.
+        batch_size: usize = 64;
+        /// Forward passes whose gradients are added before a step.
+        accumulate: usize = 1;
+        /// Largest norm of the whole gradient; 0 leaves it as it is.
+        clip_grad: f64 = 0.0;
+        /// Decay of the averaged weights (EMA); 0 keeps none.
+        ema_decay: f64 = 0.0;
+        /// Seed of everything random.
+        seed: u64 = 0;
+        /// Steps between log lines and metric records.
+        log_every: usize = 20;
+        /// Epochs between evaluations on the held-out part.
+        eval_every: usize = 1;
+        /// Steps between checkpoints besides those at the end of an epoch; 0 for none.
+        save_every: usize = 0;
+    }
+}
+
+section! {
+    /// `[optimizer]`: AdamW with decoupled decay.
+    Optimizer {
+        /// Learning rate for a batch of `lr_batch`, or for any batch where that is 0.
+        lr: f64 = 1e-3;
+        /// The rate is multiplied by batch / lr_batch; 0 takes `lr` as it is.
+        lr_batch: usize = 0;
+        /// Decay rates of the two moments.
+        betas: [f64; 2] = [0.9, 0.999];
+        /// Added to the root of the second moment.
+        eps: f64 = 1e-8;
+        /// Decoupled weight decay.
+        weight_decay: f64 = 0.05;
+        /// What decay spares: any of "bias", "norm", "rational", "pos_embed", "tokens".
+        no_decay: Vec<Spared> =
+            vec![Spared::Bias, Spared::Norm, Spared::Rational, Spared::PosEmbed, Spared::Tokens];
+        /// Rate of a layer over that of the layer after it; 1 gives every layer the same.
+        layer_decay: f64 = 1.0;
+    }
+}
+
+section! {
+    /// `[schedule]`: the learning rate over time.
+    Schedule {
+        /// "cosine", "step", "poly" or "constant".
+        kind: ScheduleKind = ScheduleKind::Cosine;
+        /// Warm-up in epochs; either this or `warmup_steps`.
+        warmup_epochs: f64 = 0.0;
+        /// Warm-up in steps.
+        warmup_steps: usize = 0;
+        /// Rate at the first step over the full rate.
+        warmup_factor: f64 = 0.01;
+        /// Last rate over the full rate.
+        min_factor: f64 = 0.0;
+        /// Exponent of "poly".
+        power: f64 = 1.0;
+        /// For "step": where the rate falls, as shares of the whole run in (0, 1).
+        milestones: Vec<f64> = Vec::new();
+        /// For "step": factor at each milestone.
+        decay: f64 = 0.1;
+        /// Whether the rate changes each "step" or each "epoch".
+        per: Granularity = Granularity::Step;
+    }
+}
+
+section! {
+    /// `[augment]`: random changes to training images, and the label smoothing that goes with them.
+    Augment {
+        /// Range of the cropped area over the image's (classify), or of the resize ratio (detect, segment).
+        scale: [f64; 2] = [0.08, 1.0];
+        /// Range of the crop's aspect ratio (classify).
+        ratio: [f64; 2] = [0.75, 1.3333333333333333];
+        /// Probability of a horizontal flip.
+        hflip: f64 = 0.5;
+        /// Strength of brightness, contrast and saturation changes; 0 for none.
+        color_jitter: f64 = 0.0;
+        /// RandAugment magnitude of 10; 0 for none.
+        randaugment: f64 = 0.0;
+        /// Standard deviation of that magnitude.
+        randaugment_std: f64 = 0.5;
+        /// Probability of erasing a random rectangle.
+        erase: f64 = 0.0;
+        /// Alpha of Mixup; 0 for none.
+        mixup: f64 = 0.0;
+        /// Alpha of CutMix; 0 for none.
+        cutmix: f64 = 0.0;
+        /// Share of the target spread over all classes.
+        label_smoothing: f64 = 0.0;
+        /// Photometric distortion of segmentation: brightness, contrast, saturation, hue.
+        photometric: bool = false;
+    }
+}
+
+section! {
+    /// `[eval]`: how the held-out part is looked at.
+    Eval {
+        /// Images in a forward pass; 0 takes the training batch.
+        batch_size: usize = 0;
+        /// Share of the resized image that the centre crop keeps (classify).
+        crop: f64 = 0.875;
+        /// Evaluate the averaged weights where they are kept.
+        use_ema: bool = true;
+        /// Most confident mistakes, or example pictures, in the report.
+        examples: usize = 24;
+    }
+}
+
+section! {
+    /// `[output]`: where a run leaves its files.
+    Output {
+        /// The run's own directory.
+        dir: Option<String> = None;
+        /// Write TensorBoard event files.
+        tensorboard: bool = true;
+        /// Write report.html and plots at the end.
+        report: bool = true;
+    }
+}
+
+section! {
+    /// `[detect]`: Mask R-CNN on a simple feature pyramid.
+    Detect {
+        /// Blocks that attend over the whole image; the others attend within windows.
+        global_blocks: Vec<usize> = vec![2, 5, 8, 11];
+        /// Side of an attention window in tokens; 0 attends globally everywhere.
+        window: usize = 14;
+        /// Learned relative positions in attention.
+        rel_pos: bool = true;
+        /// Channels of the pyramid and the heads.
+        channels: usize = 256;
+        /// Channels of the box head's hidden layer.
+        box_hidden: usize = 1024;
+        /// Anchor sides in pixels, one for each pyramid level.
+        anchor_sizes: Vec<f64> = vec![32.0, 64.0, 128.0, 256.0, 512.0];
+        /// Anchor height over width.
+        anchor_ratios: Vec<f64> = vec![0.5, 1.0, 2.0];
+        /// Anchors sampled for the RPN loss, an image.
+        rpn_samples: usize = 256;
+        /// Proposals sampled for the box loss, an image.
+        roi_samples: usize = 512;
+        /// Proposals kept before and after suppression in training.
+        proposals_train: [usize; 2] = [2000, 1000];
+        /// Proposals kept before and after suppression in evaluation.
+        proposals_eval: [usize; 2] = [1000, 1000];
+        /// Predict masks too.
+        masks: bool = true;
+        /// Lowest score of a detection.
+        score_threshold: f64 = 0.05;
+        /// Overlap above which the lower-scored detection of a class goes.
+        nms: f64 = 0.5;
+        /// Detections kept, an image.
+        max_detections: usize = 100;
+    }
+}
+
+section! {
+    /// `[segment]`: UperNet on four blocks.
+    Segment {
+        /// Blocks whose tokens become feature maps.
+        out_blocks: Vec<usize> = vec![2, 5, 8, 11];
+        /// Channels of the head.
+        channels: usize = 512;
+        /// Grids of the pyramid pooling module.
+        pool_scales: Vec<usize> = vec![1, 2, 3, 6];
+        /// Dropout before the classifier.
+        dropout: f64 = 0.1;
+        /// Weight of the auxiliary loss; 0 leaves its head out.
+        aux_weight: f64 = 0.4;
+        /// Side of the training crop in pixels.
+        crop: usize = 512;
+        /// A crop is drawn again when one class covers more than this share of it.
+        max_class_share: f64 = 0.75;
+        /// Label value 0 means "other" and is ignored; classes start at 1 (ADE20K).
+        reduce_zero_label: bool = true;
+        /// Step of the sliding window in pixels; 0 looks at the whole image at once.
+        stride: usize = 0;
+        /// Online hard example mining: highest probability of a pixel that counts; 0 for none.
+        ohem_threshold: f64 = 0.0;
+    }
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    /// File that this one builds on, relative to it. Resolved while loading and then left empty.
+    #[serde(skip_serializing)]
+    pub extends: Option<String>,
+    /// `[model]`
+    pub model: Model,
+    /// `[data]`
+    pub data: Data,
+    /// `[train]`
+    pub train: Train,
+    /// `[optimizer]`
+    pub optimizer: Optimizer,
+    /// `[schedule]`
+    pub schedule: Schedule,
+    /// `[augment]`
+    pub augment: Augment,
+    /// `[eval]`
+    pub eval: Eval,
+    /// `[output]`
+    pub output: Output,
+    /// `[detect]`: read by `detect` only.
+    pub detect: Detect,
+    /// `[segment]`: read by `segment` only.
+    pub segment: Segment,
+}
+
+/// Every section with its keys, in the order of [`RawConfig`].
+pub const SECTIONS: &[(&str, &[Key])] = &[
+    ("model", Model::KEYS),
+    ("data", Data::KEYS),
+    ("train", Train::KEYS),
+    ("optimizer", Optimizer::KEYS),
+    ("schedule", Schedule::KEYS),
+    ("augment", Augment::KEYS),
+    ("eval", Eval::KEYS),
+    ("output", Output::KEYS),
+    ("detect", Detect::KEYS),
+    ("segment", Segment::KEYS),
+];

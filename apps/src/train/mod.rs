@@ -1,0 +1,6 @@
+//! The trainer that the three tasks share.
+
+pub mod param_groups;
+pub mod run_dir;
+pub mod schedule;
+pub mod signals;

@@ -1,0 +1,267 @@
+//! The directory of a run: what lies where, who may write, and what is never overwritten by accident.
+//!
+//! ```text
+//! RUN/
+//!   config.toml            the resolved configuration
+//!   last.safetensors       newest complete checkpoint, with everything needed to go on
+//!   best.safetensors       best on the held-out part
+//!   metrics.jsonl          one record a line
+//!   tensorboard/           event files
+//!   report.html, plots/    written at the end
+//!   lock                   held while a process writes here
+//! ```
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Why a directory cannot serve as the run's.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// An operation of the file system failed.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried: "cannot create" …
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A run lies there.
+    #[error("{} already holds a run; continue it with --resume, replace it with --overwrite, or name another \
+             directory with --output", .0.display())]
+    Occupied(PathBuf),
+    /// Files that no run wrote.
+    #[error("{} holds files that are not a run's (found {found}); name another directory with --output", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files.
+        found: String,
+    },
+    /// `--resume` without anything to resume.
+    #[error("nothing to resume in {}: there is no {LAST}", .0.display())]
+    NothingToResume(PathBuf),
+    /// Another process writes there.
+    #[error("{} is in use by another process (its lock is held); wait for it or name another directory with \
+             --output", .0.display())]
+    Locked(PathBuf),
+}
+
+/// What to do about a run that is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Refuse.
+    Fresh,
+    /// Continue it.
+    Resume,
+    /// Remove its files first.
+    Overwrite,
+}
+
+const CONFIG: &str = "config.toml";
+const LAST: &str = "last.safetensors";
+const BEST: &str = "best.safetensors";
+const METRICS: &str = "metrics.jsonl";
+const EVENTS: &str = "tensorboard";
+const REPORT: &str = "report.html";
+const PLOTS: &str = "plots";
+const LOCK: &str = "lock";
+/// Everything a run writes; nothing else is ever removed.
+const OWN: [&str; 7] = [CONFIG, LAST, BEST, METRICS, EVENTS, REPORT, PLOTS];
+
+/// A run's directory, locked for this process until dropped.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Creates or takes over `path`.
+    pub fn open(path: &Path, mode: OpenMode) -> Result<Self, RunDirError> {
+        if mode == OpenMode::Resume && !path.join(LAST).is_file() {
+            return Err(RunDirError::NothingToResume(path.to_owned()));
+        }
+        std::fs::create_dir_all(path).map_err(io("cannot create", path))?;
+        if let Some(found) = foreign_file(path)? {
+            return Err(RunDirError::Foreign { path: path.to_owned(), found });
+        }
+        let lock_path = path.join(LOCK);
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(io("cannot create", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RunDirError::Locked(path.to_owned())),
+            Err(TryLockError::Error(source)) => {
+                return Err(RunDirError::Io { what: "cannot lock", path: lock_path, source });
+            }
+        }
+        let occupied = OWN.iter().any(|name| path.join(name).exists());
+        match mode {
+            OpenMode::Fresh if occupied => return Err(RunDirError::Occupied(path.to_owned())),
+            OpenMode::Overwrite => remove_run(path)?,
+            OpenMode::Fresh | OpenMode::Resume => {}
+        }
+        Ok(RunDir { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// The newest complete checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.path.join(LAST)
+    }
+
+    /// The checkpoint that did best on the held-out part.
+    pub fn best(&self) -> PathBuf {
+        self.path.join(BEST)
+    }
+
+    /// The metric records.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join(METRICS)
+    }
+
+    /// The directory of TensorBoard event files.
+    pub fn events(&self) -> PathBuf {
+        self.path.join(EVENTS)
+    }
+
+    /// The report.
+    pub fn report(&self) -> PathBuf {
+        self.path.join(REPORT)
+    }
+
+    /// The directory of plots as PNG.
+    pub fn plots(&self) -> PathBuf {
+        self.path.join(PLOTS)
+    }
+
+    /// Writes the resolved configuration.
+    pub fn write_config(&self, toml: &str) -> Result<(), RunDirError> {
+        let path = self.config();
+        write_atomic(&path, toml.as_bytes()).map_err(io("cannot write", &path))
+    }
+}
+
+/// Writes a file so that a reader, or the next start after a crash, finds the old bytes or the new, never part.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, path)) {
+        // The error to report is the first; a leftover temporary is harmless.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> RunDirError + 'a {
+    move |source| RunDirError::Io { what, path: path.to_owned(), source }
+}
+
+/// A file in a directory that holds no run.
+fn foreign_file(path: &Path) -> Result<Option<String>, RunDirError> {
+    if OWN.iter().any(|name| path.join(name).exists()) {
+        return Ok(None);
+    }
+    for entry in std::fs::read_dir(path).map_err(io("cannot read", path))? {
+        let name = entry.map_err(io("cannot read", path))?.file_name().to_string_lossy().into_owned();
+        if name != LOCK && !name.starts_with('.') {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn remove_run(path: &Path) -> Result<(), RunDirError> {
+    for name in OWN {
+        let target = path.join(name);
+        let removed = match std::fs::symlink_metadata(&target) {
+            Err(_) => continue,
+            Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&target),
+            Ok(_) => std::fs::remove_file(&target),
+        };
+        removed.map_err(io("cannot remove", &target))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_not_overwritten_unless_told() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/run");
+        let run = RunDir::open(&path, OpenMode::Fresh).unwrap();
+        run.write_config("[train]\n").unwrap();
+        std::fs::create_dir(run.events()).unwrap();
+        std::fs::write(path.join("notes.txt"), "mine").unwrap();
+        drop(run);
+        assert!(matches!(RunDir::open(&path, OpenMode::Fresh), Err(RunDirError::Occupied(_))));
+        assert!(matches!(RunDir::open(&path, OpenMode::Resume), Err(RunDirError::NothingToResume(_))));
+        let run = RunDir::open(&path, OpenMode::Overwrite).unwrap();
+        assert!(!run.config().exists() && !run.events().exists());
+        assert_eq!(std::fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn resuming_keeps_everything() {
+        let temp = tempfile::tempdir().unwrap();
+        let run = RunDir::open(temp.path(), OpenMode::Fresh).unwrap();
+        std::fs::write(run.last(), "weights").unwrap();
+        drop(run);
+        let run = RunDir::open(temp.path(), OpenMode::Resume).unwrap();
+        assert_eq!(std::fs::read_to_string(run.last()).unwrap(), "weights");
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("thesis.tex"), "").unwrap();
+        for mode in [OpenMode::Fresh, OpenMode::Overwrite] {
+            let message = RunDir::open(temp.path(), mode).unwrap_err().to_string();
+            assert!(message.contains("found thesis.tex"), "{message}");
+        }
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = RunDir::open(temp.path(), OpenMode::Fresh).unwrap();
+        assert!(matches!(RunDir::open(temp.path(), OpenMode::Overwrite), Err(RunDirError::Locked(_))));
+        drop(first);
+        assert!(RunDir::open(temp.path(), OpenMode::Fresh).is_ok());
+    }
+
+    #[test]
+    fn atomic_writes_replace_and_leave_nothing_behind() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("x");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+        assert!(write_atomic(&temp.path().join("no/such"), b"").is_err());
+    }
+}
