@@ -2,6 +2,6 @@
 
 pub mod bench;
 pub mod coco;
+pub mod decode;
 pub mod metrics;
 pub mod sample;
-pub mod survey;

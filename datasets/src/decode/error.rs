@@ -1,0 +1,73 @@
+//! What can be wrong with an image file.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why an image could not be decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The file could not be read.
+    #[error("cannot read image {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The bytes of a file do not decode; `source` says why.
+    #[error("image {path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its bytes.
+        source: Box<DecodeError>,
+    },
+    /// Zero bytes.
+    #[error("the image is empty (0 bytes)")]
+    Empty,
+    /// None of the formats known.
+    #[error(
+        "not an image: the first bytes {head:02x?} are of no known format (JPEG, PNG, GIF, BMP, TIFF, WebP, PNM)"
+    )]
+    UnknownFormat {
+        /// The first bytes, 8 at most.
+        head: Vec<u8>,
+    },
+    /// More pixels than allowed; the limit guards against small files that unpack to gigabytes.
+    #[error("the image is {width}x{height} pixels, more than the limit of {limit} pixels")]
+    TooLarge {
+        /// Width in the header.
+        width: u64,
+        /// Height in the header.
+        height: u64,
+        /// Pixels allowed.
+        limit: u64,
+    },
+    /// The header gives a width or height of zero.
+    #[error("the image is {width}x{height} pixels: nothing to decode")]
+    NoPixels {
+        /// Width in the header.
+        width: u64,
+        /// Height in the header.
+        height: u64,
+    },
+    /// A JPEG stream that ends before its last pixel.
+    #[error("truncated JPEG: {length} bytes, data ends before the image does ({reason})")]
+    TruncatedJpeg {
+        /// Bytes found.
+        length: usize,
+        /// What the decoder missed.
+        reason: String,
+    },
+    /// A JPEG stream that is broken otherwise.
+    #[error("broken JPEG: {0}")]
+    Jpeg(String),
+    /// A broken file of another format.
+    #[error("broken {format}: {source}")]
+    Other {
+        /// Name of the format.
+        format: &'static str,
+        /// What its decoder said.
+        source: image::ImageError,
+    },
+}

@@ -1,0 +1,85 @@
+//! The EXIF orientation tag: how the camera was held, undone so that the image stands upright.
+
+use std::io::Cursor;
+
+use exif::{In, Reader, Tag};
+use image::RgbImage;
+use image::imageops;
+
+/// The eight orientations of the EXIF standard, 1 (upright) to 8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Orientation(u8);
+
+impl Orientation {
+    /// From the raw EXIF block of a JPEG; upright where there is none or it is broken, as a wrong tag must not
+    /// cost the image.
+    pub(super) fn from_raw(exif: Option<Vec<u8>>) -> Self {
+        exif.and_then(|raw| {
+            // some writers keep the segment's own prefix
+            let raw = raw.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec).unwrap_or(raw);
+            Reader::new().read_raw(raw).ok()
+        })
+        .map_or(Self(1), |exif| Self::from_exif(&exif))
+    }
+
+    /// From a whole PNG, WebP or TIFF file.
+    pub(super) fn from_container(bytes: &[u8]) -> Self {
+        Reader::new()
+            .read_from_container(&mut Cursor::new(bytes))
+            .map_or(Self(1), |exif| Self::from_exif(&exif))
+    }
+
+    fn from_exif(exif: &exif::Exif) -> Self {
+        let value = exif
+            .get_field(Tag::Orientation, In::PRIMARY)
+            .and_then(|field| field.value.get_uint(0))
+            .unwrap_or(1);
+        Self(u8::try_from(value).ok().filter(|v| (1..=8).contains(v)).unwrap_or(1))
+    }
+
+    /// The image upright; 5 to 8 swap width and height.
+    pub(super) fn apply(self, image: RgbImage) -> RgbImage {
+        match self.0 {
+            2 => imageops::flip_horizontal(&image),
+            3 => imageops::rotate180(&image),
+            4 => imageops::flip_vertical(&image),
+            5 => imageops::flip_horizontal(&imageops::rotate90(&image)),
+            6 => imageops::rotate90(&image),
+            7 => imageops::flip_horizontal(&imageops::rotate270(&image)),
+            8 => imageops::rotate270(&image),
+            _ => image,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 wide, 2 high; red holds 10 y + x.
+    fn ramp() -> RgbImage {
+        RgbImage::from_fn(3, 2, |x, y| image::Rgb([(10 * y + x) as u8, 0, 0]))
+    }
+
+    #[test]
+    fn each_orientation_by_hand() {
+        // where the pixel stored first (0) and last in its row (2) must stand, by the standard's table of
+        // "0th row / 0th column": 1 top left, 2 top right, 3 bottom right, 4 bottom left, 5 left top, …
+        let expected: [(u8, (u32, u32), (u32, u32), (u32, u32)); 8] = [
+            (1, (3, 2), (0, 0), (2, 0)),
+            (2, (3, 2), (2, 0), (0, 0)),
+            (3, (3, 2), (2, 1), (0, 1)),
+            (4, (3, 2), (0, 1), (2, 1)),
+            (5, (2, 3), (0, 0), (0, 2)),
+            (6, (2, 3), (1, 0), (1, 2)),
+            (7, (2, 3), (1, 2), (1, 0)),
+            (8, (2, 3), (0, 2), (0, 0)),
+        ];
+        for (tag, size, first, last) in expected {
+            let upright = Orientation(tag).apply(ramp());
+            assert_eq!(upright.dimensions(), size, "orientation {tag}");
+            assert_eq!(upright.get_pixel(first.0, first.1)[0], 0, "orientation {tag}");
+            assert_eq!(upright.get_pixel(last.0, last.1)[0], 2, "orientation {tag}");
+        }
+    }
+}
