@@ -1,7 +1,11 @@
 //! ImageNet, COCO and ADE20K on disk: parsers, transforms, loader, metrics, generated sample data.
 
+pub mod ade20k;
 pub mod bench;
 pub mod coco;
 pub mod decode;
+pub mod imagenet;
+pub mod loader;
 pub mod metrics;
 pub mod sample;
+pub mod shapes;

@@ -1,0 +1,415 @@
+//! A folder of images and a folder of label maps, matched by name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader};
+use rayon::prelude::*;
+
+use super::LabelError;
+use crate::loader::{BoxError, Dataset, DecodeFile};
+use crate::sample::{Sample, Target};
+
+/// The label that does not count.
+pub const IGNORE: u8 = 255;
+
+/// How stored values become class indices; 255 is always ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelScheme {
+    /// The value is the index, `0..classes`.
+    Direct,
+    /// SceneParsing's `reduce_zero_label`: 0 is ignored, the others are the index plus 1.
+    ReduceZero,
+}
+
+impl LabelScheme {
+    fn class_of(self, value: u16, classes: u32) -> Option<u8> {
+        match (self, value) {
+            (_, 255) | (Self::ReduceZero, 0) => Some(IGNORE),
+            (Self::Direct, v) if u32::from(v) < classes => Some(v as u8),
+            (Self::ReduceZero, v) if u32::from(v) <= classes => Some((v - 1) as u8),
+            _ => None,
+        }
+    }
+
+    fn allowed(self, classes: u32) -> String {
+        match self {
+            Self::Direct => format!("0..={} and 255 (ignored), without reduce_zero_label", classes - 1),
+            Self::ReduceZero => format!("0 and 255 (ignored) and 1..={classes}, with reduce_zero_label"),
+        }
+    }
+}
+
+/// A pair of folders. An image `a/b<image_suffix>` has the label map `a/b<label_suffix>`.
+#[derive(Debug, Clone)]
+pub struct LabelFolders {
+    /// Folder of the images; folders below are searched too.
+    pub images: PathBuf,
+    /// Folder of the label maps.
+    pub labels: PathBuf,
+    /// Ending of an image, any case: `.jpg`, `_leftImg8bit.png`.
+    pub image_suffix: String,
+    /// Ending of a label map: `.png`, `_gtFine_labelTrainIds.png`.
+    pub label_suffix: String,
+    /// Number of classes, 1..=255.
+    pub classes: u32,
+    /// Meaning of the values.
+    pub scheme: LabelScheme,
+    /// How an image is read.
+    pub decode: DecodeFile,
+    stems: Vec<String>,
+}
+
+/// What a scan over all label maps found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    /// Pixels of each class.
+    pub pixels: Vec<u64>,
+    /// Images in which a class occurs.
+    pub images: Vec<u64>,
+    /// Pixels that are ignored.
+    pub ignored: u64,
+}
+
+impl LabelFolders {
+    /// One split of SceneParsing, `split` being `training` or `validation`.
+    ///
+    /// # Errors
+    /// Those of [`LabelFolders::open`].
+    pub fn scene_parsing(
+        root: &Path,
+        split: &str,
+        classes: u32,
+        decode: DecodeFile,
+    ) -> Result<Self, LabelError> {
+        Self {
+            images: root.join("images").join(split),
+            labels: root.join("annotations").join(split),
+            image_suffix: ".jpg".into(),
+            label_suffix: ".png".into(),
+            classes,
+            scheme: LabelScheme::ReduceZero,
+            decode,
+            stems: Vec::new(),
+        }
+        .open()
+    }
+
+    /// Folders `images` and `labels` with the suffixes of Cityscapes and 19 classes; change the fields, then
+    /// [`LabelFolders::open`] it.
+    pub fn cityscapes(images: &Path, labels: &Path, decode: DecodeFile) -> Self {
+        Self {
+            images: images.to_owned(),
+            labels: labels.to_owned(),
+            image_suffix: "_leftImg8bit.png".into(),
+            label_suffix: "_gtFine_labelTrainIds.png".into(),
+            classes: 19,
+            scheme: LabelScheme::Direct,
+            decode,
+            stems: Vec::new(),
+        }
+    }
+
+    /// Lists the images and checks that each has a label file.
+    ///
+    /// # Errors
+    /// A class count out of range, a folder that cannot be read or has no image, an image without label file.
+    pub fn open(mut self) -> Result<Self, LabelError> {
+        if !(1..=255).contains(&self.classes) {
+            return Err(LabelError::Classes(self.classes));
+        }
+        self.stems = stems(&self.images, &self.image_suffix)?;
+        if self.stems.is_empty() {
+            return Err(LabelError::Empty { path: self.images, suffix: self.image_suffix });
+        }
+        for index in 0..self.stems.len() {
+            let label = self.label_path(index);
+            if !label.is_file() {
+                return Err(LabelError::Missing { image: self.image_path(index), label });
+            }
+        }
+        Ok(self)
+    }
+
+    /// The image file of a sample.
+    pub fn image_path(&self, index: usize) -> PathBuf {
+        // the ending may be written in another case than configured
+        self.images.join(&self.stems[index])
+    }
+
+    /// The label file of a sample.
+    pub fn label_path(&self, index: usize) -> PathBuf {
+        let image = &self.stems[index];
+        let stem = &image[..image.len() - self.image_suffix.len()];
+        self.labels.join(format!("{stem}{}", self.label_suffix))
+    }
+
+    /// Reads a label map as class indices.
+    ///
+    /// # Errors
+    /// A file that cannot be decoded, is not one index a pixel, or holds a value that is no class.
+    pub fn label_map(&self, index: usize) -> Result<GrayImage, LabelError> {
+        let path = self.label_path(index);
+        let (values, width, height) = read_indices(&path)?;
+        let mut map = Vec::with_capacity(values.len());
+        for (at, &value) in values.iter().enumerate() {
+            let Some(class) = self.scheme.class_of(value, self.classes) else {
+                let (x, y) = (at as u32 % width, at as u32 / width);
+                let allowed = self.scheme.allowed(self.classes);
+                return Err(LabelError::Label { path, value, x, y, classes: self.classes, allowed });
+            };
+            map.push(class);
+        }
+        Ok(GrayImage::from_raw(width, height, map).unwrap_or_default())
+    }
+
+    /// Reads every label map and the size of every image, on all threads.
+    ///
+    /// # Errors
+    /// The first problem in the order of the files: those of [`LabelFolders::label_map`], or two sizes.
+    pub fn scan(&self) -> Result<Scan, LabelError> {
+        let empty = || Scan {
+            pixels: vec![0; self.classes as usize],
+            images: vec![0; self.classes as usize],
+            ignored: 0,
+        };
+        let counts: Vec<Result<[u64; 256], LabelError>> = (0..self.stems.len())
+            .into_par_iter()
+            .map(|index| {
+                let map = self.label_map(index)?;
+                self.same_size(index, upright_size(&self.image_path(index))?, map.dimensions())?;
+                let mut counts = [0u64; 256];
+                map.as_raw().iter().for_each(|&v| counts[v as usize] += 1);
+                Ok(counts)
+            })
+            .collect();
+        let mut scan = empty();
+        for counts in counts {
+            let counts = counts?;
+            scan.ignored += counts[IGNORE as usize];
+            for class in 0..self.classes as usize {
+                scan.pixels[class] += counts[class];
+                scan.images[class] += u64::from(counts[class] > 0);
+            }
+        }
+        Ok(scan)
+    }
+
+    fn same_size(
+        &self,
+        index: usize,
+        image_size: (u32, u32),
+        label_size: (u32, u32),
+    ) -> Result<(), LabelError> {
+        if image_size == label_size {
+            return Ok(());
+        }
+        let (image, label) = (self.image_path(index), self.label_path(index));
+        Err(LabelError::Size { label, label_size, image, image_size })
+    }
+}
+
+impl Dataset for LabelFolders {
+    fn len(&self) -> usize {
+        self.stems.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.image_path(index).display().to_string()
+    }
+    fn get(&self, index: usize) -> Result<Sample, BoxError> {
+        let image = (self.decode)(&self.image_path(index))?;
+        let map = self.label_map(index)?;
+        self.same_size(index, image.dimensions(), map.dimensions())?;
+        Ok(Sample { image, target: Target::LabelMap(map), id: self.stems[index].clone() })
+    }
+}
+
+/// Images below `root`, relative to it, sorted; hidden names are passed over.
+fn stems(root: &Path, suffix: &str) -> Result<Vec<String>, LabelError> {
+    let mut found = Vec::new();
+    let mut open = vec![String::new()];
+    while let Some(folder) = open.pop() {
+        let full = root.join(&folder);
+        for entry in fs::read_dir(&full).map_err(LabelError::io(&full))? {
+            let entry = entry.map_err(LabelError::io(&full))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if entry.path().is_dir() {
+                open.push(path);
+            } else if ends_with(&path, suffix) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn ends_with(name: &str, suffix: &str) -> bool {
+    let start = name.len().checked_sub(suffix.len());
+    start.and_then(|s| name.get(s..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// The stored index of each pixel: of a palette image the index, not the colour.
+fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
+    let bytes = fs::read(path).map_err(LabelError::io(path))?;
+    if let Some(read) = palette_indices(&bytes) {
+        return Ok(read);
+    }
+    let decode = |source| LabelError::Decode { path: path.to_owned(), source };
+    let image = image::load_from_memory(&bytes).map_err(decode)?;
+    let (width, height) = (image.width(), image.height());
+    let values = match image {
+        DynamicImage::ImageLuma8(gray) => gray.into_raw().into_iter().map(u16::from).collect(),
+        DynamicImage::ImageLuma16(gray) => gray.into_raw(),
+        other => {
+            return Err(LabelError::Kind { path: path.to_owned(), found: format!("{:?}", other.color()) });
+        }
+    };
+    Ok((values, width, height))
+}
+
+/// The pixels of a PNG that stores fewer than 16 bits of palette index or gray, unscaled; `None` for any other
+/// file and for damage, which the general decoder reports.
+fn palette_indices(bytes: &[u8]) -> Option<(Vec<u16>, u32, u32)> {
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    let mut reader = decoder.read_info().ok()?;
+    let (color, depth) = reader.output_color_type();
+    let bits = depth as usize;
+    if !matches!(color, png::ColorType::Indexed | png::ColorType::Grayscale) || bits > 8 {
+        return None;
+    }
+    let mut packed = vec![0; reader.output_buffer_size()?];
+    let info = reader.next_frame(&mut packed).ok()?;
+    let (width, height) = (info.width as usize, info.height as usize);
+    let mut values = Vec::with_capacity(width * height);
+    for line in packed.chunks_exact(info.line_size).take(height) {
+        values.extend((0..width).map(|x| {
+            let shift = 8 - bits - (x * bits) % 8;
+            u16::from(line[x * bits / 8] >> shift) & ((1 << bits) - 1)
+        }));
+    }
+    Some((values, info.width, info.height))
+}
+
+/// Width and height after EXIF orientation, from the header.
+fn upright_size(path: &Path) -> Result<(u32, u32), LabelError> {
+    let reader =
+        ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(LabelError::io(path))?;
+    let decode = |source| LabelError::Decode { path: path.to_owned(), source };
+    let mut decoder = reader.into_decoder().map_err(decode)?;
+    let (width, height) = decoder.dimensions();
+    use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    match decoder.orientation() {
+        Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) => Ok((height, width)),
+        _ => Ok((width, height)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shapes::{Layout, ShapesConfig, write_shapes};
+    use image::Luma;
+
+    fn decode(path: &Path) -> Result<image::RgbImage, BoxError> {
+        Ok(image::open(path)?.into_rgb8())
+    }
+
+    #[test]
+    fn generated_scenes_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ShapesConfig { train_images: 12, val_images: 3, vary: 0.3, ..Default::default() };
+        write_shapes(dir.path(), Layout::SceneParsing, &config).unwrap();
+        let data = LabelFolders::scene_parsing(dir.path(), "training", 10, decode).unwrap();
+        let scan = data.scan().unwrap();
+        let mut pixels = 0;
+        for i in 0..data.len() {
+            let sample = data.get(i).unwrap();
+            pixels += u64::from(sample.image.width() * sample.image.height());
+        }
+        assert_eq!(scan.pixels.iter().sum::<u64>() + scan.ignored, pixels);
+        assert_eq!(data.get(0).unwrap().id, "SHAPES_train_00000001.jpg");
+
+        let few = LabelFolders { classes: 2, ..data };
+        let error = few.scan().unwrap_err().to_string();
+        assert!(error.contains("2 classes allow 0 and 255 (ignored) and 1..=2, with reduce_zero"), "{error}");
+        assert!(error.contains("SHAPES_train_"), "{error}");
+    }
+
+    fn pair(map: &GrayImage) -> (tempfile::TempDir, LabelFolders) {
+        let dir = tempfile::tempdir().unwrap();
+        let (images, labels) = (dir.path().join("img"), dir.path().join("gt"));
+        fs::create_dir_all(images.join("city")).unwrap();
+        fs::create_dir_all(labels.join("city")).unwrap();
+        image::RgbImage::new(3, 2).save(images.join("city/a_leftImg8bit.png")).unwrap();
+        map.save(labels.join("city/a_gtFine_labelTrainIds.png")).unwrap();
+        let folders = LabelFolders::cityscapes(&images, &labels, decode);
+        (dir, folders)
+    }
+
+    #[test]
+    fn suffixes_pair_files_and_values_are_checked() {
+        let mut map = GrayImage::from_pixel(3, 2, Luma([18]));
+        map.put_pixel(0, 0, Luma([255]));
+        let (_dir, folders) = pair(&map);
+        let data = folders.open().unwrap();
+        assert_eq!(data.label_map(0).unwrap(), map);
+        map.put_pixel(2, 1, Luma([19]));
+        map.save(data.label_path(0)).unwrap();
+        let error = data.scan().unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "label 19 at x 2, y 1; 19 classes allow 0..=18 and 255 (ignored), without reduce_zero_label"
+            ),
+            "{error}"
+        );
+        let rgb = image::RgbImage::new(3, 2);
+        rgb.save(data.label_path(0)).unwrap();
+        assert!(data.scan().unwrap_err().to_string().contains("this one is Rgb8"));
+        fs::write(data.label_path(0), b"\x89PNG\r\n").unwrap();
+        assert!(matches!(data.scan(), Err(LabelError::Decode { .. })));
+        fs::remove_file(data.label_path(0)).unwrap();
+        assert!(matches!(data.open(), Err(LabelError::Missing { .. })));
+    }
+
+    #[test]
+    fn two_sizes_name_both() {
+        let (_dir, folders) = pair(&GrayImage::new(2, 3));
+        let data = folders.open().unwrap();
+        let error = data.get(0).unwrap_err().to_string();
+        assert!(error.contains("2x3 pixels") && error.contains("3x2"), "{error}");
+        assert_eq!(data.scan().unwrap_err().to_string(), error);
+    }
+
+    #[test]
+    fn palette_files_give_the_index() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 3, 2);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::Four);
+        encoder.set_palette(vec![9; 3 * 16]);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[0x12, 0x30, 0xFE, 0x00]).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(palette_indices(&bytes).unwrap(), (vec![1, 2, 3, 15, 14, 0], 3, 2));
+    }
+
+    #[test]
+    fn schemes() {
+        let reduce = LabelScheme::ReduceZero;
+        assert_eq!(
+            [0, 1, 150, 151, 255].map(|v| reduce.class_of(v, 150)),
+            [Some(255), Some(0), Some(149), None, Some(255)]
+        );
+        assert_eq!(LabelScheme::Direct.class_of(150, 150), None);
+        assert_eq!(LabelScheme::Direct.class_of(0, 1), Some(0));
+        let bad =
+            LabelFolders { classes: 256, ..LabelFolders::cityscapes(Path::new("a"), Path::new("b"), decode) };
+        assert!(matches!(bad.open(), Err(LabelError::Classes(256))));
+    }
+}

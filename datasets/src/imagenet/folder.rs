@@ -1,0 +1,113 @@
+//! A folder a class: `root/<class>/**/*.JPEG`.
+
+use std::path::{Path, PathBuf};
+
+use super::ImageNetError;
+use super::index::{Caching, Index, Origin};
+use crate::loader::{BoxError, Dataset, DecodeFile};
+use crate::sample::{Sample, Target};
+
+/// Images and their classes; the paths are relative to the root.
+#[derive(Debug, Clone)]
+pub struct ImageFolder {
+    /// Folder of the dataset.
+    pub root: PathBuf,
+    /// Class names in the order of their indices.
+    pub classes: Vec<String>,
+    /// Relative path and class of each image.
+    pub items: Vec<(String, u32)>,
+    /// How an image is read.
+    pub decode: DecodeFile,
+}
+
+impl ImageFolder {
+    /// Opens a folder of class folders. Class indices follow the sorted folder names, or the order of
+    /// `known` (the classes of the training data) where given.
+    ///
+    /// # Errors
+    /// A folder that cannot be read or holds no image, or one whose name is not in `known`.
+    pub fn open(
+        root: &Path,
+        known: Option<&[String]>,
+        caching: Caching,
+        decode: DecodeFile,
+    ) -> Result<Self, ImageNetError> {
+        let (index, origin) = Index::open(root, caching)?;
+        let classes = known.map_or_else(|| index.classes.clone(), <[String]>::to_vec);
+        let number: Vec<u32> = index
+            .classes
+            .iter()
+            .map(|name| {
+                let found = classes.iter().position(|c| c == name);
+                found.map(|i| i as u32).ok_or_else(|| ImageNetError::unknown_class(root, name, &classes))
+            })
+            .collect::<Result<_, _>>()?;
+        let mut items = Vec::new();
+        let mut images_of = vec![0usize; index.classes.len()];
+        for folder in &index.folders {
+            let class = folder.class as usize;
+            images_of[class] += folder.files.len();
+            items.extend(folder.files.iter().map(|f| (format!("{}/{f}", folder.path), number[class])));
+        }
+        if items.is_empty() {
+            let expected = "<class>/<image>, e.g. n01440764/n01440764_10026.JPEG";
+            return Err(ImageNetError::Empty { path: root.to_owned(), expected });
+        }
+        for (name, _) in index.classes.iter().zip(&images_of).filter(|(_, n)| **n == 0) {
+            tracing::warn!("{}: no images", root.join(name).display());
+        }
+        tracing::debug!(images = items.len(), classes = classes.len(), ?origin, "{}", root.display());
+        Ok(Self { root: root.to_owned(), classes, items, decode })
+    }
+}
+
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.root.join(&self.items[index].0).display().to_string()
+    }
+    fn get(&self, index: usize) -> Result<Sample, BoxError> {
+        let (path, class) = &self.items[index];
+        let image = (self.decode)(&self.root.join(path))?;
+        Ok(Sample { image, target: Target::Class(*class), id: path.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shapes::{Layout, ShapesConfig, write_shapes};
+
+    fn decode(path: &Path) -> Result<image::RgbImage, BoxError> {
+        Ok(image::open(path)?.into_rgb8())
+    }
+
+    #[test]
+    fn generated_folders_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ShapesConfig { train_images: 20, val_images: 10, ..Default::default() };
+        write_shapes(dir.path(), Layout::ImageFolders, &config).unwrap();
+        let train = ImageFolder::open(&dir.path().join("train"), None, Caching::On, decode).unwrap();
+        assert_eq!(train.items.len(), 20);
+        assert_eq!(train.classes[..2], ["arrow", "circle"]);
+        assert_eq!(train.items[2], ("circle/circle_000001.JPEG".into(), 1));
+        let val =
+            ImageFolder::open(&dir.path().join("val"), Some(&train.classes), Caching::Off, decode).unwrap();
+        let sample = val.get(9).unwrap();
+        assert_eq!(sample.id, "triangle/triangle_000009.JPEG");
+        assert!(matches!(sample.target, Target::Class(9)));
+        assert_eq!(sample.image.dimensions(), (64, 64));
+
+        let known = ["Arrow".to_owned()];
+        let error = ImageFolder::open(&val.root, Some(&known), Caching::Off, decode).unwrap_err().to_string();
+        assert!(
+            error.ends_with("\"arrow\" is not one of the 1 known classes (nearest: \"Arrow\")"),
+            "{error}"
+        );
+        let empty = tempfile::tempdir().unwrap();
+        let error = ImageFolder::open(empty.path(), None, Caching::Off, decode).unwrap_err();
+        assert!(matches!(error, ImageNetError::Empty { .. }));
+    }
+}
