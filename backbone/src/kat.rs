@@ -150,7 +150,7 @@ impl<D: Device> Kat<D> {
             if blocks.contains(&i) {
                 let count = x.shape().axes()[1];
                 let patches = ops::take_tokens(graph, &x, self.config.prefix_tokens()..count)?;
-                maps.push(ops::tokens_to_map(graph, &patches, grid)?);
+                maps.push(ops::tokens_to_map(graph, &patches, [grid.0, grid.1])?);
             }
         }
         Ok(maps)

@@ -9,3 +9,4 @@ pub mod loader;
 pub mod metrics;
 pub mod sample;
 pub mod shapes;
+pub mod survey;

@@ -67,7 +67,6 @@ device_of!(
     super::layer_norm::LayerNormKernel,
     super::layout::LayoutKernel,
     super::linear::LinearKernel,
-    super::map::MapKernel,
     super::patchify::PatchifyKernel,
     super::pool::PoolKernel,
     super::rational::RationalKernel,
