@@ -11,6 +11,7 @@ pub mod ops;
 pub mod shape;
 pub mod tensor;
 pub mod variants;
+pub mod verify;
 
 pub use config::{InitScheme, KatConfig, Pool, Size};
 pub use error::{Error, Result};

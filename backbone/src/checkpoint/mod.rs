@@ -7,6 +7,7 @@
 
 pub mod atomic;
 pub mod error;
+pub mod model;
 pub mod names;
 pub mod npz;
 pub mod pos_embed;

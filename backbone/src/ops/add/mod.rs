@@ -23,11 +23,11 @@ pub trait AddKernel: Backend {
     fn sum_all(&self, x: Self::View<'_>) -> Result<f64>;
 }
 
-/// `a + b`; `b` may lack leading axes of `a` and is then added to each part.
+/// `a + b`; `b` may lack leading axes of `a`, or have 1 there, and is then added to each part.
 pub fn add<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, b: &Tensor<D>) -> Result<Tensor<D>> {
-    let (a_axes, b_axes) = (a.shape(), b.shape());
-    if !a_axes.axes().ends_with(b_axes.axes()) || b.numel() == 0 {
-        return Err(Error::shape("add", "the second input", format!("the end of {a_axes}"), b_axes));
+    let ones = b.shape().axes().iter().take_while(|size| **size == 1).count();
+    if !a.shape().axes().ends_with(&b.shape().axes()[ones..]) || b.numel() == 0 {
+        return Err(Error::shape("add", "the second input", format!("the end of {}", a.shape()), b.shape()));
     }
     let repeats = a.numel() / b.numel();
     let y = a.device().add_forward(a.view(), b.view(), repeats)?;

@@ -1,0 +1,163 @@
+//! Between a model and a [`TensorMap`]: its tensors out, a file's tensors in.
+
+use super::transfer::{self, Expected, HeadPolicy, TransferOptions};
+use super::{CheckpointError, HostTensor, LoadReport, TensorMap, load_any};
+use crate::config::KatConfig;
+use crate::kat::Kat;
+use crate::nn::Module;
+use crate::ops::device::Device;
+use std::path::Path;
+
+/// The metadata key under which a file holds its model's configuration, as JSON.
+pub const CONFIG_KEY: &str = "kat_config";
+
+/// Every tensor of a module, parameters and buffers, by name.
+pub fn export<D: Device>(module: &impl Module<D>) -> TensorMap {
+    let mut map = TensorMap::default();
+    module.visit("", &mut |name, _, tensor| {
+        map.insert(name, HostTensor { shape: tensor.shape().axes().to_vec(), data: tensor.to_vec() });
+    });
+    map
+}
+
+/// The shape of every tensor of a module, by name.
+pub fn expected<D: Device>(module: &impl Module<D>) -> Expected {
+    let mut shapes = Expected::new();
+    module.visit("", &mut |name, _, tensor| {
+        shapes.insert(name.to_owned(), tensor.shape().axes().to_vec());
+    });
+    shapes
+}
+
+/// Sets the module's tensors that `map` holds with the right number of values; returns how many were set.
+///
+/// # Errors
+/// The device's, if it refuses the values.
+pub fn assign<D: Device>(module: &mut impl Module<D>, map: &TensorMap) -> crate::Result<usize> {
+    let (mut set, mut outcome) = (0, Ok(()));
+    module.visit_mut("", &mut |name, _, tensor| {
+        if let Some(found) = map.get(name).filter(|found| found.data.len() == tensor.numel())
+            && outcome.is_ok()
+        {
+            outcome = tensor.set(found.data.clone());
+            set += 1;
+        }
+    });
+    outcome.map(|()| set)
+}
+
+impl<D: Device> Kat<D> {
+    /// Writes the weights and the configuration to one safetensors file, atomically.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] naming the file.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let mut map = export(self);
+        let config = serde_json::to_string(self.config()).map_err(|e| CheckpointError::Unsupported {
+            path: path.to_owned(),
+            reason: format!("the configuration cannot be written: {e}"),
+        })?;
+        map.metadata.insert(CONFIG_KEY.to_owned(), config);
+        super::safetensors::save(path, &map)
+    }
+
+    /// Loads weights of any readable checkpoint into this model: KAT, ViT, DeiT, MAE encoder; another class count
+    /// or position grid. Returns what was done; nothing is set if the file does not fit.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] for a file that cannot be read, or that leaves a tensor of the model without a value.
+    pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
+        let source = load_any(path)?;
+        let config = self.config();
+        let source_grid = stored_config(&source).map(|config| config.grid());
+        let vit_activation = TransferOptions::new(config.grid()).vit_activation;
+        let options = TransferOptions {
+            grid: config.grid(),
+            source_grid,
+            prefix_tokens: config.prefix_tokens(),
+            head,
+            vit_activation,
+        };
+        let (map, report) = transfer::adapt(source, &expected(self), &options)?;
+        let report = report.require_complete(path)?;
+        assign(self, &map).map_err(|e| CheckpointError::Unsupported {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+        Ok(report)
+    }
+}
+
+/// The configuration that a file carries, if it does.
+pub fn stored_config(map: &TensorMap) -> Option<KatConfig> {
+    serde_json::from_str(map.metadata.get(CONFIG_KEY)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cpu, Graph, Size, Tensor, nn::MixerKind};
+
+    fn small() -> KatConfig {
+        KatConfig {
+            image_size: Size::square(32),
+            patch_size: Size::square(8),
+            dim: 32,
+            depth: 2,
+            heads: 2,
+            classes: 5,
+            ..KatConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_saved_model_is_the_same_bits_and_brings_its_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        let dev = Cpu::default();
+        let model = Kat::new(&dev, &small(), 1).unwrap();
+        model.save(&path).unwrap();
+        assert_eq!(stored_config(&load_any(&path).unwrap()), Some(small()));
+        let mut other = Kat::new(&dev, &small(), 2).unwrap();
+        assert_ne!(export(&model).tensors, export(&other).tensors);
+        assert!(other.load(&path, HeadPolicy::Strict).unwrap().is_clean());
+        assert_eq!(export(&model).tensors, export(&other).tensors);
+    }
+
+    #[test]
+    fn a_vit_becomes_a_kat_with_the_same_logits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vit.safetensors");
+        let dev = Cpu::default();
+        let vit_config = KatConfig { mixer: MixerKind::Mlp, ..small() };
+        let vit = Kat::new(&dev, &vit_config, 3).unwrap();
+        vit.save(&path).unwrap();
+        let mut kat = Kat::new(&dev, &small(), 4).unwrap();
+        let report = kat.load(&path, HeadPolicy::Strict).unwrap();
+        assert!(report.missing.is_empty());
+        let pixels = (0..2 * 3 * 32 * 32).map(|i| (i % 101) as f32 / 50.0 - 1.0).collect();
+        let image = Tensor::from_vec(&dev, pixels, [2, 3, 32, 32]).unwrap();
+        let logits = |model: &Kat<Cpu>| model.forward(&mut Graph::inference(), &image).unwrap().to_vec();
+        let (from, to) = (logits(&vit), logits(&kat));
+        let norm = |v: &[f32]| v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let difference: Vec<f32> = from.iter().zip(&to).map(|(a, b)| a - b).collect();
+        let relative = norm(&difference) / norm(&from);
+        assert!(relative < 2e-2, "relative difference {relative:.2e}");
+    }
+
+    #[test]
+    fn another_image_size_resamples_positions_and_another_class_count_is_refused_or_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        let dev = Cpu::default();
+        Kat::new(&dev, &small(), 1).unwrap().save(&path).unwrap();
+        let larger = KatConfig { image_size: Size { height: 40, width: 64 }, classes: 7, ..small() };
+        let mut model = Kat::new(&dev, &larger, 2).unwrap();
+        let before = export(&model);
+        let error = model.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
+        assert!(error.contains("head.weight") && error.contains("[5, 32]"), "{error}");
+        assert_eq!(export(&model), before, "nothing is set when the file does not fit");
+        let report = model.load(&path, HeadPolicy::Reinitialise).unwrap();
+        assert!(report.reinitialised.contains(&"head.weight".to_owned()));
+    }
+}
