@@ -7,7 +7,7 @@
 //! # Shapes
 //! M candidates (anchors or proposals), G annotated boxes.
 
-use pulp::Arch;
+use kat_backbone::ops::simd::vectorized;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -72,12 +72,11 @@ impl Matcher {
                 "0 <= background <= foreground <= 1",
             ));
         }
-        let arch = Arch::new();
         let chunks: Vec<Chunk> = candidates
             .par_chunks(CHUNK)
             .map(|boxes| {
                 let mut chunk = Chunk::new(boxes.len(), gt_boxes.len());
-                arch.dispatch(|| chunk.fill(&BoxColumns::new(boxes), gt_boxes));
+                vectorized(|| chunk.fill(&BoxColumns::new(boxes), gt_boxes));
                 chunk
             })
             .collect();
@@ -161,9 +160,8 @@ fn promote(chunks: &[Chunk], candidates: &[[f32; 4]], gt_boxes: &[[f32; 4]], lab
             }
             let columns = BoxColumns::new(boxes);
             let mut row = vec![0f32; boxes.len()];
-            let arch = Arch::new();
             for g in hits {
-                arch.dispatch(|| columns.iou_into(gt_boxes[g], &mut row));
+                vectorized(|| columns.iou_into(gt_boxes[g], &mut row));
                 for (label, &iou) in labels.iter_mut().zip(&row) {
                     if iou == best[g] {
                         *label = MatchLabel::Foreground;

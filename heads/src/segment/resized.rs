@@ -3,7 +3,7 @@
 //! # Shapes
 //! C classes; rows (C, source width) in, (C, target width) out.
 
-use pulp::Arch;
+use kat_backbone::ops::simd::vectorized;
 use rayon::prelude::*;
 
 use super::LogitRows;
@@ -84,13 +84,12 @@ impl<S: LogitRows> LogitRows for ResizedRows<S> {
         let above = &self.recent[sample.first as usize % 2];
         let below = &self.recent[sample.second as usize % 2];
         let (width, columns) = (from.width as usize, &self.columns);
-        let arch = Arch::new();
         self.row.par_chunks_mut(columns.len()).enumerate().with_min_len(8).for_each_init(
             || vec![0f32; width],
             |blend, (class, out)| {
                 let above = &above[class * width..][..width];
                 let below = &below[class * width..][..width];
-                arch.dispatch(|| {
+                vectorized(|| {
                     for ((blend, &a), &b) in blend.iter_mut().zip(above).zip(below) {
                         *blend = a + sample.weight * (b - a);
                     }

@@ -6,7 +6,7 @@
 //! # Shapes
 //! C classes; window scores (C, height, width); strip (window height, C, image width).
 
-use pulp::Arch;
+use kat_backbone::ops::simd::vectorized;
 use rayon::prelude::*;
 
 use super::LogitRows;
@@ -146,7 +146,6 @@ where
         let (height, width) = (size.height as usize, size.width as usize);
         let image_width = self.grid.image.width as usize;
         let classes = self.classes;
-        let arch = Arch::new();
         for &x in &self.grid.xs {
             let scores = (self.predict)(Window { x, y, size })?;
             same_length("window scores", scores.len(), classes * height * width)?;
@@ -154,7 +153,7 @@ where
             self.strip.par_chunks_mut(classes * image_width).enumerate().for_each(|(slot, sums)| {
                 // The row of the window that this slot holds.
                 let row = (slot + height - y as usize % height) % height;
-                arch.dispatch(|| {
+                vectorized(|| {
                     for (class, sums) in sums.chunks_exact_mut(image_width).enumerate() {
                         let from = &scores[(class * height + row) * width..][..width];
                         for (sum, &score) in sums[x..x + width].iter_mut().zip(from) {

@@ -6,7 +6,7 @@
 //! # Shapes
 //! C classes; rows (C, width).
 
-use pulp::Arch;
+use kat_backbone::ops::simd::{exp, vectorized};
 use rayon::prelude::*;
 
 use super::LogitRows;
@@ -94,7 +94,7 @@ fn softmax(logits: &[f32], width: usize) -> Vec<f32> {
         top.iter_mut().zip(row).for_each(|(top, &v)| *top = top.max(v));
     }
     out.par_chunks_mut(width.max(1))
-        .for_each(|row| row.iter_mut().zip(&top).for_each(|(v, &top)| *v = (*v - top).exp()));
+        .for_each(|row| vectorized(|| row.iter_mut().zip(&top).for_each(|(v, &top)| *v = exp(*v - top))));
     let mut sum = vec![0f32; width];
     for row in out.chunks_exact(width.max(1)) {
         sum.iter_mut().zip(row).for_each(|(sum, &v)| *sum += v);
@@ -127,11 +127,10 @@ where
     }
     let width = size.width as usize;
     let mut labels = vec![0u16; size.pixels()];
-    let arch = Arch::new();
     for labels in labels.chunks_exact_mut(width.max(1)) {
         let Some(row) = rows.next_row()? else { break };
         labels.par_chunks_mut(PIECE).enumerate().for_each(|(piece, labels)| {
-            arch.dispatch(|| best_class(row, width, piece * PIECE, labels));
+            vectorized(|| best_class(row, width, piece * PIECE, labels));
         });
     }
     Ok(LabelMap { size, labels })

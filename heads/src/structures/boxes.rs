@@ -3,7 +3,7 @@
 //! # Shapes
 //! N boxes `[x0, y0, x1, y1]`; an IoU matrix is (N, M), row-major.
 
-use pulp::Arch;
+use kat_backbone::ops::simd::vectorized;
 use rayon::prelude::*;
 
 use super::ImageSize;
@@ -88,10 +88,9 @@ impl Boxes {
         let cols = others.len();
         let mut data = vec![0.0; self.len() * cols];
         if cols > 0 {
-            let arch = Arch::new();
             data.par_chunks_mut(cols)
                 .zip(&self.0)
-                .for_each(|(row, &b)| arch.dispatch(|| columns.iou_into(b, row)));
+                .for_each(|(row, &b)| vectorized(|| columns.iou_into(b, row)));
         }
         IouMatrix { cols, data }
     }

@@ -1,8 +1,9 @@
 //! Suppression in blocks: a block of candidates is settled alone, then what it kept suppresses all that follow, a
 //! cache-sized piece of the rest a task, with the overlap test vectorised along the piece.
 
-use pulp::Arch;
 use rayon::prelude::*;
+
+use crate::ops::simd::vectorized;
 
 /// Candidates settled one after the other before the rest is looked at.
 const BLOCK: usize = 64;
@@ -34,7 +35,6 @@ impl Columns {
 pub(super) fn suppress(boxes: &[[f32; 4]], order: &[usize], threshold: f32, max_kept: usize) -> Vec<usize> {
     let n = order.len();
     let columns = Columns::new(boxes, order);
-    let arch = Arch::new();
     let mut gone = vec![0u32; n];
     let mut kept = Vec::new();
     for start in (0..n).step_by(BLOCK) {
@@ -52,7 +52,7 @@ pub(super) fn suppress(boxes: &[[f32; 4]], order: &[usize], threshold: f32, max_
         }
         let newcomers = &kept[first..];
         let settle = |(piece, gone): (usize, &mut [u32])| {
-            arch.dispatch(|| {
+            vectorized(|| {
                 for &i in newcomers {
                     mark(columns.get(i), &columns, end + piece * PIECE, gone, threshold);
                 }
