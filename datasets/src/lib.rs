@@ -7,6 +7,8 @@ pub mod decode;
 pub mod imagenet;
 pub mod loader;
 pub mod metrics;
+pub mod pipeline;
 pub mod sample;
 pub mod shapes;
 pub mod survey;
+pub mod transform;

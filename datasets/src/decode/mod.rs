@@ -51,8 +51,7 @@ impl Default for DecodeOptions {
 /// # Errors
 /// [`DecodeError::Read`] or [`DecodeError::File`], both naming the file.
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
-    let bytes =
-        fs::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })?;
     decode_bytes(&bytes, options)
         .map_err(|source| DecodeError::File { path: path.to_owned(), source: Box::new(source) })
 }
@@ -94,9 +93,7 @@ pub fn decode_reusing(
     };
     let name = format_name(format).ok_or_else(unknown)?;
     let broken = |source| DecodeError::Other { format: name, source };
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
-        .into_decoder()
-        .map_err(broken)?;
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, options.max_pixels)?;
     let mut limits = image::Limits::no_limits();

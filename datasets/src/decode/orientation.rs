@@ -65,7 +65,7 @@ mod tests {
     fn each_orientation_by_hand() {
         // where the pixel stored first (0) and last in its row (2) must stand, by the standard's table of
         // "0th row / 0th column": 1 top left, 2 top right, 3 bottom right, 4 bottom left, 5 left top, …
-        let expected: [(u8, (u32, u32), (u32, u32), (u32, u32)); 8] = [
+        let expected = [
             (1, (3, 2), (0, 0), (2, 0)),
             (2, (3, 2), (2, 0), (0, 0)),
             (3, (3, 2), (2, 1), (0, 1)),

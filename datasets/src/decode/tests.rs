@@ -1,6 +1,8 @@
 use std::io::Cursor;
 
-use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, RgbaImage};
+use image::{
+    DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, RgbaImage,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -35,7 +37,8 @@ fn largest_difference(a: &[u8], b: &[u8]) -> u8 {
 #[test]
 fn lossless_formats_by_content() {
     let image = ramp(17, 5);
-    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Pnm] {
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Pnm]
+    {
         assert_eq!(decode(&encode(image.clone(), format)).unwrap(), image, "{format:?}");
     }
     // a PNG called .jpg
@@ -95,10 +98,7 @@ fn broken_input_has_a_stated_error() {
     let small = DecodeOptions { max_pixels: 100, ..DecodeOptions::default() };
     for format in [ImageFormat::Png, ImageFormat::Jpeg] {
         let error = decode_bytes(&encode(ramp(64, 64), format), &small).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the image is 64x64 pixels, more than the limit of 100 pixels"
-        );
+        assert_eq!(error.to_string(), "the image is 64x64 pixels, more than the limit of 100 pixels");
     }
 }
 

@@ -1,0 +1,203 @@
+//! Resizing as PIL does it: antialiased bicubic (a = -0.5) and bilinear, and nearest.
+
+use fast_image_resize as fir;
+use fir::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
+use fir::{FilterType, ResizeAlg, ResizeOptions};
+use image::{GrayImage, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use super::TransformError;
+use super::target::resize_target;
+use crate::sample::Sample;
+
+/// How values between pixels are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The pixel whose area holds the point.
+    Nearest,
+    /// Triangle, widened when shrinking.
+    Bilinear,
+    /// Cubic with a = -0.5, widened when shrinking.
+    Bicubic,
+}
+
+/// A rectangle of whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rect {
+    /// Left edge.
+    pub x: u32,
+    /// Top edge.
+    pub y: u32,
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+}
+
+impl Rect {
+    /// All of an image of that size.
+    pub fn whole((width, height): (u32, u32)) -> Self {
+        Self { x: 0, y: 0, width, height }
+    }
+
+    /// Its part inside an image of that size.
+    pub fn within(self, (width, height): (u32, u32)) -> Self {
+        let (x, y) = (self.x.min(width), self.y.min(height));
+        Self { x, y, width: self.width.min(width - x), height: self.height.min(height - y) }
+    }
+}
+
+/// The whole of `image` at `size`.
+///
+/// # Errors
+/// [`TransformError::Empty`] if either has no pixel.
+pub fn resize(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<RgbImage, TransformError> {
+    resize_region(image, Rect::whole(image.dimensions()), size, filter)
+}
+
+/// The part `region` of `image` at `size`, without looking at pixels outside the region: the same as cropping first,
+/// without the copy.
+///
+/// # Errors
+/// [`TransformError::Empty`] if the region inside the image or the result has no pixel.
+pub fn resize_region(
+    image: &RgbImage,
+    region: Rect,
+    size: (u32, u32),
+    filter: Filter,
+) -> Result<RgbImage, TransformError> {
+    let region = region.within(image.dimensions());
+    check_pixels("the region to resize", (region.width, region.height))?;
+    check_pixels("the resized image", size)?;
+    let kernel = match filter {
+        Filter::Nearest => return Ok(nearest_rgb(image, region, size)),
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Bicubic => FilterType::CatmullRom,
+    };
+    let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
+    let failed = |_| TransformError::Empty {
+        what: "the region to resize",
+        width: region.width,
+        height: region.height,
+    };
+    {
+        let source: TypedImageRef<'_, U8x3> =
+            TypedImageRef::from_buffer(image.width(), image.height(), image.as_raw())
+                .map_err(|_| failed(()))?;
+        let cropped = TypedCroppedImage::from_ref(&source, region.x, region.y, region.width, region.height)
+            .map_err(|_| failed(()))?;
+        let mut target: TypedImage<'_, U8x3> =
+            TypedImage::from_buffer(size.0, size.1, &mut pixels).map_err(|_| failed(()))?;
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kernel));
+        fir::Resizer::new().resize_typed(&cropped, &mut target, &options).map_err(|_| failed(()))?;
+    }
+    RgbImage::from_raw(size.0, size.1, pixels).ok_or_else(|| failed(()))
+}
+
+/// Index of the source pixel for each output pixel along one axis.
+fn nearest_indices(from: u32, start: u32, to: u32) -> Vec<usize> {
+    let scale = f64::from(from) / f64::from(to);
+    (0..to)
+        .map(|i| {
+            let at = ((f64::from(i) + 0.5) * scale) as u32;
+            (start + at.min(from - 1)) as usize
+        })
+        .collect()
+}
+
+fn nearest_rgb(image: &RgbImage, region: Rect, size: (u32, u32)) -> RgbImage {
+    let columns = nearest_indices(region.width, region.x, size.0);
+    let rows = nearest_indices(region.height, region.y, size.1);
+    RgbImage::from_fn(size.0, size.1, |x, y| {
+        *image.get_pixel(columns[x as usize] as u32, rows[y as usize] as u32)
+    })
+}
+
+/// A label map or mask at `size`, each pixel copied from the nearest; no label is invented.
+///
+/// # Errors
+/// [`TransformError::Empty`] if either has no pixel.
+pub fn resize_labels(labels: &GrayImage, size: (u32, u32)) -> Result<GrayImage, TransformError> {
+    check_pixels("the label map", labels.dimensions())?;
+    check_pixels("the resized label map", size)?;
+    let columns = nearest_indices(labels.width(), 0, size.0);
+    let rows = nearest_indices(labels.height(), 0, size.1);
+    let stride = labels.width() as usize;
+    let mut out = GrayImage::new(size.0, size.1);
+    for (line, &row) in out.chunks_exact_mut(size.0 as usize).zip(&rows) {
+        let source = &labels.as_raw()[row * stride..(row + 1) * stride];
+        for (pixel, &column) in line.iter_mut().zip(&columns) {
+            *pixel = source[column];
+        }
+    }
+    Ok(out)
+}
+
+/// Image and target at `size`.
+///
+/// # Errors
+/// [`TransformError::Empty`] or, where a mask or label map is not of the image's size,
+/// [`TransformError::SizeMismatch`].
+pub fn resize_sample(sample: Sample, size: (u32, u32), filter: Filter) -> Result<Sample, TransformError> {
+    let from = sample.image.dimensions();
+    Ok(Sample {
+        image: resize(&sample.image, size, filter)?,
+        target: resize_target(sample.target, from, size)?,
+        id: sample.id,
+    })
+}
+
+pub(crate) fn check_pixels(what: &'static str, (width, height): (u32, u32)) -> Result<(), TransformError> {
+    if width == 0 || height == 0 {
+        return Err(TransformError::Empty { what, width, height });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::crop::crop_image;
+    use crate::transform::testing::pattern;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_region_is_cropped_before_it_is_resized() {
+        let image = pattern(50, 40);
+        let region = Rect { x: 7, y: 5, width: 21, height: 30 };
+        for filter in [Filter::Nearest, Filter::Bilinear, Filter::Bicubic] {
+            let direct = resize_region(&image, region, (16, 33), filter).unwrap();
+            let cropped = resize(&crop_image(&image, region).unwrap(), (16, 33), filter).unwrap();
+            assert_eq!(direct, cropped);
+        }
+    }
+
+    #[test]
+    fn halving_with_bilinear_by_hand() {
+        // triangle of support 2 on four pixels: output 0 covers pixels 0..3 with weights 0.75, 0.75, 0.25 -> /1.75
+        let image = RgbImage::from_fn(4, 1, |x, _| image::Rgb([(x * 70) as u8; 3]));
+        let half = resize(&image, (2, 1), Filter::Bilinear).unwrap();
+        let expected = (0.75 * 0.0 + 0.75 * 70.0 + 0.25 * 140.0) / 1.75;
+        assert!((f64::from(half.get_pixel(0, 0)[0]) - expected).abs() <= 1.0);
+    }
+
+    #[test]
+    fn nothing_to_resize_is_an_error() {
+        assert!(resize(&RgbImage::new(0, 3), (4, 4), Filter::Bicubic).is_err());
+        assert!(resize(&pattern(3, 3), (0, 4), Filter::Nearest).is_err());
+        assert!(resize_labels(&GrayImage::new(0, 0), (1, 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_flat_image_stays_flat(w in 1u32..60, h in 1u32..60, tw in 1u32..60, th in 1u32..60, v: u8) {
+            let image = RgbImage::from_pixel(w, h, image::Rgb([v; 3]));
+            for filter in [Filter::Nearest, Filter::Bilinear, Filter::Bicubic] {
+                let out = resize(&image, (tw, th), filter).unwrap();
+                prop_assert!(out.as_raw().iter().all(|&p| p.abs_diff(v) <= 1));
+            }
+        }
+    }
+}
