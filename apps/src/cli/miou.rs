@@ -56,14 +56,20 @@ impl MiouArgs {
         let empty = ConfusionMatrix::new(config)?;
         let matrix = names
             .par_iter()
-            .try_fold(|| empty.clone(), |mut matrix, name| {
-                self.count(&mut matrix, name)?;
-                anyhow::Ok(matrix)
-            })
-            .try_reduce(|| empty.clone(), |mut a, b| {
-                a.merge(&b)?;
-                Ok(a)
-            })?;
+            .try_fold(
+                || empty.clone(),
+                |mut matrix, name| {
+                    self.count(&mut matrix, name)?;
+                    anyhow::Ok(matrix)
+                },
+            )
+            .try_reduce(
+                || empty.clone(),
+                |mut a, b| {
+                    a.merge(&b)?;
+                    Ok(a)
+                },
+            )?;
         let scores = matrix.scores();
         if !self.json {
             return Ok(as_text(&scores, names.len()));
