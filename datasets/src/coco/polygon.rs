@@ -29,7 +29,7 @@ pub fn fill<'a>(rings: impl Iterator<Item = &'a [f64]>, height: u32, width: u32)
 /// # Errors
 /// What is wrong with the ring.
 pub fn check(ring: &[f64]) -> Result<(), String> {
-    if ring.len() % 2 != 0 {
+    if !ring.len().is_multiple_of(2) {
         return Err(format!("{} coordinates, expected an even number", ring.len()));
     }
     if ring.len() < 6 {

@@ -242,6 +242,8 @@ fn transpose(from: &[u8], to: &mut [u8], rows: usize, cols: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use image::Luma;
     use proptest::prelude::*;
 
@@ -263,10 +265,10 @@ mod tests {
     fn iou_with_and_without_crowd() {
         let a = Rle::new(1, 4, vec![0, 2, 2]).unwrap();
         let b = Rle::new(1, 4, vec![1, 3]).unwrap();
-        let iou = Rle::iou(&[a.clone()], &[b.clone(), b], &[false, true]).unwrap();
+        let iou = Rle::iou(from_ref(&a), &[b.clone(), b], &[false, true]).unwrap();
         assert_eq!(iou, [[0.25, 0.5]]);
-        assert!(Rle::iou(&[a.clone()], &[Rle::new(4, 1, vec![4]).unwrap()], &[false]).is_err());
-        assert!(Rle::iou(&[a.clone()], &[a], &[]).is_err());
+        assert!(Rle::iou(from_ref(&a), &[Rle::new(4, 1, vec![4]).unwrap()], &[false]).is_err());
+        assert!(Rle::iou(from_ref(&a), from_ref(&a), &[]).is_err());
     }
 
     #[test]
@@ -315,7 +317,7 @@ mod tests {
                 let image = rle.decode();
                 let area = image.pixels().filter(|p| p.0[0] > 0).count() as u64;
                 prop_assert_eq!(area, rle.area());
-                prop_assert_eq!(Rle::iou(&[rle.clone()], &[rle], &[false]).unwrap().len(), 1);
+                prop_assert_eq!(Rle::iou(from_ref(&rle), from_ref(&rle), &[false]).unwrap().len(), 1);
             }
         }
     }

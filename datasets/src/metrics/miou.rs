@@ -315,7 +315,7 @@ mod tests {
         ) {
             let labels: Vec<u8> = runs.iter().flat_map(|r| vec![r.0; r.2]).collect();
             let predictions: Vec<u8> = runs.iter().flat_map(|r| vec![r.1; r.2]).collect();
-            let mut plain = vec![0u64; 25];
+            let mut plain = [0u64; 25];
             for (l, p) in labels.iter().zip(&predictions) {
                 plain[usize::from(*l) * 5 + usize::from(*p)] += 1;
             }
