@@ -6,6 +6,7 @@ use std::path::Path;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::LabelError;
+use crate::decode::MAX_PIXELS;
 
 /// The stored index of each pixel: of a palette image the index, not the colour.
 pub(super) fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
@@ -35,6 +36,11 @@ fn palette_indices(bytes: &[u8]) -> Option<(Vec<u16>, u32, u32)> {
     let (color, depth) = reader.output_color_type();
     let bits = depth as usize;
     if !matches!(color, png::ColorType::Indexed | png::ColorType::Grayscale) || bits > 8 {
+        return None;
+    }
+    let header = reader.info();
+    // before anything is allocated by what a damaged header says; the general decoder refuses it too
+    if u64::from(header.width) * u64::from(header.height) > MAX_PIXELS {
         return None;
     }
     let mut packed = vec![0; reader.output_buffer_size()?];
@@ -67,6 +73,25 @@ pub(super) fn upright_size(path: &Path) -> Result<(u32, u32), LabelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn damaged_label_files_never_panic(at in prop::collection::vec((0usize..500, any::<u8>()), 1..6)) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let mut bytes = Vec::new();
+            let map = image::GrayImage::from_fn(9, 7, |x, y| image::Luma([(x * y) as u8]));
+            map.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
+            for (i, value) in at {
+                let i = i % bytes.len();
+                bytes[i] = value;
+            }
+            fs::write(file.path(), bytes).unwrap();
+            if let Ok((values, w, h)) = read_indices(file.path()) {
+                prop_assert_eq!(values.len(), w as usize * h as usize);
+            }
+        }
+    }
 
     #[test]
     fn palette_files_give_the_index() {
