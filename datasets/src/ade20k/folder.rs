@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader};
+use image::GrayImage;
 use rayon::prelude::*;
 
 use super::LabelError;
+use super::pixels::{read_indices, upright_size};
 use crate::loader::{BoxError, Dataset, DecodeFile};
 use crate::sample::{Sample, Target};
 
@@ -187,9 +188,9 @@ impl LabelFolders {
         for counts in counts {
             let counts = counts?;
             scan.ignored += counts[IGNORE as usize];
-            for class in 0..self.classes as usize {
-                scan.pixels[class] += counts[class];
-                scan.images[class] += u64::from(counts[class] > 0);
+            for ((pixels, images), n) in scan.pixels.iter_mut().zip(&mut scan.images).zip(counts) {
+                *pixels += n;
+                *images += u64::from(n > 0);
             }
         }
         Ok(scan)
@@ -251,63 +252,6 @@ fn stems(root: &Path, suffix: &str) -> Result<Vec<String>, LabelError> {
 fn ends_with(name: &str, suffix: &str) -> bool {
     let start = name.len().checked_sub(suffix.len());
     start.and_then(|s| name.get(s..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-}
-
-/// The stored index of each pixel: of a palette image the index, not the colour.
-fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
-    let bytes = fs::read(path).map_err(LabelError::io(path))?;
-    if let Some(read) = palette_indices(&bytes) {
-        return Ok(read);
-    }
-    let decode = |source| LabelError::Decode { path: path.to_owned(), source };
-    let image = image::load_from_memory(&bytes).map_err(decode)?;
-    let (width, height) = (image.width(), image.height());
-    let values = match image {
-        DynamicImage::ImageLuma8(gray) => gray.into_raw().into_iter().map(u16::from).collect(),
-        DynamicImage::ImageLuma16(gray) => gray.into_raw(),
-        other => {
-            return Err(LabelError::Kind { path: path.to_owned(), found: format!("{:?}", other.color()) });
-        }
-    };
-    Ok((values, width, height))
-}
-
-/// The pixels of a PNG that stores fewer than 16 bits of palette index or gray, unscaled; `None` for any other
-/// file and for damage, which the general decoder reports.
-fn palette_indices(bytes: &[u8]) -> Option<(Vec<u16>, u32, u32)> {
-    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
-    decoder.set_transformations(png::Transformations::IDENTITY);
-    let mut reader = decoder.read_info().ok()?;
-    let (color, depth) = reader.output_color_type();
-    let bits = depth as usize;
-    if !matches!(color, png::ColorType::Indexed | png::ColorType::Grayscale) || bits > 8 {
-        return None;
-    }
-    let mut packed = vec![0; reader.output_buffer_size()?];
-    let info = reader.next_frame(&mut packed).ok()?;
-    let (width, height) = (info.width as usize, info.height as usize);
-    let mut values = Vec::with_capacity(width * height);
-    for line in packed.chunks_exact(info.line_size).take(height) {
-        values.extend((0..width).map(|x| {
-            let shift = 8 - bits - (x * bits) % 8;
-            u16::from(line[x * bits / 8] >> shift) & ((1 << bits) - 1)
-        }));
-    }
-    Some((values, info.width, info.height))
-}
-
-/// Width and height after EXIF orientation, from the header.
-fn upright_size(path: &Path) -> Result<(u32, u32), LabelError> {
-    let reader =
-        ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(LabelError::io(path))?;
-    let decode = |source| LabelError::Decode { path: path.to_owned(), source };
-    let mut decoder = reader.into_decoder().map_err(decode)?;
-    let (width, height) = decoder.dimensions();
-    use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    match decoder.orientation() {
-        Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) => Ok((height, width)),
-        _ => Ok((width, height)),
-    }
 }
 
 #[cfg(test)]
@@ -384,19 +328,6 @@ mod tests {
         let error = data.get(0).unwrap_err().to_string();
         assert!(error.contains("2x3 pixels") && error.contains("3x2"), "{error}");
         assert_eq!(data.scan().unwrap_err().to_string(), error);
-    }
-
-    #[test]
-    fn palette_files_give_the_index() {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, 3, 2);
-        encoder.set_color(png::ColorType::Indexed);
-        encoder.set_depth(png::BitDepth::Four);
-        encoder.set_palette(vec![9; 3 * 16]);
-        let mut writer = encoder.write_header().unwrap();
-        writer.write_image_data(&[0x12, 0x30, 0xFE, 0x00]).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(palette_indices(&bytes).unwrap(), (vec![1, 2, 3, 15, 14, 0], 3, 2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod classes;
 pub mod folder;
 pub mod palette;
+mod pixels;
 
 use std::path::{Path, PathBuf};
 

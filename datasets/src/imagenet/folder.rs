@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::ImageNetError;
-use super::index::{Caching, Index, Origin};
+use super::index::{Caching, Index};
 use crate::loader::{BoxError, Dataset, DecodeFile};
 use crate::sample::{Sample, Target};
 

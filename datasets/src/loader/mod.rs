@@ -28,6 +28,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Reads an image file as upright RGB.
 pub type DecodeFile = fn(&Path) -> Result<RgbImage, BoxError>;
 
+/// The [`DecodeFile`] to use unless an option differs: [`crate::decode::decode_file`] with its defaults.
+///
+/// # Errors
+/// A [`crate::decode::DecodeError`].
+pub fn decode_upright(path: &Path) -> Result<RgbImage, BoxError> {
+    Ok(crate::decode::decode_file(path, &crate::decode::DecodeOptions::default())?)
+}
+
 /// Where samples come from: loading and transforming.
 pub trait Source: Send + Sync + 'static {
     /// What one sample is.

@@ -81,7 +81,10 @@ fn numbers(samples: usize, bad: &[usize]) -> Numbers {
     Numbers { samples, bad: bad.to_vec(), ..Default::default() }
 }
 
-fn all(loader: Numbered) -> Vec<(u64, u64, Vec<(usize, u64)>)> {
+/// Epoch, batch and samples.
+type Listed = (u64, u64, Vec<(usize, u64)>);
+
+fn all(loader: Numbered) -> Vec<Listed> {
     loader.map(|b| b.unwrap()).map(|b| (b.epoch, b.batch, b.clone())).collect()
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Colour, texture, size, rotation, place, light and noise are drawn independently of the class, so nothing
 //! but shape predicts it. The three layouts are those of the real datasets, so that the same readers serve:
-//! * [`Layout::ImageFolders`]: `train/<class>/*.JPEG`, `val/<class>/*.JPEG`, one shape an image, partly
+//! * [`Layout::ImageFolders`] has `train/<class>/*.JPEG`, `val/<class>/*.JPEG`, one shape an image, partly
 //!   covered by bars;
-//! * [`Layout::Coco`]: `images/{train,val}/*.jpg`, `annotations/instances_{train,val}.json`, several shapes
+//! * [`Layout::Coco`] has `images/{train,val}/*.jpg`, `annotations/instances_{train,val}.json`, several shapes
 //!   that hide one another; masks and boxes are of what is visible;
-//! * [`Layout::SceneParsing`]: `images/{training,validation}/*.jpg`,
+//! * [`Layout::SceneParsing`] has `images/{training,validation}/*.jpg`,
 //!   `annotations/{training,validation}/*.png` (0 other, 1..=K classes), `objectInfo.txt`.
 //!
 //! An image depends only on (seed, layout, split, index): the number of threads and the number of images do
