@@ -53,17 +53,23 @@ impl MiouArgs {
             ..LabelConfig::new(usize::from(self.classes))
         };
         let names = self.pairs()?;
-        let empty = || ConfusionMatrix::new(config.clone()).map_err(anyhow::Error::from);
+        let empty = ConfusionMatrix::new(config)?;
         let matrix = names
             .par_iter()
-            .try_fold(empty, |mut matrix, name| {
-                self.count(&mut matrix, name)?;
-                anyhow::Ok(matrix)
-            })
-            .try_reduce(empty, |mut a, b| {
-                a.merge(&b)?;
-                Ok(a)
-            })?;
+            .try_fold(
+                || empty.clone(),
+                |mut matrix, name| {
+                    self.count(&mut matrix, name)?;
+                    anyhow::Ok(matrix)
+                },
+            )
+            .try_reduce(
+                || empty.clone(),
+                |mut a, b| {
+                    a.merge(&b)?;
+                    Ok(a)
+                },
+            )?;
         let scores = matrix.scores();
         if !self.json {
             return Ok(as_text(&scores, names.len()));
