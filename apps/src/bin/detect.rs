@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::{self, common::Verbosity, config::ConfigCommand, report::ReportCommand};
+use kat_apps::cli::{
+    self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, report::ReportCommand,
+};
 use kat_apps::task::TaskKind;
 
 /// Find objects and their outlines with Mask R-CNN on KAT
@@ -20,6 +22,7 @@ struct Program {
 enum Command {
     Config(ConfigCommand),
     Report(ReportCommand),
+    CocoEval(CocoEvalArgs),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let result = match &program.command {
         Command::Config(command) => command.run(TaskKind::Detect),
         Command::Report(command) => command.run(),
+        Command::CocoEval(command) => command.run(),
     };
     cli::finish("detect", result)
 }

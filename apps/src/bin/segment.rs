@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::{self, common::Verbosity, config::ConfigCommand, report::ReportCommand};
+use kat_apps::cli::{self, common::Verbosity, config::ConfigCommand, miou::MiouArgs, report::ReportCommand};
 use kat_apps::task::TaskKind;
 
 /// Label every pixel with UperNet on KAT
@@ -20,6 +20,7 @@ struct Program {
 enum Command {
     Config(ConfigCommand),
     Report(ReportCommand),
+    Miou(MiouArgs),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let result = match &program.command {
         Command::Config(command) => command.run(TaskKind::Segment),
         Command::Report(command) => command.run(),
+        Command::Miou(command) => command.run(),
     };
     cli::finish("segment", result)
 }

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::common::ConfigArgs;
-use crate::config::SECTIONS;
+use crate::config::{RawConfig, SECTIONS};
 use crate::task::TaskKind;
 
 /// Check a configuration and print it with every default filled in
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    config --config configs/quickstart.toml --set optimizer.lr=5e-4\n  config --keys")]
+#[command(after_help = "Examples, after the program's name:\n  \
+    config --config my.toml --set optimizer.lr=5e-4\n  config --keys")]
 pub struct ConfigCommand {
     #[command(flatten)]
     config: ConfigArgs,
@@ -29,11 +29,16 @@ impl ConfigCommand {
 }
 
 fn keys(task: TaskKind) -> String {
+    let defaults = serde_json::to_value(RawConfig::default()).unwrap_or_default();
     let mut out = String::new();
     for (section, keys) in SECTIONS.iter().filter(|(section, _)| task.reads(section)) {
         out += &format!("[{section}]\n");
         for key in *keys {
-            out += &format!("  {:<20} {}\n", key.name, key.doc.trim());
+            let default = match &defaults[*section][key.name] {
+                serde_json::Value::Null => String::new(),
+                value => format!(" [default: {value}]"),
+            };
+            out += &format!("  {:<20} {}{default}\n", key.name, key.doc.trim());
         }
         out.push('\n');
     }
@@ -48,7 +53,7 @@ mod tests {
     fn every_key_of_the_task_is_listed_with_its_meaning() {
         let text = keys(TaskKind::Detect);
         assert!(text.contains("[detect]") && !text.contains("[segment]"));
-        assert!(text.contains("  weight_decay         Decoupled weight decay.\n"));
+        assert!(text.contains("  weight_decay         Decoupled weight decay. [default: 0.05]\n"));
         assert!(text.lines().filter(|l| l.starts_with("  ")).all(|l| l.split_whitespace().count() > 2));
     }
 }

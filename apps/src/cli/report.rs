@@ -17,7 +17,7 @@ use crate::train::run_dir::write_atomic;
 /// Draw the curves of a run, finished or under way, into an HTML page
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  report runs/classify\n\nReads RUN/metrics.jsonl; writes RUN/curves.html and \
+    after_help = "Example, after the program's name:\n  report runs/classify\n\nReads RUN/metrics.jsonl; writes RUN/curves.html and \
     RUN/plots/*.png."
 )]
 pub struct ReportCommand {

@@ -1,4 +1,5 @@
 //! What can be wrong with a configuration; every variant says where, what was found and what would do.
+//! Causes are in the error's chain: print with `{:#}` of anyhow.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,

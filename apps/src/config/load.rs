@@ -57,11 +57,26 @@ pub fn from_text(text: &str, origin: &str, task: TaskKind) -> Result<Loaded, Con
 
 /// The configuration as TOML, without the sections that other programs read.
 pub fn to_text(raw: &RawConfig, task: TaskKind) -> String {
-    let Ok(mut table) = Table::try_from(raw) else {
-        unreachable!("sections hold numbers, strings and lists only, all of which TOML can say");
-    };
-    table.retain(|section, _| task.reads(section));
-    table.to_string()
+    let sections = [
+        ("model", toml::to_string(&raw.model)),
+        ("data", toml::to_string(&raw.data)),
+        ("train", toml::to_string(&raw.train)),
+        ("optimizer", toml::to_string(&raw.optimizer)),
+        ("schedule", toml::to_string(&raw.schedule)),
+        ("augment", toml::to_string(&raw.augment)),
+        ("eval", toml::to_string(&raw.eval)),
+        ("output", toml::to_string(&raw.output)),
+        ("detect", toml::to_string(&raw.detect)),
+        ("segment", toml::to_string(&raw.segment)),
+    ];
+    let mut out = String::new();
+    for (name, keys) in sections.into_iter().filter(|(name, _)| task.reads(name)) {
+        let Ok(keys) = keys else {
+            unreachable!("sections hold numbers, strings and lists only, all of which TOML can say");
+        };
+        out += &format!("{}[{name}]\n{keys}", if out.is_empty() { "" } else { "\n" });
+    }
+    out
 }
 
 /// "section.key: before -> now" for each value in which two configurations differ.
@@ -212,6 +227,7 @@ mod tests {
         let overrides = [set("model.name=kat_tiny_patch16_224"), set("schedule.milestones=[0.5, 0.75]")];
         for task in [TaskKind::Classify, TaskKind::Detect, TaskKind::Segment] {
             let raw = load(None, &overrides, task).unwrap().raw;
+            assert_eq!(SECTIONS.len(), serde_json::to_value(&raw).unwrap().as_object().unwrap().len());
             let text = to_text(&raw, task);
             assert_eq!(from_text(&text, "config.toml", task).unwrap().raw, raw, "{text}");
             assert_eq!(text.contains("[detect]"), task == TaskKind::Detect);

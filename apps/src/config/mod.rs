@@ -5,6 +5,7 @@
 
 mod error;
 mod keys;
+mod kinds;
 mod load;
 mod overrides;
 mod plan;

@@ -271,11 +271,11 @@ impl Check<'_> {
         self.positive("detect.max_detections", d.max_detections)?;
         self.range("detect.score_threshold", d.score_threshold, 0.0..=1.0)?;
         self.range("detect.nms", d.nms, 0.0..=1.0)?;
-        if d.anchor_sizes.len() != 5 || d.anchor_sizes.iter().any(|s| !(*s > 0.0)) {
+        if d.anchor_sizes.len() != 5 || d.anchor_sizes.iter().any(|s| s.is_nan() || *s <= 0.0) {
             let found = format!("{:?}", d.anchor_sizes);
             return Err(self.bad("detect.anchor_sizes", found, "five sides in pixels, one a pyramid level"));
         }
-        if d.anchor_ratios.is_empty() || d.anchor_ratios.iter().any(|r| !(*r > 0.0)) {
+        if d.anchor_ratios.is_empty() || d.anchor_ratios.iter().any(|r| r.is_nan() || *r <= 0.0) {
             let found = format!("{:?}", d.anchor_ratios);
             return Err(self.bad("detect.anchor_ratios", found, "one or more ratios above 0"));
         }

@@ -117,6 +117,8 @@ impl Confusion {
             "Confusion matrix".to_owned()
         };
         scene.text((8.0, 18.0), heading, 14.0, Ink::Text, Anchor::Start);
+        // Shows as the lines between the cells.
+        scene.rect([left - 1.0, top - 1.0, side + 1.0, side + 1.0], Ink::Grid);
         for (row, truth) in shown.iter().enumerate() {
             let y = top + cell * row as f32;
             let total = self.total(*truth);
@@ -133,11 +135,14 @@ impl Confusion {
                     self.names[*predicted],
                     100.0 * share
                 );
-                scene.rect_with_tip([x, y, cell - 1.0, cell - 1.0], Ink::Fixed(colour), tip);
+                let ink = if count == 0 { Ink::Surface } else { Ink::Fixed(colour) };
+                scene.rect_with_tip([x, y, cell - 1.0, cell - 1.0], ink, tip);
                 let said = if count < 100_000 { count.to_string() } else { format!("{:.0}%", 100.0 * share) };
-                if count > 0 && font.width(&said, size) < cell - 4.0 {
-                    let at = (x + cell / 2.0, y + cell / 2.0 + size * 0.36);
-                    scene.text(at, said, size, Ink::Fixed(text_on(colour)), Anchor::Middle);
+                let room = (cell - 4.0) / font.width(&said, 1.0);
+                let digits = size.min(room);
+                if count > 0 && digits >= 6.5 {
+                    let at = (x + cell / 2.0, y + cell / 2.0 + digits * 0.36);
+                    scene.text(at, said, digits, Ink::Fixed(text_on(colour)), Anchor::Middle);
                 }
             }
         }

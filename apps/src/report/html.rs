@@ -142,7 +142,7 @@ min-width:130px}\
 .merit dt{color:var(--muted);font-size:13px}\
 .plots{display:flex;flex-wrap:wrap;gap:16px}\
 .plot{background:var(--surface);border:1px solid var(--grid);border-radius:8px;padding:12px;max-width:100%}\
-.scroll{overflow-x:auto}\
+.scroll{overflow-x:auto;margin-top:16px}\
 table{border-collapse:collapse;background:var(--surface);border:1px solid var(--grid);font-size:14px}\
 th,td{padding:6px 14px;text-align:left;border-bottom:1px solid var(--grid)}\
 th{font-weight:600;color:var(--muted)}tr:last-child td{border-bottom:0}\

@@ -67,7 +67,9 @@ fn line(out: &mut String, points: &[(f32, f32)], stroke: &Stroke) -> std::fmt::R
         write!(out, " opacity=\"{}\"", stroke.opacity)?;
     }
     out.push_str(" points=\"");
-    for (i, (x, y)) in points.iter().enumerate() {
+    // A lone point, given twice, shows as a dot: browsers draw the round ends of a line of no length.
+    let repeated = if points.len() == 1 { points.first() } else { None };
+    for (i, (x, y)) in points.iter().chain(repeated).enumerate() {
         write!(out, "{}{x:.1},{y:.1}", if i == 0 { "" } else { " " })?;
     }
     out.push_str("\"/>");
