@@ -10,6 +10,7 @@ pub mod error;
 pub mod model;
 pub mod names;
 pub mod npz;
+mod pickle_nodes;
 pub mod pos_embed;
 pub mod pth;
 pub mod report;

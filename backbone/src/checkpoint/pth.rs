@@ -1,7 +1,8 @@
 //! PyTorch's zip format (.pth, .pt): a pickle that describes tensors, and one archive member a storage.
 
+use super::pickle_nodes::{Dtype, Id, Node, Pickle, Tensor};
 use super::safetensors::decode;
-use super::unpickle::{Dtype, Id, Node, Pickle, Refusal, Tensor, unpickle};
+use super::unpickle::{Refusal, unpickle};
 use super::{CheckpointError, HostTensor, TensorMap, element_count};
 use half::{bf16, f16};
 use rayon::prelude::*;

@@ -8,13 +8,16 @@ use super::matmul::{Rhs, multiply};
 use super::random;
 use rand_chacha::ChaCha8Rng;
 
-/// Sweeps after which Jacobi stops in any case; random matrices converge in 6 to 9.
+/// Sweeps after which Jacobi stops in any case; random matrices converge in 5 to 8.
 const SWEEPS: usize = 20;
-/// Cosine between two vectors below which they count as orthogonal: f32 noise in a sum of ~1,000 products.
-const ORTHOGONAL: f32 = 2e-6;
-/// Rounds of filter and projection, and the filter's degree.
-const ROUNDS: usize = 4;
-const DEGREE: usize = 8;
+/// Cosine between two vectors below which they are left as they are.
+const ORTHOGONAL: f32 = 1e-5;
+/// A sweep that met no cosine above this is the last: convergence is quadratic, so about 1e-5 is left.
+const LAST: f32 = 3e-3;
+/// Rows of a tile: two tiles of 768 floats a row take 48 KiB.
+const TILE: usize = 8;
+/// Degrees of the filter, one a round.
+const DEGREES: [usize; 2] = [6, 9];
 
 /// A (partial) decomposition `M ≈ Σ s_i u_i v_iᵀ`, largest first.
 ///
@@ -34,8 +37,8 @@ pub struct Svd {
 pub fn full(matrix: &[f32], d: usize) -> Svd {
     // Orthogonalising the columns of M gives U S = M V; V then follows as Mᵀ U S⁻¹ without having been carried.
     let mut left = transpose(matrix, d);
-    orthogonalise(&mut left, &mut [], d);
-    let (left, singular, _) = sorted(left, Vec::new(), d);
+    orthogonalise(&mut left, d);
+    let (left, singular) = sorted(left, d);
     let mut right = multiply((d, d, d), &left, matrix, Rhs::Plain);
     for (row, s) in right.chunks_exact_mut(d).zip(&singular) {
         let inverse = 1.0 / (s * s).max(f32::MIN_POSITIVE);
@@ -46,28 +49,22 @@ pub fn full(matrix: &[f32], d: usize) -> Svd {
 
 /// The `count` largest singular triplets of a (d, d) row-major matrix.
 ///
-/// For the random matrices of this module they span the leading space to about 1e-3 in captured norm;
-/// the factor pair is exact for what it spans.
+/// For the random matrices of this module they capture the norm of the exact ones to 1e-3; the factor pair is
+/// exact for what it spans.
 pub fn leading(matrix: &[f32], d: usize, count: usize, rng: &mut ChaCha8Rng) -> Svd {
     // A block larger than asked for converges faster; near d the full decomposition is cheaper.
     let block = count + count / 2 + 8;
     let mut svd = if 2 * block >= d {
         full(matrix, d)
     } else {
-        let mut basis = random::normal(block * d, 1.0, rng);
-        let mut round = 0;
-        loop {
-            orthonormalise(&mut basis, d);
-            let mut left = multiply((block, d, d), &basis, matrix, Rhs::Transposed);
-            orthogonalise(&mut left, &mut basis, d);
-            let (left, singular, right) = sorted(left, basis, d);
-            round += 1;
-            if round > ROUNDS {
-                break Svd { scaled_left: left, singular, right };
-            }
-            let cut = singular.last().map_or(0.0, |s| s * s);
-            basis = chebyshev(matrix, (d, block), right, cut.max(f32::MIN_POSITIVE));
+        let columns = transpose(matrix, d);
+        let gram = multiply((d, d, d), &columns, &columns, Rhs::Transposed);
+        let mut svd = rayleigh_ritz(matrix, d, random::normal(block * d, 1.0, rng));
+        for degree in DEGREES {
+            let cut = svd.singular.last().map_or(0.0, |s| s * s).max(f32::MIN_POSITIVE);
+            svd = rayleigh_ritz(matrix, d, chebyshev(&gram, (d, block), svd.right, (degree, cut)));
         }
+        svd
     };
     svd.scaled_left.truncate(count * d);
     svd.right.truncate(count * d);
@@ -75,17 +72,40 @@ pub fn leading(matrix: &[f32], d: usize, count: usize, rng: &mut ChaCha8Rng) -> 
     svd
 }
 
-/// `T_DEGREE((2/cut) MᵀM − 1)` applied to each row of `x`: damps what lies below `cut`, amplifies the rest.
-fn chebyshev(matrix: &[f32], (d, block): (usize, usize), x: Vec<f32>, cut: f32) -> Vec<f32> {
+/// The singular triplets of the matrix restricted to the span of the rows of `basis`.
+fn rayleigh_ritz(matrix: &[f32], d: usize, mut basis: Vec<f32>) -> Svd {
+    orthonormalise(&mut basis, d);
+    let block = basis.len() / d;
+    let left = multiply((block, d, d), &basis, matrix, Rhs::Transposed);
+    // Orthogonalising the rows of a symmetric positive matrix W Λ Wᵀ leaves the rows λᵢ wᵢᵀ. Small, and the
+    // eigenvalues of the leading part lie within a factor of ten, so that squaring costs no accuracy.
+    let mut gram = multiply((block, d, block), &left, &left, Rhs::Transposed);
+    orthogonalise(&mut gram, block);
+    let (mut rotation, values) = sorted(gram, block);
+    for (row, value) in rotation.chunks_exact_mut(block).zip(&values) {
+        let inverse = 1.0 / value.max(f32::MIN_POSITIVE);
+        row.iter_mut().for_each(|v| *v *= inverse);
+    }
+    Svd {
+        scaled_left: multiply((block, block, d), &rotation, &left, Rhs::Plain),
+        singular: values.iter().map(|v| v.sqrt()).collect(),
+        right: multiply((block, block, d), &rotation, &basis, Rhs::Plain),
+    }
+}
+
+/// `T_degree((2/cut) G − 1)` applied to each row of `x`, G symmetric: damps what lies below `cut`, amplifies the
+/// rest.
+fn chebyshev(gram: &[f32], (d, block): (usize, usize), x: Vec<f32>, (degree, cut): (usize, f32)) -> Vec<f32> {
     let apply = |x: &[f32]| {
-        let left = multiply((block, d, d), x, matrix, Rhs::Transposed);
-        let gram = multiply((block, d, d), &left, matrix, Rhs::Plain);
-        gram.into_iter().zip(x).map(|(g, x)| 2.0 / cut * g - x).collect::<Vec<f32>>()
+        let mut y = multiply((block, d, d), x, gram, Rhs::Plain);
+        y.iter_mut().zip(x).for_each(|(g, x)| *g = 2.0 / cut * *g - x);
+        y
     };
     let mut current = apply(&x);
     let mut previous = x;
-    for _ in 1..DEGREE {
-        let next = apply(&current).into_iter().zip(&previous).map(|(a, p)| 2.0 * a - p).collect();
+    for _ in 1..degree {
+        let mut next = apply(&current);
+        next.iter_mut().zip(&previous).for_each(|(a, p)| *a = 2.0 * *a - p);
         previous = std::mem::replace(&mut current, next);
     }
     current
@@ -97,60 +117,72 @@ fn transpose(matrix: &[f32], d: usize) -> Vec<f32> {
 
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    // Sixteen partial sums: vectorises without reordering a single chain of additions.
-    let mut sums = [0.0_f32; 16];
-    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *s += a * b;
+    // Sixteen partial sums twice: vectorises without reordering a single chain of additions.
+    let ((a_chunks, a_tail), (b_chunks, b_tail)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+    let mut sums = [0.0_f32; 32];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for i in 0..32 {
+            sums[i] += a[i] * b[i];
         }
     }
+    let tail: f32 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
     sums.iter().sum::<f32>() + tail
 }
 
 #[inline(always)]
 fn rotate(a: &mut [f32], b: &mut [f32], c: f32, s: f32) {
-    for (a, b) in a.iter_mut().zip(b) {
+    let ((a_chunks, a_tail), (b_chunks, b_tail)) = (a.as_chunks_mut::<16>(), b.as_chunks_mut::<16>());
+    for (a, b) in a_chunks.iter_mut().zip(b_chunks) {
+        for i in 0..16 {
+            (a[i], b[i]) = (c * a[i] - s * b[i], s * a[i] + c * b[i]);
+        }
+    }
+    for (a, b) in a_tail.iter_mut().zip(b_tail) {
         (*a, *b) = (c * *a - s * *b, s * *a + c * *b);
     }
 }
 
-/// Rotates the rows of `vectors` (each of length d) until they are orthogonal, and those of `companions`
-/// alike (empty: none).
-fn orthogonalise(vectors: &mut [f32], companions: &mut [f32], d: usize) {
+/// Rotates the rows of `vectors` (each of length d) until they are orthogonal.
+///
+/// A sweep visits every pair once, tile by tile, so that the rows at work stay in the first-level cache.
+fn orthogonalise(vectors: &mut [f32], d: usize) {
     pulp::Arch::new().dispatch(|| {
         let count = vectors.len() / d;
         for _ in 0..SWEEPS {
             let mut worst = 0.0_f32;
             let mut squares: Vec<f32> = vectors.chunks_exact(d).map(|v| dot(v, v)).collect();
-            for p in 0..count {
-                for q in p + 1..count {
-                    let (head, tail) = vectors.split_at_mut(q * d);
-                    let (vp, vq) = (&mut head[p * d..(p + 1) * d], &mut tail[..d]);
-                    let product = dot(vp, vq);
-                    let cosine = product.abs() / (squares[p] * squares[q]).sqrt().max(f32::MIN_POSITIVE);
-                    worst = worst.max(cosine);
-                    if cosine <= ORTHOGONAL {
-                        continue;
-                    }
-                    let zeta = (squares[q] - squares[p]) / (2.0 * product);
-                    let t = zeta.signum() / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
-                    let c = 1.0 / (1.0 + t * t).sqrt();
-                    rotate(vp, vq, c, c * t);
-                    squares[p] -= t * product;
-                    squares[q] += t * product;
-                    if !companions.is_empty() {
-                        let (head, tail) = companions.split_at_mut(q * d);
-                        rotate(&mut head[p * d..(p + 1) * d], &mut tail[..d], c, c * t);
+            for tile_p in (0..count).step_by(TILE) {
+                for tile_q in (tile_p..count).step_by(TILE) {
+                    for p in tile_p..(tile_p + TILE).min(count) {
+                        for q in tile_q.max(p + 1)..(tile_q + TILE).min(count) {
+                            worst = worst.max(rotate_pair(vectors, &mut squares, (p, q), d));
+                        }
                     }
                 }
             }
-            if worst <= 10.0 * ORTHOGONAL || !worst.is_finite() {
+            if worst <= LAST || !worst.is_finite() {
                 break;
             }
         }
     });
+}
+
+/// Makes rows p < q orthogonal, keeping their squared norms up to date; returns the cosine that was between them.
+#[inline(always)]
+fn rotate_pair(vectors: &mut [f32], squares: &mut [f32], (p, q): (usize, usize), d: usize) -> f32 {
+    let (head, tail) = vectors.split_at_mut(q * d);
+    let (vp, vq) = (&mut head[p * d..(p + 1) * d], &mut tail[..d]);
+    let product = dot(vp, vq);
+    let cosine = product.abs() / (squares[p] * squares[q]).sqrt().max(f32::MIN_POSITIVE);
+    if cosine > ORTHOGONAL {
+        let zeta = (squares[q] - squares[p]) / (2.0 * product);
+        let t = zeta.signum() / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
+        let c = 1.0 / (1.0 + t * t).sqrt();
+        rotate(vp, vq, c, c * t);
+        squares[p] -= t * product;
+        squares[q] += t * product;
+    }
+    cosine
 }
 
 /// Gram–Schmidt on the rows, twice for orthogonality to working precision.
@@ -174,18 +206,13 @@ fn orthonormalise(vectors: &mut [f32], d: usize) {
     });
 }
 
-/// Rows in order of falling norm, the norms, and the companions in the same order.
-fn sorted(vectors: Vec<f32>, companions: Vec<f32>, d: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+/// Rows in order of falling norm, and the norms.
+fn sorted(vectors: Vec<f32>, d: usize) -> (Vec<f32>, Vec<f32>) {
     let norms: Vec<f32> = vectors.chunks_exact(d).map(|v| dot(v, v).sqrt()).collect();
     let mut order: Vec<usize> = (0..norms.len()).collect();
     order.sort_by(|&i, &j| norms[j].total_cmp(&norms[i]));
-    let take = |rows: &[f32]| -> Vec<f32> {
-        if rows.is_empty() {
-            return Vec::new();
-        }
-        order.iter().flat_map(|&i| rows[i * d..(i + 1) * d].iter().copied()).collect()
-    };
-    (take(&vectors), order.iter().map(|&i| norms[i]).collect(), take(&companions))
+    let rows = order.iter().flat_map(|&i| vectors[i * d..(i + 1) * d].iter().copied()).collect();
+    (rows, order.iter().map(|&i| norms[i]).collect())
 }
 
 #[cfg(test)]

@@ -1,0 +1,115 @@
+//! The values that the pickle machine builds, and the list of names that a pickle may use.
+
+/// Index of a node in the arena.
+pub(super) type Id = usize;
+
+/// A value on the pickle machine's stack.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Node {
+    /// None, a float, bytes, a set or an object whose content is of no interest here.
+    Opaque,
+    Bool(bool),
+    Int(i64),
+    Str(String),
+    List(Vec<Id>),
+    Tuple(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// A callable or type from the list of known ones.
+    Global(Global),
+    /// ('storage', type, key, device, element count)
+    Storage(Storage),
+    Tensor(Tensor),
+}
+
+/// The names a pickle may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Size,
+    Storage(Dtype),
+    /// Constructs a record that is not looked into.
+    Record,
+}
+
+/// Element types of torch storages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+}
+
+/// A block of elements in the archive.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Storage {
+    pub(super) dtype: Dtype,
+    pub(super) key: String,
+}
+
+/// A view of a storage, in elements.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tensor {
+    pub(super) storage: Storage,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) stride: Vec<usize>,
+}
+
+/// The finished arena.
+#[derive(Debug)]
+pub(super) struct Pickle {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: Id,
+}
+
+impl Global {
+    /// The known callable or type of this name; `None` for everything else.
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch", "Size") => Global::Size,
+            ("torch", "DoubleStorage") => Global::Storage(Dtype::F64),
+            ("torch", "FloatStorage") => Global::Storage(Dtype::F32),
+            ("torch", "HalfStorage") => Global::Storage(Dtype::F16),
+            ("torch", "BFloat16Storage") => Global::Storage(Dtype::BF16),
+            ("torch", "LongStorage") => Global::Storage(Dtype::I64),
+            ("torch", "IntStorage") => Global::Storage(Dtype::I32),
+            ("torch", "ShortStorage") => Global::Storage(Dtype::I16),
+            ("torch", "CharStorage") => Global::Storage(Dtype::I8),
+            ("torch", "ByteStorage") => Global::Storage(Dtype::U8),
+            ("torch", "BoolStorage") => Global::Storage(Dtype::Bool),
+            ("torch", "device" | "float32" | "float16" | "bfloat16" | "float64" | "int64")
+            | ("argparse", "Namespace")
+            | ("collections", "defaultdict" | "Counter")
+            | ("builtins", "set" | "dict" | "list" | "slice")
+            | ("pathlib", "PosixPath" | "WindowsPath" | "PurePosixPath")
+            | ("numpy", "dtype" | "ndarray")
+            | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct")
+            | ("_codecs", "encode") => Global::Record,
+            _ => return None,
+        })
+    }
+}
