@@ -3,19 +3,14 @@
 
 use kat_backbone::checkpoint::model::export;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
-use kat_backbone::nn::{Kind, MixerKind, Module as _};
+use kat_backbone::init::Activation;
+use kat_backbone::nn::{Builder, Kind, LayerNorm, Mixer, Module as _};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
 use kat_backbone::{Cpu, Graph, InitScheme, Kat, KatConfig, Pool, Size, Tensor, variants};
 
 /// A named model's own structure (mixer, initialisation, coefficients) at a size that a test can afford.
 fn reduced(config: &KatConfig) -> KatConfig {
-    KatConfig {
-        image_size: Size::square(32),
-        dim: config.dim / 2,
-        depth: 2,
-        classes: 11,
-        ..config.clone()
-    }
+    KatConfig { image_size: Size::square(32), dim: config.dim / 2, depth: 2, classes: 11, ..config.clone() }
 }
 
 fn image(height: usize, width: usize) -> Tensor<Cpu> {
@@ -100,31 +95,36 @@ fn activation_checkpointing_changes_no_gradient() {
     assert_eq!(run(true), run(false));
 }
 
-/// Mean square of the outputs of 12 GR-KAN layers in a row, on normal input, relative to the input's.
-fn growth(init: InitScheme, act2: kat_backbone::init::Activation) -> Vec<f64> {
-    use kat_backbone::nn::{Builder, Mixer};
-    let config = KatConfig { dim: 256, heads: 4, init, act2, mixer: MixerKind::GrKan, ..KatConfig::default() };
-    let builder = Builder::new(&Cpu::default(), 3);
-    let values = builder.normal("x", [512, 256], 1.0).unwrap().detach();
-    let mut x = values;
-    (0..12)
-        .map(|i| {
-            let mixer = Mixer::new(&builder.at(i), 256, &config.block(i).mixer).unwrap();
-            x = mixer.forward(&mut Graph::inference(), &x).unwrap();
-            let values = x.to_vec();
-            values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64
-        })
-        .collect()
+/// Mean square of the output of each of 12 GR-KAN layers at KAT-B's width, a layer norm before each as in a
+/// block; the mean over `seeds`, since one sampled matrix of width d is itself off by about √(2/d).
+fn variances(init: InitScheme, act2: Activation, seeds: u64) -> Vec<f64> {
+    const DIM: usize = 768;
+    let config = KatConfig { dim: DIM, heads: 12, init, act2, ..KatConfig::default() };
+    let mut sums = vec![0.0; 12];
+    for seed in 0..seeds {
+        let builder = Builder::new(&Cpu::default(), seed);
+        let mut graph = Graph::inference();
+        let norm = LayerNorm::new(&builder, DIM).unwrap();
+        let mut x = builder.normal("x", [32, DIM], 1.0).unwrap().detach();
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let mixer = Mixer::new(&builder.at(i), DIM, &config.block(i).mixer).unwrap();
+            let normed = norm.forward(&mut graph, &x).unwrap();
+            x = mixer.forward(&mut graph, &normed).unwrap();
+            let square: f64 = x.to_vec().iter().map(|v| f64::from(*v).powi(2)).sum();
+            *sum += square / x.numel() as f64 / seeds as f64;
+        }
+    }
+    sums
 }
 
 #[test]
 fn variance_stays_within_ten_percent_through_twelve_layers() {
-    use kat_backbone::init::Activation;
     for act2 in [Activation::Swish, Activation::Gelu] {
-        for (layer, variance) in growth(InitScheme::VariancePreserving, act2).into_iter().enumerate() {
+        let kept = variances(InitScheme::VariancePreserving, act2, 2);
+        for (layer, variance) in kept.into_iter().enumerate() {
             assert!((variance - 1.0).abs() < 0.1, "{act2}, layer {layer}: {variance:.3}");
         }
-        let published = growth(InitScheme::Published, act2);
-        assert!(published[11] < 0.01, "the published initialisation shrinks: {published:?}");
+        let published = variances(InitScheme::Published, act2, 1);
+        assert!(published.iter().all(|v| *v < 0.6), "the published weights shrink: {published:?}");
     }
 }

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::{self, common::Verbosity, config::ConfigCommand, report::ReportCommand};
+use kat_apps::cli::{
+    self, bench::BenchCommand, common::Verbosity, config::ConfigCommand, info::InfoCommand,
+    report::ReportCommand, verify::VerifyCommand,
+};
 use kat_apps::task::TaskKind;
 
 /// Train, evaluate and use KAT on images
@@ -18,6 +21,9 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Info(InfoCommand),
+    Verify(VerifyCommand),
+    Bench(BenchCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
@@ -26,6 +32,9 @@ fn main() -> ExitCode {
     let program = Program::parse();
     let _screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Info(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(TaskKind::Classify),
         Command::Report(command) => command.run(),
     };

@@ -1,11 +1,14 @@
 //! The command line: shared flags, one file a subcommand, and how a program ends.
 
+pub mod bench;
 pub mod coco_eval;
 pub mod common;
 pub mod config;
 pub mod data;
+pub mod info;
 pub mod miou;
 pub mod report;
+pub mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,0 +1,223 @@
+//! `bench`: speed of a model on this machine, beside the machine's own matrix product rate.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use kat_backbone::nn::Module as _;
+use kat_backbone::ops::linear::gemm::{Dst, Mat, Threads, gemm};
+use kat_backbone::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
+use kat_backbone::{Cpu, Graph, Kat, KatConfig, Tensor, count, variants};
+use serde::Serialize;
+
+use super::Misuse;
+use super::common::DeviceArgs;
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The forward pass
+    Infer,
+    /// Forward, backward and an optimiser step
+    Train,
+}
+
+/// Time a model on random images
+#[derive(Debug, Args)]
+#[command(
+    after_help = "GFLOP/s counts every matrix product of the model, attention included, a multiply-add as \
+    two; the share is of the rate that this machine reaches, in the same run, on the model's own matrix \
+    products alone.\n\nExample, after the program's name:\n  bench --model kat_small_patch16_224 --batch 8 --mode infer"
+)]
+pub struct BenchCommand {
+    /// Named model
+    #[arg(long, value_name = "MODEL", default_value = "kat_tiny_patch16_224")]
+    model: String,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value = "8")]
+    batch: NonZeroUsize,
+    /// What to time
+    #[arg(long, value_enum, default_value_t = Mode::Infer)]
+    mode: Mode,
+    /// Timed rounds, after one that is not
+    #[arg(long, value_name = "N", default_value = "10")]
+    rounds: NonZeroUsize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    batch: usize,
+    mode: Mode,
+    threads: usize,
+    /// Median over the rounds.
+    ms_per_batch: f64,
+    /// Fastest round.
+    best_ms_per_batch: f64,
+    images_per_second: f64,
+    gflops_per_second: f64,
+    /// The machine's rate on the model's own matrix products.
+    matmul_gflops_per_second: f64,
+    share_of_matmul_rate: f64,
+    peak_resident_mib: Option<f64>,
+}
+
+impl BenchCommand {
+    /// Runs and prints to stdout.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let variant = variants::named(&self.model).map_err(|e| Misuse(e.to_string()))?;
+        self.device.start()?;
+        let (config, batch) = (variant.config, self.batch.get());
+        let mut model = Kat::new(&Cpu::default(), &KatConfig { mimetic: false, ..config.clone() }, 0)?;
+        let image = image(&config, batch)?;
+        let mut matmul = MatmulRate::new(&config, batch);
+        let mut times = Vec::with_capacity(self.rounds.get());
+        for round in 0..=self.rounds.get() {
+            // the two are timed in turn, so that a machine whose speed drifts is the same for both
+            matmul.round();
+            let start = Instant::now();
+            match self.mode {
+                Mode::Infer => drop(model.forward(&mut Graph::inference(), &image)?),
+                Mode::Train => train_step(&mut model, &image, round)?,
+            }
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        let operations = count::count(&config, config.image_size)?.operations * batch;
+        // the backward pass has two products for each of the forward pass
+        let operations = operations as f64 * if self.mode == Mode::Train { 3.0 } else { 1.0 };
+        let (median, best) = (median(&mut times), times[0]);
+        let rate = operations / median / 1e9;
+        let report = Report {
+            model: variant.name,
+            batch,
+            mode: self.mode,
+            threads: rayon::current_num_threads(),
+            ms_per_batch: median * 1e3,
+            best_ms_per_batch: best * 1e3,
+            images_per_second: batch as f64 / median,
+            gflops_per_second: rate,
+            matmul_gflops_per_second: matmul.rate(),
+            share_of_matmul_rate: rate / matmul.rate(),
+            peak_resident_mib: peak_resident_mib(),
+        };
+        let text = if self.json { serde_json::to_string_pretty(&report)? + "\n" } else { words(&report) };
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+}
+
+/// Pixels that look like normalised noise.
+fn image(config: &KatConfig, batch: usize) -> kat_backbone::Result<Tensor> {
+    let (height, width) = (config.image_size.height, config.image_size.width);
+    let len = batch * config.channels * height * width;
+    let pixels = (0..len).map(|i| ((i * 7919) % 10_007) as f32 / 2500.0 - 2.0).collect();
+    Tensor::from_vec(&Cpu::default(), pixels, [batch, config.channels, height, width])
+}
+
+/// Forward, backward and an AdamW step.
+fn train_step(model: &mut Kat<Cpu>, image: &Tensor, round: usize) -> anyhow::Result<()> {
+    let mut graph = Graph::training(round as u64);
+    let logits = model.forward(&mut graph, image)?;
+    let [batch, classes] = logits.axes("bench", "logits (B, K)")?;
+    let targets = Targets::hard((0..batch).map(|i| (i % classes) as u32).collect());
+    let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
+    let mut gradients = graph.backward(&loss)?;
+    let mut outcome = Ok(());
+    model.visit_mut("", &mut |_, _, parameter| {
+        if outcome.is_ok() {
+            outcome = gradients.take(parameter).map(drop);
+        }
+    });
+    Ok(outcome?)
+}
+
+/// The machine's rate on a block's four linear layers, as bare products.
+struct MatmulRate {
+    shapes: [(usize, usize, usize); 4],
+    buffers: [Vec<f32>; 3],
+    times: Vec<f64>,
+}
+
+impl MatmulRate {
+    fn new(config: &KatConfig, batch: usize) -> Self {
+        let (grid, dim, hidden) = (config.grid(), config.dim, config.hidden());
+        let rows = batch * (grid.0 * grid.1 + config.prefix_tokens());
+        let shapes = [(rows, dim, 3 * dim), (rows, dim, dim), (rows, dim, hidden), (rows, hidden, dim)];
+        let largest = |size: fn((usize, usize, usize)) -> usize| shapes.iter().map(|s| size(*s)).max();
+        let buffer = |len: Option<usize>| vec![0.5; len.unwrap_or(0)];
+        let buffers =
+            [buffer(largest(|s| s.0 * s.1)), buffer(largest(|s| s.1 * s.2)), buffer(largest(|s| s.0 * s.2))];
+        Self { shapes, buffers, times: Vec::new() }
+    }
+
+    fn round(&mut self) {
+        let [x, weight, y] = &mut self.buffers;
+        let start = Instant::now();
+        for _ in 0..2 {
+            for (rows, inputs, outputs) in self.shapes {
+                let lhs = Mat::new(&x[..rows * inputs], rows, inputs);
+                let rhs = Mat::new(&weight[..inputs * outputs], outputs, inputs).transposed();
+                gemm(&mut y[..rows * outputs], Dst::Overwrite, lhs, rhs, Threads::All);
+            }
+        }
+        self.times.push(start.elapsed().as_secs_f64());
+    }
+
+    /// GFLOP/s at the median.
+    fn rate(&self) -> f64 {
+        let products: usize = self.shapes.iter().map(|(m, k, n)| 2 * m * k * n).sum();
+        2.0 * products as f64 / median(&mut self.times.clone()) / 1e9
+    }
+}
+
+/// Sorts, and gives the middle value.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The most memory this process has held, where the system tells.
+fn peak_resident_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+}
+
+fn words(report: &Report) -> String {
+    let memory = report.peak_resident_mib.map_or("unknown".into(), |mib| format!("{mib:.0} MiB"));
+    format!(
+        "{}, batch {}, {} threads, {:?}\n  {:.1} ms a batch (median; best {:.1})\n  {:.2} images/s\n  \
+         {:.1} GFLOP/s, {:.0} % of the {:.1} GFLOP/s of the bare matrix products\n  peak resident memory {memory}\n",
+        report.model,
+        report.batch,
+        report.threads,
+        report.mode,
+        report.ms_per_batch,
+        report.best_ms_per_batch,
+        report.images_per_second,
+        report.gflops_per_second,
+        100.0 * report.share_of_matmul_rate,
+        report.matmul_gflops_per_second,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_and_memory_is_read() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        if cfg!(target_os = "linux") {
+            assert!(peak_resident_mib().unwrap() > 1.0);
+        }
+    }
+}
