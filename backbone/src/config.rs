@@ -242,7 +242,7 @@ impl KatConfig {
                 return fail("image_size", reason);
             }
         }
-        if self.dim % self.heads != 0 {
+        if !self.dim.is_multiple_of(self.heads) {
             return fail("heads", format!("{} heads do not divide dim {}", self.heads, self.dim));
         }
         if !(self.mlp_ratio.is_finite() && self.hidden() > 0) {

@@ -10,7 +10,7 @@ pub mod batch_norm;
 pub mod bspline;
 pub mod channel_norm;
 #[cfg(test)]
-pub mod check;
+pub(crate) mod check;
 mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;

@@ -23,7 +23,7 @@ pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.3, 88.3);
     let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    let r = x - n * 0.693_359_375;
+    let r = x - n * 0.693_359_4;
     let r = r + n * 2.121_944_4e-4;
     let mut p = 1.987_569_2e-4f32;
     p = p * r + 1.398_2e-3;

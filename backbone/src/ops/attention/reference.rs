@@ -2,8 +2,11 @@
 
 use super::Geometry;
 
-/// Output (B, N, C); `relative` holds the height table, the width table and the grid.
-pub fn forward(qkv: &[f64], relative: Option<(&[f64], &[f64], (usize, usize))>, g: Geometry) -> Vec<f64> {
+/// The height table, the width table and the grid.
+pub type Relative<'a> = (&'a [f64], &'a [f64], (usize, usize));
+
+/// Output (B, N, C).
+pub fn forward(qkv: &[f64], relative: Option<Relative<'_>>, g: Geometry) -> Vec<f64> {
     let channels = g.heads * g.head_dim;
     let at = |image: usize, token: usize, part: usize, head: usize, d: usize| {
         qkv[((image * g.tokens + token) * 3 + part) * channels + head * g.head_dim + d]

@@ -103,7 +103,7 @@ pub fn binary_cross_entropy<D: Device>(
 /// # Shapes
 /// x (…) with as many targets → ().
 pub fn smooth_l1<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, goal: Goal, beta: f32) -> Result<Tensor<D>> {
-    if !(beta >= 0.0) {
+    if beta.is_nan() || beta < 0.0 {
         return Err(Error::config("smooth L1", format!("beta is {beta}, it must be at least 0")));
     }
     loss(graph, x, goal, Kind::SmoothL1 { beta }, "smooth L1")
@@ -122,7 +122,7 @@ fn loss<D: Device>(
             return Err(Error::config(op, format!("{found} {what} for an input of shape {}", x.shape())));
         }
     }
-    if !(goal.normalizer > 0.0) {
+    if goal.normalizer.is_nan() || goal.normalizer <= 0.0 {
         return Err(Error::config(op, format!("the normaliser is {}, it must be positive", goal.normalizer)));
     }
     let value = x.device().elementwise_loss(kind, x.view(), &goal)? as f32;

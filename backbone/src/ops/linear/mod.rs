@@ -1,5 +1,7 @@
 //! The linear layer y = x Wᵀ + b over the last axis.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod gemm;
 
 use super::device::{Backend, Device};
@@ -101,17 +103,15 @@ impl LinearKernel for Cpu {
     ) -> Result<Vec<f32>> {
         let (x, weight) = (Mat::new(x, g.rows, g.inputs), Mat::new(weight, g.outputs, g.inputs));
         Ok(overwritten(g.rows * g.outputs, |y| {
-            let start = match bias {
-                None => Dst::Overwrite,
-                Some(bias) => {
-                    let block = (GRAIN / g.outputs.max(1)).max(1) * g.outputs;
-                    y.par_chunks_mut(block).for_each(|rows| {
-                        rows.chunks_exact_mut(g.outputs).for_each(|row| row.copy_from_slice(bias));
-                    });
-                    Dst::Accumulate
-                }
+            let product = gemm::Product {
+                lhs: x,
+                rhs: weight.transposed(),
+                factor: 1.0,
+                start: Dst::Overwrite,
+                bias,
+                stride: g.outputs,
             };
-            gemm::gemm(y, start, x, weight.transposed(), Threads::All);
+            gemm::run(y, product, Threads::All);
         }))
     }
 

@@ -47,7 +47,7 @@ impl Geometry {
     ) -> Result<Self> {
         const OP: &str = "group rational";
         let channels = x.shape().last();
-        if groups == 0 || channels % groups != 0 || x.shape().rank() == 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) || x.shape().rank() == 0 {
             let expected = format!("a last axis divisible by {groups} groups");
             return Err(Error::shape(OP, "the input", expected, x.shape()));
         }

@@ -91,11 +91,7 @@ impl ReluKernel for Cpu {
     }
 
     fn sigmoid_forward(&self, x: &[f32]) -> Result<Vec<f32>> {
-        Ok(map(
-            x,
-            #[inline(always)]
-            |x| logistic(x),
-        ))
+        Ok(map(x, logistic))
     }
 
     fn sigmoid_backward(&self, x: &[f32], dy: Vec<f32>) -> Result<Vec<f32>> {
