@@ -118,7 +118,8 @@ fn comparison(name: String, found: &[f32], expected: &[f32]) -> Comparison {
     let difference: f64 = pairs().map(|(f, e)| (f - e).powi(2)).sum();
     let norm: f64 = pairs().map(|(_, e)| e * e).sum();
     // a NaN on either side must not pass as equal
-    let max = pairs().map(|(f, e)| (f - e).abs()).fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
+    let max =
+        pairs().map(|(f, e)| (f - e).abs()).fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
     let relative_error = if difference == 0.0 { 0.0 } else { (difference / norm.max(1e-60)).sqrt() };
     Comparison { name, relative_error, max_difference: max }
 }

@@ -80,10 +80,8 @@ impl<D: Device> Kat<D> {
         };
         let (map, report) = transfer::adapt(source, &expected(self), &options)?;
         let report = report.require_complete(path)?;
-        assign(self, &map).map_err(|e| CheckpointError::Unsupported {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
+        assign(self, &map)
+            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
         Ok(report)
     }
 }
