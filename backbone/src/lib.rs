@@ -8,6 +8,7 @@ pub mod init;
 pub mod kat;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod shape;
 pub mod tensor;
 pub mod variants;

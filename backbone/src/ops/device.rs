@@ -55,6 +55,7 @@ macro_rules! device_of {
 }
 
 device_of!(
+    super::adamw::AdamWKernel,
     super::add::AddKernel,
     super::attention::AttentionKernel,
     super::batch_norm::BatchNormKernel,

@@ -4,6 +4,7 @@
 //! device implements, and the formula; `cpu.rs` the kernel. To add one: write the folder, add its kernel trait
 //! to [`device::Device`], and compare it with a plain f64 reference by `check::Case` in its tests.
 
+pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod batch_norm;

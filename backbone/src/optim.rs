@@ -1,0 +1,271 @@
+//! The optimiser over all parameters of a module: gradients gathered, clipped and applied.
+
+use crate::checkpoint::{HostTensor, TensorMap};
+use crate::error::{Error, Result};
+use crate::nn::{Kind, Module};
+use crate::ops::adamw::{Moments, Update, adamw, moving_average};
+use crate::ops::device::Device;
+use crate::ops::tape;
+use std::collections::BTreeMap;
+
+pub use crate::ops::adamw::AdamWConfig;
+
+/// Names of the moments in a checkpoint: these, then the parameter's own.
+const FIRST: &str = "optimizer.first.";
+const SECOND: &str = "optimizer.second.";
+
+/// Gradients of a module's parameters in the order of [`Module::visit`]; `None` where the loss does not depend on
+/// the parameter.
+pub struct GradientSet<D: Device> {
+    /// One for each parameter, with its layout.
+    pub buffers: Vec<Option<D::Buf>>,
+}
+
+impl<D: Device> GradientSet<D> {
+    /// Takes the gradients of `module`'s parameters.
+    pub fn take(module: &impl Module<D>, mut gradients: tape::Gradients<D>) -> Result<Self> {
+        let buffers = module.parameters().iter().map(|p| gradients.take(p)).collect::<Result<_>>()?;
+        Ok(Self { buffers })
+    }
+
+    /// Adds the gradients of another pass over the same module (gradient accumulation).
+    pub fn add(&mut self, device: &D, other: Self) -> Result<()> {
+        for (sum, term) in self.buffers.iter_mut().zip(other.buffers) {
+            match (sum.as_mut(), term) {
+                (_, None) => {}
+                (None, term) => *sum = term,
+                (Some(sum), Some(term)) => device.add_assign(sum, D::view_buf(&term))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The Euclidean norm of all gradients together; not finite if one of them is not.
+    pub fn norm(&self, device: &D) -> Result<f64> {
+        let squares = self.buffers.iter().flatten().map(|buf| device.sum_of_squares(D::view_buf(buf)));
+        Ok(squares.sum::<Result<f64>>()?.sqrt())
+    }
+}
+
+/// How the optimiser treats one parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ParameterOptions {
+    /// Multiplies the learning rate.
+    pub lr_scale: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+/// One parameter under the optimiser.
+struct Entry<D: Device> {
+    name: String,
+    options: ParameterOptions,
+    moments: Moments<D>,
+}
+
+/// AdamW over a module.
+pub struct AdamW<D: Device> {
+    config: AdamWConfig,
+    entries: Vec<Entry<D>>,
+    steps: u64,
+}
+
+impl<D: Device> AdamW<D> {
+    /// An optimiser for `module`; `options` decides from a parameter's name and rank.
+    pub fn new(
+        module: &impl Module<D>,
+        config: AdamWConfig,
+        options: impl Fn(&str, usize) -> ParameterOptions,
+    ) -> Result<Self> {
+        let (mut entries, mut outcome) = (Vec::new(), Ok(()));
+        module.visit("", &mut |name, kind, tensor| {
+            if kind != Kind::Parameter || outcome.is_err() {
+                return;
+            }
+            match Moments::zeros(tensor) {
+                Ok(moments) => {
+                    let options = options(name, tensor.shape().axes().len());
+                    entries.push(Entry { name: name.to_owned(), options, moments });
+                }
+                Err(error) => outcome = Err(error),
+            }
+        });
+        outcome.map(|()| Self { config, entries, steps: 0 })
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One update of every parameter that has a gradient, at the rate `lr`; each gradient is first multiplied by
+    /// `gradient_scale`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the gradients are not those of the module this optimiser was made for.
+    pub fn step(
+        &mut self,
+        module: &mut impl Module<D>,
+        gradients: &GradientSet<D>,
+        lr: f64,
+        gradient_scale: f64,
+    ) -> Result<()> {
+        if gradients.buffers.len() != self.entries.len() {
+            let (found, expected) = (gradients.buffers.len(), self.entries.len());
+            return Err(Error::config("adamw", format!("{found} gradients for {expected} parameters")));
+        }
+        let step = self.steps + 1;
+        let mut pairs = self.entries.iter_mut().zip(&gradients.buffers);
+        let (config, mut outcome) = (self.config, Ok(()));
+        module.visit_mut("", &mut |name, kind, tensor| {
+            if kind != Kind::Parameter || outcome.is_err() {
+                return;
+            }
+            outcome = match pairs.next() {
+                Some((entry, _)) if entry.name != name => {
+                    Err(Error::config("adamw", format!("parameter {name} where {} was", entry.name)))
+                }
+                Some((entry, Some(gradient))) => {
+                    let ParameterOptions { lr_scale, weight_decay } = entry.options;
+                    let update = Update { step, lr: lr * lr_scale, weight_decay, gradient_scale };
+                    adamw(tensor, D::view_buf(gradient), &mut entry.moments, &config, &update)
+                }
+                Some((_, None)) => Ok(()),
+                None => Err(Error::config("adamw", format!("parameter {name} is new"))),
+            };
+        });
+        outcome?;
+        self.steps = step;
+        Ok(())
+    }
+
+    /// Adds the moments to a checkpoint.
+    pub fn export(&self, map: &mut TensorMap) {
+        for entry in &self.entries {
+            for (prefix, tensor) in [(FIRST, &entry.moments.first), (SECOND, &entry.moments.second)] {
+                let shape = tensor.shape().axes().to_vec();
+                map.insert(format!("{prefix}{}", entry.name), HostTensor { shape, data: tensor.to_vec() });
+            }
+        }
+    }
+
+    /// Takes the moments from a checkpoint that was written after `steps` updates.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming a moment that the checkpoint lacks or has in another size; nothing is set then.
+    pub fn import(&mut self, map: &TensorMap, steps: u64) -> Result<()> {
+        let found = |prefix: &str, entry: &Entry<D>| {
+            let name = format!("{prefix}{}", entry.name);
+            let expected = entry.moments.first.numel();
+            match map.get(&name) {
+                Some(tensor) if tensor.data.len() == expected => Ok(tensor.data.clone()),
+                Some(tensor) => {
+                    Err(Error::config(name, format!("{} values, expected {expected}", tensor.data.len())))
+                }
+                None => Err(Error::config(name, "the checkpoint lacks it")),
+            }
+        };
+        let values = self.entries.iter().map(|entry| Ok((found(FIRST, entry)?, found(SECOND, entry)?)));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        for (entry, (first, second)) in self.entries.iter_mut().zip(values) {
+            entry.moments.first.set(first)?;
+            entry.moments.second.set(second)?;
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+/// Moves every tensor of `average` towards that of `module` of the same name (EMA): parameters by `decay`, buffers
+/// are copied.
+///
+/// # Errors
+/// [`Error::Config`] for a tensor that `module` lacks.
+pub fn average_weights<D: Device, M: Module<D>>(average: &mut M, module: &M, decay: f64) -> Result<()> {
+    let mut tensors = BTreeMap::new();
+    module.visit("", &mut |name, _, tensor| {
+        tensors.insert(name.to_owned(), tensor.clone());
+    });
+    let mut outcome = Ok(());
+    average.visit_mut("", &mut |name, kind, tensor| {
+        if outcome.is_err() {
+            return;
+        }
+        outcome = match (tensors.get(name), kind) {
+            (None, _) => Err(Error::config("moving average", format!("the model has no {name}"))),
+            (Some(x), Kind::Parameter) => moving_average(tensor, x, decay),
+            (Some(x), Kind::Buffer) => tensor.set(x.to_vec()),
+        };
+    });
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::model::export;
+    use crate::nn::{Builder, Linear};
+    use crate::{Cpu, Graph, Tensor, ops};
+
+    fn one_pass(module: &Linear<Cpu>) -> GradientSet<Cpu> {
+        let x = Tensor::from_vec(&Cpu::default(), vec![0.5, -1.0, 2.0, 1.0, 0.0, 1.0], [2, 3]).unwrap();
+        let mut graph = Graph::training(0);
+        let y = module.forward(&mut graph, &x).unwrap();
+        let loss = ops::mean(&mut graph, &y).unwrap();
+        GradientSet::take(module, graph.backward(&loss).unwrap()).unwrap()
+    }
+
+    fn setup() -> (Linear<Cpu>, AdamW<Cpu>) {
+        let module = Linear::new(&Builder::new(&Cpu::default(), 1), 3, 2, 0.5).unwrap();
+        let options = |name: &str, _| ParameterOptions {
+            lr_scale: if name == "bias" { 2.0 } else { 1.0 },
+            weight_decay: 0.1,
+        };
+        let optimizer = AdamW::new(&module, AdamWConfig::default(), options).unwrap();
+        (module, optimizer)
+    }
+
+    #[test]
+    fn gradients_accumulate_and_have_a_norm() {
+        let (module, _) = setup();
+        let mut sum = one_pass(&module);
+        // mean over 4 outputs: weight gradients (x0 + x1) / 4, bias gradients 2 / 4
+        let exact = (2.0 * (1.5f64.powi(2) + 1.0 + 3f64.powi(2)) / 16.0 + 2.0 * 0.25).sqrt();
+        let norm = sum.norm(&Cpu::default()).unwrap();
+        assert!((norm - exact).abs() < 1e-6, "{norm} is not {exact}");
+        sum.add(&Cpu::default(), one_pass(&module)).unwrap();
+        assert!((sum.norm(&Cpu::default()).unwrap() - 2.0 * exact).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_restored_optimiser_goes_on_to_the_same_bits() {
+        let (mut module, mut optimizer) = setup();
+        for _ in 0..3 {
+            let gradients = one_pass(&module);
+            optimizer.step(&mut module, &gradients, 0.1, 1.0).unwrap();
+        }
+        let mut saved = export(&module);
+        optimizer.export(&mut saved);
+        let (mut other, mut restored) = setup();
+        crate::checkpoint::model::assign(&mut other, &saved).unwrap();
+        restored.import(&saved, optimizer.steps()).unwrap();
+        for (module, optimizer) in [(&mut module, &mut optimizer), (&mut other, &mut restored)] {
+            let gradients = one_pass(module);
+            optimizer.step(module, &gradients, 0.1, 0.5).unwrap();
+        }
+        assert_eq!(export(&module), export(&other));
+        saved.tensors.remove("optimizer.second.bias");
+        let error = restored.import(&saved, 3).unwrap_err().to_string();
+        assert!(error.contains("optimizer.second.bias"), "{error}");
+    }
+
+    #[test]
+    fn the_average_follows_the_weights() {
+        let (mut module, _) = setup();
+        let mut average = module.clone();
+        module.bias.as_mut().unwrap().set(vec![1.0, 2.0]).unwrap();
+        average_weights(&mut average, &module, 0.75).unwrap();
+        assert_eq!(average.bias.unwrap().to_vec(), [0.25, 0.5]);
+        assert_eq!(average.weight.to_vec(), module.weight.to_vec());
+    }
+}
