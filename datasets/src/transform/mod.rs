@@ -20,6 +20,7 @@ mod rand_augment_spec;
 pub mod random_erasing;
 pub mod random_resized_crop;
 pub mod random_scale;
+mod resample;
 pub mod resize;
 pub mod scale_jitter;
 pub mod shortest_edge;

@@ -1,13 +1,10 @@
 //! Resizing as PIL does it: antialiased bicubic (a = -0.5) and bilinear, and nearest.
 
-use fast_image_resize as fir;
-use fir::images::{TypedCroppedImage, TypedImage, TypedImageRef};
-use fir::pixels::U8x3;
-use fir::{FilterType, ResizeAlg, ResizeOptions};
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::TransformError;
+use super::resample::{CUBIC, TRIANGLE, resample};
 use super::target::resize_target;
 use crate::sample::Sample;
 
@@ -73,38 +70,30 @@ pub fn resize_region(
     check_pixels("the resized image", size)?;
     let kernel = match filter {
         Filter::Nearest => return Ok(nearest_rgb(image, region, size)),
-        Filter::Bilinear => FilterType::Bilinear,
-        Filter::Bicubic => FilterType::CatmullRom,
+        Filter::Bilinear => TRIANGLE,
+        Filter::Bicubic => CUBIC,
     };
-    let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
-    let failed = |_| TransformError::Empty {
-        what: "the region to resize",
-        width: region.width,
-        height: region.height,
-    };
-    {
-        let source: TypedImageRef<'_, U8x3> =
-            TypedImageRef::from_buffer(image.width(), image.height(), image.as_raw())
-                .map_err(|_| failed(()))?;
-        let cropped = TypedCroppedImage::from_ref(&source, region.x, region.y, region.width, region.height)
-            .map_err(|_| failed(()))?;
-        let mut target: TypedImage<'_, U8x3> =
-            TypedImage::from_buffer(size.0, size.1, &mut pixels).map_err(|_| failed(()))?;
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kernel));
-        fir::Resizer::new().resize_typed(&cropped, &mut target, &options).map_err(|_| failed(()))?;
-    }
-    RgbImage::from_raw(size.0, size.1, pixels).ok_or_else(|| failed(()))
+    let pixels = resample(image, region, size, kernel);
+    RgbImage::from_raw(size.0, size.1, pixels).ok_or(TransformError::Empty {
+        what: "the resized image",
+        width: size.0,
+        height: size.1,
+    })
 }
 
 /// Index of the source pixel for each output pixel along one axis.
+///
+/// The place is stepped along, not multiplied out: where it falls on the border of two pixels, the rounding of the
+/// sum decides as it does in PIL.
 fn nearest_indices(from: u32, start: u32, to: u32) -> Vec<usize> {
     let scale = f64::from(from) / f64::from(to);
-    (0..to)
-        .map(|i| {
-            let at = ((f64::from(i) + 0.5) * scale) as u32;
-            (start + at.min(from - 1)) as usize
-        })
-        .collect()
+    let mut place = scale * 0.5;
+    let mut indices = Vec::with_capacity(to as usize);
+    for _ in 0..to {
+        indices.push((start + (place as u32).min(from - 1)) as usize);
+        place += scale;
+    }
+    indices
 }
 
 fn nearest_rgb(image: &RgbImage, region: Rect, size: (u32, u32)) -> RgbImage {
