@@ -6,6 +6,7 @@ pub mod count;
 pub mod error;
 pub mod init;
 pub mod kat;
+pub mod memory;
 pub mod nn;
 pub mod ops;
 pub mod optim;

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use kat_backbone::nn::Module as _;
+use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::ops::linear::gemm::{Dst, Mat, Threads, gemm};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
+use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
 use kat_backbone::{Cpu, Graph, Kat, KatConfig, Tensor, count, variants};
 use serde::Serialize;
 
@@ -76,6 +77,10 @@ impl BenchCommand {
         self.device.start()?;
         let (config, batch) = (variant.config, self.batch.get());
         let mut model = Kat::new(&Cpu::default(), &KatConfig { mimetic: false, ..config.clone() }, 0)?;
+        let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
+            lr_scale: 1.0,
+            weight_decay: 0.05,
+        })?;
         let image = image(&config, batch)?;
         let mut matmul = MatmulRate::new(&config, batch);
         let mut times = Vec::with_capacity(self.rounds.get());
@@ -85,7 +90,7 @@ impl BenchCommand {
             let start = Instant::now();
             match self.mode {
                 Mode::Infer => drop(model.forward(&mut Graph::inference(), &image)?),
-                Mode::Train => train_step(&mut model, &image, round)?,
+                Mode::Train => train_step(&mut model, &mut optimizer, &image, round)?,
             }
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64());
@@ -123,20 +128,19 @@ fn image(config: &KatConfig, batch: usize) -> kat_backbone::Result<Tensor> {
 }
 
 /// Forward, backward and an AdamW step.
-fn train_step(model: &mut Kat<Cpu>, image: &Tensor, round: usize) -> anyhow::Result<()> {
+fn train_step(
+    model: &mut Kat<Cpu>,
+    optimizer: &mut AdamW<Cpu>,
+    image: &Tensor,
+    round: usize,
+) -> anyhow::Result<()> {
     let mut graph = Graph::training(round as u64);
     let logits = model.forward(&mut graph, image)?;
     let [batch, classes] = logits.axes("bench", "logits (B, K)")?;
     let targets = Targets::hard((0..batch).map(|i| (i % classes) as u32).collect());
     let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
-    let mut gradients = graph.backward(&loss)?;
-    let mut outcome = Ok(());
-    model.visit_mut("", &mut |_, _, parameter| {
-        if outcome.is_ok() {
-            outcome = gradients.take(parameter).map(drop);
-        }
-    });
-    Ok(outcome?)
+    let gradients = GradientSet::take(model, graph.backward(&loss)?)?;
+    Ok(optimizer.step(model, &gradients, 1e-4, 1.0)?)
 }
 
 /// The machine's rate on a block's four linear layers, as bare products.

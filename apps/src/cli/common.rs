@@ -23,6 +23,7 @@ pub struct Verbosity {
 impl Verbosity {
     /// The screen to write on, with the log set up to go through it.
     pub fn start(&self) -> Screen {
+        kat_backbone::memory::keep_freed_pages();
         let screen = Screen::new(if self.quiet { Style::Hidden } else { Style::detect() });
         let level = match (self.quiet, self.verbose) {
             (true, _) => tracing::Level::ERROR,
