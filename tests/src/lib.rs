@@ -1,3 +1,4 @@
 //! End-to-end tests of the programs and of parity with golden numbers.
 
 pub mod golden;
+pub mod program;
