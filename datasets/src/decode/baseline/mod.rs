@@ -34,14 +34,25 @@ pub(super) fn decode(bytes: &[u8], size: (u32, u32), out: &mut [u8]) -> Option<(
         return None;
     }
     // one dispatch for all of it: entropy decoding gains from the newer shifts too
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let planes = scan(&frame)?;
-            color::to_rgb(&frame, &planes, out);
-            Some(())
-        },
-    )
+    pulp::Arch::new().dispatch(Decode { frame: &frame, out })
+}
+
+/// A type of its own and no closure: the call of a closure is not always inlined into the function compiled for the
+/// newer instructions, and then gains nothing.
+struct Decode<'a> {
+    frame: &'a Frame<'a>,
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Decode<'_> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn call(self) -> Option<()> {
+        let planes = scan(self.frame)?;
+        color::to_rgb(self.frame, &planes, self.out);
+        Some(())
+    }
 }
 
 #[inline(always)]
