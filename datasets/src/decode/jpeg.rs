@@ -6,7 +6,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::{DecodeError, check_size};
+use super::{DecodeError, baseline, check_size};
 
 /// Decodes into `buffer`, whose allocation is reused; returns the size in pixels and the raw EXIF block.
 pub(super) fn decode(
@@ -44,6 +44,9 @@ pub(super) fn decode(
         )));
     }
     buffer.resize(size, 0);
+    if baseline::decode(bytes, (width, height), buffer).is_some() {
+        return Ok((width, height, exif));
+    }
     decoder.decode_into(buffer).map_err(broken)?;
     Ok((width, height, exif))
 }

@@ -5,6 +5,7 @@
 //! taken as Adobe writes it. A JPEG that lacks pixels is an error; one with bad data inside is decoded as far as it
 //! goes, as browsers do.
 
+mod baseline;
 mod error;
 mod jpeg;
 mod orientation;

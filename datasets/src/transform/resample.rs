@@ -123,23 +123,38 @@ impl Rows<'_> {
 }
 
 fn horizontal(source: &Rows<'_>, height: usize, weights: &Weights) -> Vec<u8> {
-    let row_bytes = weights.spans.len() * 3;
-    let mut out = vec![0; row_bytes * height];
-    let mut packed = vec![[0; LANES]; source.width];
-    pulp::Arch::new().dispatch(|| {
-        for (band, out) in out.chunks_mut(row_bytes * ROWS).enumerate() {
-            for (r, _) in out.chunks_exact(row_bytes).enumerate() {
-                pack_row(source.row(band * ROWS + r), r, &mut packed);
+    let mut out = vec![0; weights.spans.len() * 3 * height];
+    pulp::Arch::new().dispatch(Horizontal { source, weights, out: &mut out });
+    out
+}
+
+/// A type of its own and no closure, as [`Vertical`]: the call of a closure is not always inlined into the function
+/// compiled for the newer instructions, and then gains nothing.
+struct Horizontal<'a> {
+    source: &'a Rows<'a>,
+    weights: &'a Weights,
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Horizontal<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let row_bytes = self.weights.spans.len() * 3;
+        let mut packed = vec![[0; LANES]; self.source.width];
+        for (band, out) in self.out.chunks_mut(row_bytes * ROWS).enumerate() {
+            for r in 0..out.len() / row_bytes {
+                pack_row(self.source.row(band * ROWS + r), r, &mut packed);
             }
-            for (i, (first, weights)) in weights.iter().enumerate() {
+            for (i, (first, weights)) in self.weights.iter().enumerate() {
                 let pixels = weighted_pixels(&packed[first..first + weights.len()], weights);
                 for (r, row) in out.chunks_exact_mut(row_bytes).enumerate() {
                     row[i * 3..i * 3 + 3].copy_from_slice(&pixels[r * 4..r * 4 + 3]);
                 }
             }
         }
-    });
-    out
+    }
 }
 
 /// Puts a row's pixels into its four bytes of each group, the fourth of which is padding.
@@ -162,33 +177,45 @@ fn weighted_pixels(groups: &[[u8; LANES]], weights: &[i32]) -> [u8; LANES] {
 }
 
 fn vertical(source: &Rows<'_>, weights: &Weights) -> Vec<u8> {
-    let row_bytes = source.width * 3;
-    let mut out = vec![0; row_bytes * weights.spans.len()];
-    pulp::Arch::new().dispatch(|| {
-        for (out, (first, weights)) in out.chunks_exact_mut(row_bytes).zip(weights.iter()) {
-            let mut at = 0;
+    let mut out = vec![0; source.width * 3 * weights.spans.len()];
+    pulp::Arch::new().dispatch(Vertical { source, weights, out: &mut out });
+    out
+}
+
+struct Vertical<'a> {
+    source: &'a Rows<'a>,
+    weights: &'a Weights,
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Vertical<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let lines = self.out.chunks_exact_mut(self.source.width * 3);
+        for (out, (first, weights)) in lines.zip(self.weights.iter()) {
             let mut chunks = out.chunks_exact_mut(CHUNK);
+            let mut at = 0;
             for chunk in &mut chunks {
                 let mut sums = [HALF; CHUNK];
                 for (k, &weight) in weights.iter().enumerate() {
-                    add_weighted(&mut sums, &source.row(first + k)[at..at + CHUNK], weight);
+                    add_weighted(&mut sums, &self.source.row(first + k)[at..at + CHUNK], weight);
                 }
                 for (byte, &sum) in chunk.iter_mut().zip(&sums) {
                     *byte = to_byte(sum);
                 }
                 at += CHUNK;
             }
-            let rest = chunks.into_remainder();
             let mut sums = [HALF; CHUNK];
             for (k, &weight) in weights.iter().enumerate() {
-                add_weighted(&mut sums, &source.row(first + k)[at..], weight);
+                add_weighted(&mut sums, &self.source.row(first + k)[at..], weight);
             }
-            for (byte, &sum) in rest.iter_mut().zip(&sums) {
+            for (byte, &sum) in chunks.into_remainder().iter_mut().zip(&sums) {
                 *byte = to_byte(sum);
             }
         }
-    });
-    out
+    }
 }
 
 #[inline(always)]
