@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kat_apps::cli::{self, common::Verbosity, config::ConfigCommand, report::ReportCommand};
+use kat_apps::cli::{eval::EvalCommand, export::ExportCommand, predict::PredictCommand, train::TrainCommand};
 use kat_apps::task::TaskKind;
 
 /// Train, evaluate and use KAT on images
@@ -18,14 +19,22 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Train(TrainCommand),
+    Eval(EvalCommand),
+    Predict(PredictCommand),
+    Export(ExportCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let _screen = program.verbosity.start();
+    let screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Train(command) => command.run(&screen),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Config(command) => command.run(TaskKind::Classify),
         Command::Report(command) => command.run(),
     };

@@ -4,8 +4,12 @@ pub mod coco_eval;
 pub mod common;
 pub mod config;
 pub mod data;
+pub mod eval;
+pub mod export;
 pub mod miou;
+pub mod predict;
 pub mod report;
+pub mod train;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
