@@ -7,6 +7,7 @@ use kat_apps::cli::{
     self, bench::BenchCommand, common::Verbosity, config::ConfigCommand, info::InfoCommand,
     report::ReportCommand, verify::VerifyCommand,
 };
+use kat_apps::cli::{eval::EvalCommand, export::ExportCommand, predict::PredictCommand, train::TrainCommand};
 use kat_apps::task::TaskKind;
 
 /// Train, evaluate and use KAT on images
@@ -21,6 +22,10 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Train(TrainCommand),
+    Eval(EvalCommand),
+    Predict(PredictCommand),
+    Export(ExportCommand),
     Info(InfoCommand),
     Verify(VerifyCommand),
     Bench(BenchCommand),
@@ -30,8 +35,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let _screen = program.verbosity.start();
+    let screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Train(command) => command.run(&screen),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Info(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Bench(command) => command.run(),

@@ -5,9 +5,13 @@ pub mod coco_eval;
 pub mod common;
 pub mod config;
 pub mod data;
+pub mod eval;
+pub mod export;
 pub mod info;
 pub mod miou;
+pub mod predict;
 pub mod report;
+pub mod train;
 pub mod verify;
 
 use std::io::{self, Write};
