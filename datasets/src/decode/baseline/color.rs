@@ -46,7 +46,7 @@ fn upsample_row(
     }
     let inner = &mut sums[1..=size.0];
     if v == 2 {
-        let far = if y % 2 == 0 { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(size.1 - 1) };
+        let far = if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(size.1 - 1) };
         for ((sum, &near), &far) in inner.iter_mut().zip(near).zip(plane.row(far)) {
             *sum = 3 * u16::from(near) + u16::from(far);
         }
