@@ -1,13 +1,18 @@
 //! The command line: shared flags, one file a subcommand, and how a program ends.
 
 pub mod bench;
+pub mod classify_data;
 pub mod coco_eval;
 pub mod common;
 pub mod config;
 pub mod data;
+pub mod eval;
+pub mod export;
 pub mod info;
 pub mod miou;
+pub mod predict;
 pub mod report;
+pub mod train;
 pub mod verify;
 
 use std::io::{self, Write};

@@ -1,4 +1,60 @@
-//! The three tasks.
+//! The three tasks, and what the trainer needs of one.
+
+pub mod classify;
+pub mod model;
+
+use std::collections::BTreeMap;
+
+use kat_backbone::nn::Module;
+use kat_backbone::{Device, Graph, Tensor};
+use kat_datasets::loader::{Loader, LoaderState};
+
+/// What the trainer needs of a task. Everything else (rates, checkpoints, logs) is the same for all.
+pub trait Task {
+    /// Where it computes.
+    type Device: Device;
+    /// What is trained.
+    type Model: Module<Self::Device> + Clone;
+    /// What the loader delivers.
+    type Batch: Send + 'static;
+
+    /// Where it computes.
+    fn device(&self) -> &Self::Device;
+    /// Blocks of the backbone, for layer-wise rates.
+    fn depth(&self) -> usize;
+    /// The model before training.
+    ///
+    /// # Errors
+    /// A configuration that cannot be built, or initial weights that do not fit.
+    fn build(&self) -> anyhow::Result<Self::Model>;
+    /// Batches to train on, from the start or from where a run stood, for at least `epochs` passes.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or a state of another run.
+    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<Self::Batch>>;
+    /// The loss of a batch, a scalar.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model.
+    fn loss(
+        &self,
+        model: &Self::Model,
+        graph: &mut Graph<Self::Device>,
+        batch: &Self::Batch,
+    ) -> anyhow::Result<Tensor<Self::Device>>;
+    /// Figures of the held-out part, such as ("val/top1", 0.95).
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    fn evaluate(&self, model: &Self::Model) -> anyhow::Result<Vec<(&'static str, f64)>>;
+    /// Which of those figures picks the best checkpoint; higher is better.
+    fn criterion(&self) -> &'static str;
+    /// What a checkpoint says of the model, by key: its configuration, the classes.
+    ///
+    /// # Errors
+    /// A value that cannot be written as text.
+    fn metadata(&self, model: &Self::Model) -> anyhow::Result<BTreeMap<String, String>>;
+}
 
 /// Which program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

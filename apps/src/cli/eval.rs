@@ -1,0 +1,55 @@
+//! `eval`: accuracy of a checkpoint on a folder of images.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kat_datasets::imagenet::ImageFolder;
+use kat_datasets::imagenet::index::Caching;
+use kat_datasets::loader::decode_upright;
+use kat_datasets::metrics::topk::TopK;
+
+use super::common::DeviceArgs;
+use super::train::cpu;
+use crate::task::classify::HeldOut;
+use crate::task::classify::trained::Trained;
+
+/// Measure a checkpoint's accuracy on a folder of class folders
+#[derive(Debug, Args)]
+pub struct EvalCommand {
+    /// Checkpoint that train or export wrote
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Folder of class folders, or one that holds them in val/
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl EvalCommand {
+    /// Prints top-1 and top-5 to stdout.
+    ///
+    /// # Errors
+    /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let device = cpu(&self.device)?;
+        let trained = Trained::open(&device, &self.checkpoint)?;
+        let inner = self.data.join("val");
+        let root = if inner.is_dir() { &inner } else { &self.data };
+        let images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, decode_upright)?;
+        let mut top = TopK::new(trained.classes.len());
+        let part = HeldOut { device: &device, plan: &trained.plan, images: &images };
+        part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
+        let accuracy = top.accuracy();
+        let text = if self.json {
+            serde_json::to_string(&accuracy)?
+        } else {
+            let (top1, top5) = (100.0 * accuracy.top1, 100.0 * accuracy.top5);
+            format!("top-1 {top1:.2} %, top-5 {top5:.2} % of {} images", accuracy.samples)
+        };
+        super::data::print(&(text + "\n"))
+    }
+}

@@ -1,0 +1,135 @@
+//! `predict`: names and probabilities for images.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use image::RgbImage;
+use kat_backbone::{Cpu, Graph, Tensor};
+use kat_datasets::decode::{DecodeOptions, decode_bytes, decode_file};
+use kat_datasets::imagenet::is_image;
+use kat_datasets::pipeline::ClassifyEval;
+use kat_datasets::sample::{Sample, Target};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::common::DeviceArgs;
+use super::train::cpu;
+use crate::task::classify::trained::Trained;
+use crate::task::classify::{eval_pipeline, probabilities};
+
+/// Name what images show
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, after the program's name:\n  \
+    predict --checkpoint runs/classify/best.safetensors photo.jpg folder/\n  \
+    predict --checkpoint model.safetensors - < photo.jpg")]
+pub struct PredictCommand {
+    /// Checkpoint that train or export wrote
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Images, folders of images, or - for an image on stdin
+    #[arg(required = true, value_name = "IMAGE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    /// Classes to print for each image
+    #[arg(long, value_name = "K", default_value = "5")]
+    top: std::num::NonZeroUsize,
+    /// Print one JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl PredictCommand {
+    /// Prints to stdout; an image that cannot be read is named, and the rest still done.
+    ///
+    /// # Errors
+    /// A checkpoint or folder that cannot be read; at the end, if an image could not be.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let device = cpu(&self.device)?;
+        let trained = Trained::open(&device, &self.checkpoint)?;
+        let pipeline = eval_pipeline(&trained.plan, trained.side())?;
+        let (mut failed, mut seen) = (0, 0);
+        for path in self.files()? {
+            seen += 1;
+            match decode(&path) {
+                Ok(image) => {
+                    let ranked = rank(&trained, &pipeline, &device, image)?;
+                    super::data::print(&self.line(&path, &ranked)?)?;
+                }
+                Err(error) => {
+                    failed += 1;
+                    tracing::error!("{error:#}");
+                }
+            }
+        }
+        if failed > 0 {
+            bail!("{failed} of {seen} images could not be read");
+        }
+        Ok(())
+    }
+
+    /// The images named, folders opened; in each folder by name.
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for input in &self.inputs {
+            if !input.is_dir() {
+                files.push(input.clone());
+                continue;
+            }
+            let refused = || format!("cannot read {}", input.display());
+            let entries = std::fs::read_dir(input).with_context(refused)?.collect::<Result<Vec<_>, _>>();
+            let mut inside: Vec<PathBuf> = entries.with_context(refused)?.iter().map(|e| e.path()).collect();
+            inside.retain(|p| p.is_file() && p.file_name().is_some_and(|n| is_image(&n.to_string_lossy())));
+            if inside.is_empty() {
+                bail!("{}: no images", input.display());
+            }
+            inside.sort();
+            files.extend(inside);
+        }
+        Ok(files)
+    }
+
+    fn line(&self, path: &Path, ranked: &[(&str, f32)]) -> anyhow::Result<String> {
+        let best = &ranked[..ranked.len().min(self.top.get())];
+        let path = path.display().to_string();
+        if self.json {
+            let classes: Vec<_> =
+                best.iter().map(|(n, p)| serde_json::json!({"class": n, "probability": p})).collect();
+            return Ok(serde_json::json!({"image": path, "classes": classes}).to_string() + "\n");
+        }
+        let classes: Vec<String> = best.iter().map(|(n, p)| format!("{n} {:.1} %", 100.0 * p)).collect();
+        Ok(format!("{path}: {}\n", classes.join(", ")))
+    }
+}
+
+fn decode(path: &Path) -> anyhow::Result<RgbImage> {
+    let options = DecodeOptions::default();
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read stdin")?;
+        return decode_bytes(&bytes, &options).context("stdin");
+    }
+    Ok(decode_file(path, &options)?)
+}
+
+/// Every class with its probability, most probable first.
+fn rank<'t>(
+    trained: &'t Trained<Cpu>,
+    pipeline: &ClassifyEval,
+    device: &Cpu,
+    image: RgbImage,
+) -> anyhow::Result<Vec<(&'t str, f32)>> {
+    let side = trained.side() as usize;
+    let sample = Sample { image, target: Target::None, id: String::new() };
+    let mut planes = vec![0.0; 3 * side * side];
+    let sample = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0))?;
+    pipeline.write(&sample, &mut planes)?;
+    let image = Tensor::from_vec(device, planes, [1, 3, side, side])?;
+    let logits = trained.model.forward(&mut Graph::inference(), &image)?.to_vec();
+    let names = trained.classes.iter().map(String::as_str);
+    let mut ranked: Vec<(&str, f32)> = names.zip(probabilities(&logits)).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(ranked)
+}

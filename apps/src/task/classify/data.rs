@@ -1,0 +1,128 @@
+//! The images of classification: found or generated, split, and which split is read how.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use kat_datasets::imagenet::ImageFolder;
+use kat_datasets::imagenet::index::Caching;
+use kat_datasets::loader::decode_upright;
+use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::cli::Misuse;
+use crate::config::Plan;
+
+/// Training and held-out images over the same classes.
+#[derive(Debug, Clone)]
+pub struct Splits {
+    /// To train on.
+    pub train: ImageFolder,
+    /// Held out.
+    pub val: ImageFolder,
+}
+
+/// Names under which the held-out part is looked for.
+const HELD_OUT: [&str; 4] = ["val", "validation", "test", "valid"];
+
+/// Opens the data of `plan`: `DIR/train` beside `DIR/val`, or class folders right in DIR, of which a share is then
+/// held out. Data of kind "shapes" are generated first where there are none.
+///
+/// # Errors
+/// No directory was named, or it cannot be read or written.
+pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
+    let data = &plan.raw.data;
+    let dir =
+        data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
+    let dir = Path::new(dir);
+    match data.dataset.as_deref() {
+        Some("shapes") if !dir.exists() => generate(plan, dir)?,
+        None | Some("shapes" | "folder") => {}
+        Some(other) => {
+            return Err(
+                Misuse(format!("data.dataset is \"{other}\", expected \"folder\" or \"shapes\"")).into()
+            );
+        }
+    }
+    let part = |name: &Option<String>, usual: &[&str]| -> Option<PathBuf> {
+        match name {
+            Some(name) => Some(dir.join(name)),
+            None => usual.iter().map(|name| dir.join(name)).find(|path| path.is_dir()),
+        }
+    };
+    let train_dir = part(&data.train, &["train"]).unwrap_or_else(|| dir.to_owned());
+    let train = ImageFolder::open(&train_dir, None, Caching::On, decode_upright)?;
+    match part(&data.val, &HELD_OUT).filter(|_| train_dir != dir) {
+        Some(val_dir) => {
+            let val = ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, decode_upright)?;
+            Ok(Splits { train, val })
+        }
+        None => Ok(hold_out(train, data.val_fraction)),
+    }
+}
+
+/// Writes generated shapes to `dir`, which appears only when they are complete.
+fn generate(plan: &Plan, dir: &Path) -> anyhow::Result<()> {
+    let data = &plan.raw.data;
+    let side = u32::try_from(data.generate_size).unwrap_or(u32::MAX);
+    let config = ShapesConfig {
+        train_images: data.generate_train,
+        val_images: data.generate_val,
+        width: side,
+        height: side,
+        ..ShapesConfig::default()
+    };
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let partial = dir.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let summary = write_shapes(&partial, Layout::ImageFolders, &config)?;
+    std::fs::rename(&partial, dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    tracing::info!(
+        "generated {} images of {} classes in {}",
+        summary.images,
+        summary.classes.len(),
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Holds out a share of each class: the same images whatever the run's seed, so that runs compare.
+fn hold_out(all: ImageFolder, share: f64) -> Splits {
+    let mut held = vec![false; all.items.len()];
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    for class in 0..all.classes.len() as u32 {
+        let mut members: Vec<usize> = (0..all.items.len()).filter(|i| all.items[*i].1 == class).collect();
+        members.shuffle(&mut rng);
+        let count = (members.len() as f64 * share).round() as usize;
+        members[..count].iter().for_each(|i| held[*i] = true);
+    }
+    let part = |wanted: bool| ImageFolder {
+        items: all
+            .items
+            .iter()
+            .zip(&held)
+            .filter(|(_, h)| **h == wanted)
+            .map(|(item, _)| item.clone())
+            .collect(),
+        ..all.clone()
+    };
+    Splits { train: part(false), val: part(true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_each_class_is_held_out() {
+        let items = (0..100).map(|i| (format!("{i}"), u32::from(i >= 60))).collect();
+        let classes = vec!["a".to_owned(), "b".to_owned()];
+        let all = ImageFolder { root: "x".into(), classes, items, decode: decode_upright };
+        let splits = hold_out(all.clone(), 0.1);
+        let of = |part: &ImageFolder, class| part.items.iter().filter(|item| item.1 == class).count();
+        assert_eq!((of(&splits.val, 0), of(&splits.val, 1)), (6, 4));
+        assert_eq!(splits.train.items.len(), 90);
+        assert!(splits.val.items.iter().all(|item| !splits.train.items.contains(item)));
+        assert_eq!(splits.val.items, hold_out(all, 0.1).val.items);
+    }
+}

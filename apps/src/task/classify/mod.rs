@@ -1,0 +1,314 @@
+//! Image classification: data, loss and figures.
+
+pub mod batch;
+pub mod data;
+pub mod report;
+pub mod trained;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kat_backbone::checkpoint::model::CONFIG_KEY;
+use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
+use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, ops};
+use kat_datasets::imagenet::ImageFolder;
+use kat_datasets::loader::{BoxError, Loader, LoaderConfig, LoaderState, OnBad, Order, Transformed};
+use kat_datasets::metrics::topk::TopK;
+use kat_datasets::pipeline::{
+    ClassifyEval, ClassifyEvalConfig, ClassifyTrain, ClassifyTrainConfig, ColorAugment,
+};
+use kat_datasets::sample::Sample;
+use kat_datasets::transform::color_jitter::ColorJitter;
+use kat_datasets::transform::crop::CenterCrop;
+use kat_datasets::transform::mixup::Mixup;
+use kat_datasets::transform::normalize::Normalize;
+use kat_datasets::transform::random_erasing::RandomErasing;
+use kat_datasets::transform::random_resized_crop::RandomResizedCrop;
+use kat_datasets::transform::resize::Filter;
+use rand_chacha::ChaCha8Rng;
+
+use super::Task;
+use super::model::kat_config;
+use crate::cli::Misuse;
+use crate::config::{Plan, raw};
+use batch::{ClassifyBatch, EvalCollate, TrainCollate};
+use data::Splits;
+
+/// The metadata key of the class names, a JSON list.
+pub const CLASSES_KEY: &str = "kat_classes";
+/// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
+const MAX_BAD: f64 = 0.05;
+
+/// Classification on a device.
+pub struct Classify<D: Device> {
+    device: D,
+    plan: Plan,
+    config: KatConfig,
+    splits: Splits,
+}
+
+impl<D: Device> Classify<D> {
+    /// Opens (or generates) the data and checks the model against it.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or a model that cannot be built.
+    pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
+        let splits = data::open(plan)?;
+        let config = kat_config(plan, splits.train.classes.len())?;
+        if config.image_size.height != config.image_size.width {
+            return Err(Misuse("classification takes square images".into()).into());
+        }
+        Ok(Self { device, plan: plan.clone(), config, splits })
+    }
+
+    /// Class names in the order of their indices.
+    pub fn classes(&self) -> &[String] {
+        &self.splits.train.classes
+    }
+
+    /// Images to train on and held out.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.splits.train.items.len(), self.splits.val.items.len())
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &KatConfig {
+        &self.config
+    }
+
+    fn side(&self) -> u32 {
+        self.config.image_size.height as u32
+    }
+
+    fn train_collate(&self) -> anyhow::Result<TrainCollate> {
+        let a = &self.plan.raw.augment;
+        let augment = if a.randaugment > 0.0 {
+            ColorAugment::Rand(format!("rand-m{}-mstd{}", a.randaugment, a.randaugment_std))
+        } else if a.color_jitter > 0.0 {
+            let strength = a.color_jitter;
+            ColorAugment::Jitter(ColorJitter {
+                brightness: strength,
+                contrast: strength,
+                saturation: strength,
+                hue: 0.0,
+            })
+        } else {
+            ColorAugment::None
+        };
+        let crop =
+            RandomResizedCrop { size: self.side(), scale: a.scale, ratio: a.ratio, ..Default::default() };
+        let erasing = RandomErasing { probability: a.erase, ..RandomErasing::default() };
+        let config = ClassifyTrainConfig {
+            crop,
+            flip: a.hflip,
+            augment,
+            erasing: (a.erase > 0.0).then_some(erasing),
+            normalize: normalize(&self.plan.raw.data),
+        };
+        let mixup = Mixup {
+            mixup_alpha: a.mixup,
+            cutmix_alpha: a.cutmix,
+            label_smoothing: a.label_smoothing,
+            ..Mixup::default()
+        };
+        mixup.validate()?;
+        Ok(TrainCollate {
+            pipeline: ClassifyTrain::new(config)?,
+            mixup: (a.mixup > 0.0 || a.cutmix > 0.0).then_some(mixup),
+            classes: self.classes().len(),
+        })
+    }
+
+    /// Goes through the held-out part: `see` is given each batch and its logits (N, K).
+    ///
+    /// # Errors
+    /// Images that cannot be read, or an error of `see`.
+    pub fn look(
+        &self,
+        model: &Kat<D>,
+        mut see: impl FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let part = HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val };
+        part.look(model, &mut see)
+    }
+}
+
+impl<D: Device> Task for Classify<D> {
+    type Device = D;
+    type Model = Kat<D>;
+    type Batch = ClassifyBatch;
+
+    fn device(&self) -> &D {
+        &self.device
+    }
+
+    fn depth(&self) -> usize {
+        self.config.depth
+    }
+
+    fn build(&self) -> anyhow::Result<Kat<D>> {
+        let m = &self.plan.raw.model;
+        let mut model = Kat::new(&self.device, &self.config, self.plan.raw.train.seed)?;
+        if let Some(path) = &m.init_from {
+            let policy = if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict };
+            let report = model.load(path.as_ref(), policy)?;
+            tracing::info!("weights from {path}: {report}");
+        }
+        Ok(model)
+    }
+
+    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
+        let on_bad = match self.plan.raw.data.on_corrupt {
+            raw::OnCorrupt::Fail => OnBad::Fail,
+            raw::OnCorrupt::Skip => OnBad::Replace { max_fraction: MAX_BAD },
+        };
+        let t = &self.plan.raw.train;
+        let config = loader_config(&self.plan, t.batch_size, Order::training(t.seed), epochs, on_bad);
+        let collate = Arc::new(self.train_collate()?);
+        Ok(Loader::start(source(&self.splits.train), collate, config, resume)?)
+    }
+
+    fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
+        let logits = model.forward(graph, &images(&self.device, batch)?)?;
+        let (targets, smoothing) = if batch.soft.is_empty() {
+            (Targets::hard(batch.labels.clone()), self.plan.raw.augment.label_smoothing as f32)
+        } else {
+            // Mixed targets are smoothed already.
+            (Targets::Soft(batch.soft.clone()), 0.0)
+        };
+        Ok(ops::softmax_cross_entropy(graph, &logits, &targets, &Options::smoothed(smoothing))?)
+    }
+
+    fn evaluate(&self, model: &Kat<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
+        let classes = self.classes().len();
+        let mut top = TopK::new(classes);
+        let mut loss = 0.0;
+        self.look(model, |batch, logits| {
+            loss += batch
+                .labels
+                .iter()
+                .zip(logits.chunks(classes))
+                .map(|(l, row)| negative_log(row, *l))
+                .sum::<f64>();
+            Ok(top.update(logits, &batch.labels)?)
+        })?;
+        let accuracy = top.accuracy();
+        Ok(vec![
+            ("val/loss", loss / accuracy.samples as f64),
+            ("val/top1", accuracy.top1),
+            ("val/top5", accuracy.top5),
+        ])
+    }
+
+    fn criterion(&self) -> &'static str {
+        "val/top1"
+    }
+
+    fn metadata(&self, model: &Kat<D>) -> anyhow::Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::from([
+            (CONFIG_KEY.to_owned(), serde_json::to_string(model.config())?),
+            (CLASSES_KEY.to_owned(), serde_json::to_string(self.classes())?),
+        ]))
+    }
+}
+
+/// Images to evaluate on.
+pub struct HeldOut<'a, D: Device> {
+    /// Where to compute.
+    pub device: &'a D,
+    /// How images are prepared and read.
+    pub plan: &'a Plan,
+    /// The images.
+    pub images: &'a ImageFolder,
+}
+
+impl<D: Device> HeldOut<'_, D> {
+    /// Goes through all of them in order: `see` is given each batch and its logits (N, K).
+    ///
+    /// # Errors
+    /// Images that cannot be read, or an error of `see`.
+    pub fn look(
+        &self,
+        model: &Kat<D>,
+        see: &mut dyn FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let e = &self.plan.raw.eval;
+        let batch_size = if e.batch_size == 0 { self.plan.raw.train.batch_size } else { e.batch_size };
+        let on_bad = match self.plan.raw.data.on_corrupt {
+            raw::OnCorrupt::Fail => OnBad::Fail,
+            raw::OnCorrupt::Skip => OnBad::Skip { max_fraction: MAX_BAD },
+        };
+        let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
+        let config = loader_config(self.plan, batch_size, Order::evaluation(), 1, on_bad);
+        for batch in Loader::start(source(self.images), Arc::new(collate), config, None)? {
+            let batch = batch?;
+            if batch.ids.is_empty() {
+                continue;
+            }
+            let logits = model.forward(&mut Graph::inference(), &images(self.device, &batch)?)?.to_vec();
+            see(&batch, &logits)?;
+        }
+        Ok(())
+    }
+}
+
+/// The images of a batch as a tensor (N, 3, S, S).
+fn images<D: Device>(device: &D, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
+    let shape = [batch.ids.len(), 3, batch.side, batch.side];
+    Ok(Tensor::from_vec(device, batch.images.clone(), shape)?)
+}
+
+/// -log softmax(row)[label].
+fn negative_log(row: &[f32], label: u32) -> f64 {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
+    sum.ln() - f64::from(row[label as usize] - largest)
+}
+
+/// Softmax of one row of logits.
+pub fn probabilities(row: &[f32]) -> Vec<f32> {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| (p / sum) as f32).collect()
+}
+
+/// Mean and deviation as the pipelines take them.
+pub fn normalize(data: &raw::Data) -> Normalize {
+    Normalize { mean: data.mean.map(|v| v as f32), std: data.std.map(|v| v as f32) }
+}
+
+/// What evaluation does to an image.
+///
+/// # Errors
+/// A setting out of range.
+pub fn eval_pipeline(plan: &Plan, side: u32) -> anyhow::Result<ClassifyEval> {
+    let crop = CenterCrop { size: side, crop_pct: plan.raw.eval.crop, filter: Filter::Bicubic };
+    Ok(ClassifyEval::new(ClassifyEvalConfig { crop, normalize: normalize(&plan.raw.data) })?)
+}
+
+/// How batches are read ahead.
+pub fn loader_config(
+    plan: &Plan,
+    batch_size: usize,
+    order: Order,
+    epochs: u64,
+    on_bad: OnBad,
+) -> LoaderConfig {
+    let threads = match plan.raw.data.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    LoaderConfig { batch_size, order, epochs, threads, buffers: threads + 2, on_bad }
+}
+
+type AsIs = fn(Sample, &mut ChaCha8Rng) -> Result<Sample, BoxError>;
+
+/// The images as decoded; the batch's maker transforms them, straight into the batch.
+fn source(folder: &ImageFolder) -> Arc<Transformed<ImageFolder, AsIs>> {
+    fn as_is(sample: Sample, _: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
+        Ok(sample)
+    }
+    Arc::new(Transformed { dataset: folder.clone(), transform: as_is as AsIs })
+}

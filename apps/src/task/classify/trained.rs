@@ -1,0 +1,63 @@
+//! A trained classifier, as a checkpoint of ours holds it: weights, class names and how images are prepared.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kat_backbone::checkpoint::model::stored_config;
+use kat_backbone::checkpoint::{TensorMap, safetensors};
+use kat_backbone::{Device, Kat};
+
+use super::CLASSES_KEY;
+use crate::config::{Plan, from_text};
+use crate::task::TaskKind;
+use crate::train::state::{self, PLAN_KEY};
+
+/// A classifier ready to use.
+pub struct Trained<D: Device> {
+    /// The network; with the averaged weights where the checkpoint has them.
+    pub model: Kat<D>,
+    /// Class names in the order of their indices.
+    pub classes: Vec<String>,
+    /// The configuration it was trained with.
+    pub plan: Plan,
+    /// Weights and description alone, without the state of training.
+    pub map: TensorMap,
+}
+
+impl<D: Device> Trained<D> {
+    /// Reads a checkpoint that `train` or `export` wrote.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that lacks the configuration or the class names.
+    pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
+        let map = state::weights(&safetensors::load(path)?);
+        let shown = path.display();
+        let text = |key: &str| {
+            map.metadata
+                .get(key)
+                .with_context(|| format!("{shown} holds no \"{key}\": not a classify checkpoint"))
+        };
+        let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
+            .with_context(|| format!("{shown}: the class names cannot be read"))?;
+        let plan = Plan::new(
+            from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Classify)?,
+            TaskKind::Classify,
+        )?;
+        let config = stored_config(&map)
+            .with_context(|| format!("{shown}: the model's configuration is missing or cannot be read"))?;
+        anyhow::ensure!(
+            config.classes == classes.len(),
+            "{shown}: {} class names for a head of {}",
+            classes.len(),
+            config.classes
+        );
+        let mut model = Kat::new(device, &config, 0)?;
+        state::restore(&mut model, &map, "", path)?;
+        Ok(Self { model, classes, plan, map })
+    }
+
+    /// Side of the images it takes, in pixels.
+    pub fn side(&self) -> u32 {
+        self.model.config().image_size.height as u32
+    }
+}
