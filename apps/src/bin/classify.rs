@@ -7,7 +7,10 @@ use kat_apps::cli::{
     self, bench::BenchCommand, common::Verbosity, config::ConfigCommand, info::InfoCommand,
     report::ReportCommand, verify::VerifyCommand,
 };
-use kat_apps::cli::{eval::EvalCommand, export::ExportCommand, predict::PredictCommand, train::TrainCommand};
+use kat_apps::cli::{
+    classify_data::TOOLS, data::DataArgs, eval::EvalCommand, export::ExportCommand, predict::PredictCommand,
+    train::TrainCommand,
+};
 use kat_apps::task::TaskKind;
 
 /// Train, evaluate and use KAT on images
@@ -22,13 +25,14 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Info(InfoCommand),
+    Verify(VerifyCommand),
+    Bench(BenchCommand),
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
     Export(ExportCommand),
-    Info(InfoCommand),
-    Verify(VerifyCommand),
-    Bench(BenchCommand),
+    Data(DataArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
@@ -37,13 +41,14 @@ fn main() -> ExitCode {
     let program = Program::parse();
     let screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Info(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Train(command) => command.run(&screen),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
-        Command::Info(command) => command.run(),
-        Command::Verify(command) => command.run(),
-        Command::Bench(command) => command.run(),
+        Command::Data(args) => args.run(&TOOLS),
         Command::Config(command) => command.run(TaskKind::Classify),
         Command::Report(command) => command.run(),
     };

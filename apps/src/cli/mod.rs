@@ -1,6 +1,7 @@
 //! The command line: shared flags, one file a subcommand, and how a program ends.
 
 pub mod bench;
+pub mod classify_data;
 pub mod coco_eval;
 pub mod common;
 pub mod config;

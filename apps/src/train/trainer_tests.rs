@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use kat_backbone::Cpu;
+use kat_backbone::checkpoint::model::export;
 use kat_backbone::checkpoint::safetensors;
 
 use super::*;
@@ -8,7 +9,8 @@ use crate::config::{Override, load};
 use crate::report::metrics_log::read;
 use crate::report::progress::Style;
 use crate::task::TaskKind;
-use crate::task::classify::Classify;
+use crate::task::classify::trained::Trained;
+use crate::task::classify::{Classify, report};
 use crate::train::run_dir::OpenMode;
 
 /// Asks to stop after `0` more steps, as Ctrl-C would.
@@ -121,4 +123,36 @@ fn a_changed_model_is_refused_by_name() {
     let wider = plan(dir.path(), &["model.dim=64"]);
     let message = train(&wider, &run, OpenMode::Resume, None).unwrap_err().to_string();
     assert!(message.contains("last.safetensors: tensor") && message.contains("expected"), "{message}");
+}
+
+#[test]
+fn a_finished_run_is_reported_and_its_export_stands_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, path) = (plan(dir.path(), &["train.epochs=1"]), dir.path().join("run"));
+    train(&plan, &path, OpenMode::Fresh, None).unwrap();
+    let device = Cpu::default();
+    let trained = Trained::open(&device, &path.join("last.safetensors")).unwrap();
+    assert_eq!(trained.classes.len(), 10);
+    let saved = safetensors::load(&path.join("last.safetensors")).unwrap();
+    assert_eq!(export(&trained.model).get("head.weight"), saved.get("ema.head.weight"));
+    let small = dir.path().join("model.safetensors");
+    safetensors::save(&small, &trained.map).unwrap();
+    let again = Trained::open(&device, &small).unwrap();
+    assert_eq!(export(&trained.model).tensors, export(&again.model).tensors);
+    assert_eq!(export(&again.model).tensors.len(), again.map.tensors.len(), "weights only");
+
+    let task = Classify::new(device, &plan).unwrap();
+    let logged = read(&path.join("metrics.jsonl")).unwrap();
+    let evaluated = task.evaluate(&again.model).unwrap();
+    for (name, value) in &evaluated {
+        assert_eq!(logged.last().unwrap().get(name), Some(*value), "{name}");
+    }
+    let run = RunDir::open(&path, OpenMode::Resume).unwrap();
+    report::write(&task, &again.model, &plan, &run).unwrap();
+    let page = std::fs::read_to_string(run.report()).unwrap();
+    for part in ["top-1, held out", "Most confident mistakes", "blocks.1.mlp.act2", "data:image/jpeg;base64,"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(run.plots().join("confusion.png").is_file() && run.plots().join("rational.png").is_file());
 }

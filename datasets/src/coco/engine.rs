@@ -125,7 +125,7 @@ pub(crate) fn evaluate(
     eval.params = params(eval.params.clone(), settings);
     eval.evaluate().map_err(|e| e.to_string())?;
     eval.accumulate();
-    let lines = eval.summarize_lines();
+    let lines: Vec<String> = eval.summarize_lines().iter().map(|line| padded(line)).collect();
     let stats = eval.stats().unwrap_or_default().to_vec();
     let Some(all) = eval.accumulated() else {
         return Err("the evaluator accumulated nothing".to_string());
@@ -210,5 +210,12 @@ fn annotation(all: &Annotations, record: &Record, keep_mask: bool) -> Annotation
         iscrowd: record.crowd,
         score: record.score,
         ..Annotation::default()
+    }
+}
+/// A summary line with its title padded to 18 characters, as pycocotools prints it.
+fn padded(line: &str) -> String {
+    match line.split_once("(A") {
+        Some((title, rest)) => format!(" {:<18} (A{rest}", title.trim()),
+        None => line.to_owned(),
     }
 }
