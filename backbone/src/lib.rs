@@ -1,4 +1,20 @@
 //! The Kolmogorov-Arnold Transformer (KAT) as a vision backbone: tensor ops, modules, named models, checkpoints.
+//!
+//! ```
+//! use kat_backbone::{Cpu, Graph, Kat, KatConfig, Size, Tensor, variants};
+//!
+//! # fn main() -> Result<(), kat_backbone::Error> {
+//! let named = variants::named("kat_tiny_patch16_224")?.config;
+//! let config = KatConfig { image_size: Size::square(64), depth: 2, classes: 10, ..named };
+//! let model = Kat::new(&Cpu::default(), &config, 0)?;
+//! let image = Tensor::zeros(&Cpu::default(), [1, 3, 64, 64])?;
+//! let logits = model.forward(&mut Graph::inference(), &image)?;
+//! assert_eq!(logits.shape().axes(), [1, 10]);
+//! let maps = model.feature_maps(&mut Graph::inference(), &image, &[0, 1])?;
+//! assert_eq!(maps[1].shape().axes(), [1, 192, 4, 4]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod checkpoint;
 pub mod config;
