@@ -97,7 +97,7 @@ fn forward<const M: usize, const N: usize, const L: usize>(
                         let y = y[columns.clone()].as_chunks_mut::<L>().0;
                         let x = x[columns.clone()].as_chunks::<L>().0;
                         for (y, x) in y.iter_mut().zip(x) {
-                            *y = group.value(x);
+                            group.value(x, y);
                         }
                     }
                 }
@@ -167,61 +167,58 @@ struct Lanes<const M: usize, const N: usize, const L: usize> {
     b: [[f32; L]; N],
 }
 
-#[inline(always)]
-fn lanes<const L: usize>(f: impl Fn(usize) -> f32) -> [f32; L] {
-    std::array::from_fn(f)
-}
-
 impl<const M: usize, const N: usize> Group<M, N> {
     /// P/Q of L neighbours by Horner's rule.
     #[inline(always)]
-    fn value<const L: usize>(&self, x: &[f32; L]) -> [f32; L] {
-        let (x, abs) = (*x, lanes::<L>(|l| x[l].abs()));
-        let mut p = [self.a[M - 1]; L];
-        for &a in self.a[..M - 1].iter().rev() {
-            p = lanes(|l| p[l].mul_add(x[l], a));
+    fn value<const L: usize>(&self, x: &[f32; L], y: &mut [f32; L]) {
+        for l in 0..L {
+            let (x, abs) = (x[l], x[l].abs());
+            let mut p = self.a[M - 1];
+            for &a in self.a[..M - 1].iter().rev() {
+                p = p.mul_add(x, a);
+            }
+            let mut q = self.b[N - 1];
+            for &b in self.b[..N - 1].iter().rev() {
+                q = q.mul_add(abs, b);
+            }
+            y[l] = p / q.mul_add(abs, 1.0);
         }
-        let mut q = [self.b[N - 1]; L];
-        for &b in self.b[..N - 1].iter().rev() {
-            q = lanes(|l| q[l].mul_add(abs[l], b));
-        }
-        lanes(|l| p[l] / q[l].mul_add(abs[l], 1.0))
     }
 
     /// Turns dy into dx and adds to the sums: ∂y/∂a_i = x^i/Q, ∂y/∂|b_j| = -P/Q · |x|^j/Q.
+    ///
+    /// One loop over lanes around everything: the form that the compiler turns into one vector a step.
     #[inline(always)]
     fn gradient<const L: usize>(&self, x: &[f32; L], dy: &mut [f32; L], sums: &mut Lanes<M, N, L>) {
-        let (x, d) = (*x, *dy);
-        let abs = lanes::<L>(|l| x[l].abs());
-        let mut p = [self.a[M - 1]; L];
-        let mut dp = [0f32; L];
-        for &a in self.a[..M - 1].iter().rev() {
-            dp = lanes(|l| dp[l].mul_add(x[l], p[l]));
-            p = lanes(|l| p[l].mul_add(x[l], a));
-        }
-        let mut s = [self.b[N - 1]; L];
-        let mut ds = [0f32; L];
-        for &b in self.b[..N - 1].iter().rev() {
-            ds = lanes(|l| ds[l].mul_add(abs[l], s[l]));
-            s = lanes(|l| s[l].mul_add(abs[l], b));
-        }
-        // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'
-        let inverse = lanes::<L>(|l| 1.0 / s[l].mul_add(abs[l], 1.0));
-        let y = lanes::<L>(|l| p[l] * inverse[l]);
-        let dq = lanes::<L>(|l| {
-            let slope = ds[l].mul_add(abs[l], s[l]);
-            if x[l] < 0.0 { -slope } else { slope }
-        });
-        let mut t = lanes::<L>(|l| d[l] * inverse[l]);
-        *dy = lanes(|l| t[l] * (dp[l] - y[l] * dq[l]));
-        let mut u = lanes::<L>(|l| -t[l] * y[l]);
-        for sum in &mut sums.b {
-            u = lanes(|l| u[l] * abs[l]);
-            *sum = lanes(|l| sum[l] + u[l]);
-        }
-        for sum in &mut sums.a {
-            *sum = lanes(|l| sum[l] + t[l]);
-            t = lanes(|l| t[l] * x[l]);
+        for l in 0..L {
+            let (x, d) = (x[l], dy[l]);
+            let abs = x.abs();
+            let (mut p, mut dp) = (self.a[M - 1], 0f32);
+            for &a in self.a[..M - 1].iter().rev() {
+                dp = dp.mul_add(x, p);
+                p = p.mul_add(x, a);
+            }
+            let (mut s, mut ds) = (self.b[N - 1], 0f32);
+            for &b in self.b[..N - 1].iter().rev() {
+                ds = ds.mul_add(abs, s);
+                s = s.mul_add(abs, b);
+            }
+            // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'
+            let inverse = 1.0 / s.mul_add(abs, 1.0);
+            let y = p * inverse;
+            let slope = ds.mul_add(abs, s);
+            let dq = if x < 0.0 { -slope } else { slope };
+            let mut t = d * inverse;
+            dy[l] = t * (dp - y * dq);
+            let mut u = -t * y;
+            for sum in &mut sums.b {
+                u *= abs;
+                sum[l] += u;
+            }
+            for sum in &mut sums.a {
+                sum[l] += t;
+                t *= x;
+            }
         }
     }
 }
