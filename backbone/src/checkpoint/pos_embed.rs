@@ -1,9 +1,7 @@
 //! Resampling of position embeddings to another grid: bicubic with antialiasing, as timm and PyTorch do it.
-//!
-//! Keys' cubic kernel with a = -1/2, widened by the scale when shrinking, weights normalised at the border;
-//! pixel centres at half-integers. Separable: rows, then columns.
 
 use super::{CheckpointError, HostTensor};
+use crate::ops::resample::bicubic_grid;
 
 /// A grid of patches: (rows, columns).
 pub type Grid = (usize, usize);
@@ -33,27 +31,8 @@ pub fn resample(
         return Err(error(format!("grids {from:?} and {to:?}"), "at least one row and column".into()));
     }
     let (head, grid) = embed.data.split_at(prefix * channels);
-    let columns = weights(from.1, to.1);
-    let rows = weights(from.0, to.0);
-    let mut wide = vec![0.0_f64; from.0 * to.1 * channels];
-    for (row, out) in grid.chunks(from.1 * channels).zip(wide.chunks_mut(to.1 * channels)) {
-        for ((start, taps), out) in columns.iter().zip(out.chunks_mut(channels)) {
-            for (tap, pixel) in taps.iter().zip(row[start * channels..].chunks(channels)) {
-                out.iter_mut().zip(pixel).for_each(|(o, &p)| *o += tap * p as f64);
-            }
-        }
-    }
-    let width = to.1 * channels;
     let mut data = head.to_vec();
-    data.reserve(to.0 * width);
-    let mut line = vec![0.0_f64; width];
-    for (start, taps) in &rows {
-        line.fill(0.0);
-        for (tap, row) in taps.iter().zip(wide[start * width..].chunks(width)) {
-            line.iter_mut().zip(row).for_each(|(o, r)| *o += tap * r);
-        }
-        data.extend(line.iter().map(|&v| v as f32));
-    }
+    data.extend(bicubic_grid(grid, from, to, channels));
     Ok(HostTensor { shape: vec![1, prefix + to.0 * to.1, channels], data })
 }
 
@@ -71,39 +50,6 @@ pub fn square(tokens: usize) -> Result<Grid, CheckpointError> {
 
 fn error(found: String, expected: String) -> CheckpointError {
     CheckpointError::PositionEmbedding { found, expected }
-}
-
-/// For each output position: the first input position and the weights from there on.
-fn weights(from: usize, to: usize) -> Vec<(usize, Vec<f64>)> {
-    let scale = from as f64 / to as f64;
-    let stretch = scale.max(1.0);
-    let support = 2.0 * stretch;
-    (0..to)
-        .map(|i| {
-            let centre = scale * (i as f64 + 0.5);
-            // Truncation toward zero, as PyTorch's integer casts.
-            let start = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(from);
-            let mut taps: Vec<f64> =
-                (start..end).map(|j| cubic((j as f64 - centre + 0.5) / stretch)).collect();
-            let sum: f64 = taps.iter().sum();
-            taps.iter_mut().for_each(|t| *t /= sum);
-            (start, taps)
-        })
-        .collect()
-}
-
-/// Keys' kernel, a = -1/2.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]

@@ -142,6 +142,12 @@ impl ResampleKernel for Cpu {
     }
 }
 
+/// [`resample_grid`] with [`Filter::Bicubic`] of values on the host, for checkpoints.
+pub(crate) fn bicubic_grid(x: &[f32], from: (usize, usize), to: (usize, usize), channels: usize) -> Vec<f32> {
+    let (rows, cols) = (weights(Filter::Bicubic, from.0, to.0), weights(Filter::Bicubic, from.1, to.1));
+    separable(x, Mat::new(&rows, to.0, from.0), Mat::new(&cols, to.1, from.1), channels)
+}
+
 /// Rows first, then the columns of each row.
 fn separable(x: &[f32], by_row: Mat<'_>, by_col: Mat<'_>, channels: usize) -> Vec<f32> {
     let (from_line, to_line) = (by_col.cols * channels, by_col.rows * channels);
