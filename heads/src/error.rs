@@ -4,7 +4,7 @@ use kat_backbone::ops::nms::NmsError;
 use thiserror::Error;
 
 /// An input that a head cannot use; the text names the field, what was found and what was expected.
-#[derive(Debug, Clone, PartialEq, Error)]
+#[derive(Debug, Error)]
 pub enum HeadError {
     /// Two lists that belong together differ in length.
     #[error("{what}: found {found} entries, expected {expected}")]
@@ -26,6 +26,9 @@ pub enum HeadError {
         /// The rule it breaks.
         expected: &'static str,
     },
+    /// From an op or module on tensors.
+    #[error(transparent)]
+    Tensor(#[from] kat_backbone::Error),
     /// From non-maximum suppression.
     #[error(transparent)]
     Nms(#[from] NmsError),

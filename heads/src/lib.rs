@@ -18,6 +18,7 @@
 
 pub mod detect;
 mod error;
+pub mod layers;
 pub mod segment;
 pub mod structures;
 

@@ -13,7 +13,7 @@ mod patch_embed;
 pub use attention::{Attention, AttentionConfig, Grid};
 pub use block::{Block, BlockConfig};
 pub use builder::Builder;
-pub use layer_norm::LayerNorm;
+pub use layer_norm::{EPS as LAYER_NORM_EPS, LayerNorm};
 pub use linear::Linear;
 pub use mixer::{GrKan, GroupRational, Kan, KanLayer, Mixer, MixerConfig, MixerKind, Mlp, Sharing};
 pub use patch_embed::PatchEmbed;
