@@ -1,9 +1,9 @@
 //! Sample data generated on disk: simple shapes that must be told apart by their outline.
 //!
 //! Colour, texture, size, rotation, place, light and noise are drawn independently of the class, so nothing
-//! but shape predicts it. The three layouts are those of the real datasets, so that the same readers serve:
-//! * [`Layout::ImageFolders`] has `train/<class>/*.JPEG`, `val/<class>/*.JPEG`, one shape an image, partly
-//!   covered by bars;
+//! but shape predicts it. Shapes are lighter than the ground. The three layouts are those of the real datasets, so that the same readers serve:
+//! * [`Layout::ImageFolders`] has `train/<class>/*.JPEG`, `val/<class>/*.JPEG`, one shape an image, perhaps
+//!   crossed by a bar;
 //! * [`Layout::Coco`] has `images/{train,val}/*.jpg`, `annotations/instances_{train,val}.json`, several shapes
 //!   that hide one another; masks and boxes are of what is visible;
 //! * [`Layout::SceneParsing`] has `images/{training,validation}/*.jpg`,
@@ -66,12 +66,14 @@ pub struct ShapesConfig {
     pub classes: usize,
     /// Most shapes in an image of the detection and segmentation layouts.
     pub max_objects: usize,
+    /// Largest angle in radians by which a shape is turned either way, `0..=π`.
+    pub rotation: f32,
     /// Seed of everything drawn.
     pub seed: u64,
 }
 
 impl Default for ShapesConfig {
-    /// 2,000 + 400 images of 64×64, ten classes, up to five shapes an image.
+    /// 2,000 + 400 images of 64×64, ten classes, up to five shapes an image, turned by up to 20 degrees.
     fn default() -> Self {
         Self {
             train_images: 2000,
@@ -81,6 +83,7 @@ impl Default for ShapesConfig {
             vary: 0.0,
             classes: 10,
             max_objects: 5,
+            rotation: 0.35,
             seed: 0,
         }
     }
@@ -105,6 +108,9 @@ impl ShapesConfig {
         }
         if !(0.0..1.0).contains(&self.vary) {
             return bad("vary", self.vary.to_string(), "a number in [0, 1)".into());
+        }
+        if !(0.0..=std::f32::consts::PI).contains(&self.rotation) {
+            return bad("rotation", self.rotation.to_string(), "radians in [0, π]".into());
         }
         if self.classes == 0 || self.classes > Shape::ALL.len() {
             return bad("classes", self.classes.to_string(), format!("1..={}", Shape::ALL.len()));
