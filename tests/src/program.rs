@@ -33,14 +33,16 @@ pub struct Run {
     pub stderr: String,
 }
 
+/// `program` with `args` in `dir`, to be started.
+pub fn command(program: &str, args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(programs().join(program));
+    command.args(args).current_dir(dir).env("RUST_BACKTRACE", "1");
+    command
+}
+
 /// Runs `program` with `args` in `dir`.
 pub fn run(program: &str, args: &[&str], dir: &Path) -> Run {
-    let output: Output = Command::new(programs().join(program))
-        .args(args)
-        .current_dir(dir)
-        .env("RUST_BACKTRACE", "1")
-        .output()
-        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    let output: Output = command(program, args, dir).output().unwrap_or_else(|e| panic!("{program}: {e}"));
     Run {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -9,16 +9,15 @@ use kat_datasets::loader::decode_upright;
 use kat_datasets::metrics::topk::TopK;
 
 use super::common::DeviceArgs;
+use super::source::CheckpointArgs;
 use super::train::cpu;
 use crate::task::classify::HeldOut;
-use crate::task::classify::trained::Trained;
 
 /// Measure a checkpoint's accuracy on a folder of class folders
 #[derive(Debug, Args)]
 pub struct EvalCommand {
-    /// Checkpoint that train or export wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    source: CheckpointArgs,
     /// Folder of class folders, or one that holds them in val/
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -36,10 +35,13 @@ impl EvalCommand {
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
     pub fn run(&self) -> anyhow::Result<()> {
         let device = cpu(&self.device)?;
-        let trained = Trained::open(&device, &self.checkpoint)?;
         let inner = self.data.join("val");
         let root = if inner.is_dir() { &inner } else { &self.data };
-        let images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, decode_upright)?;
+        let mut images = ImageFolder::open(root, None, Caching::Off, decode_upright)?;
+        let trained = self.source.open(&device, Some(&images.classes))?;
+        if images.classes != trained.classes {
+            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, decode_upright)?;
+        }
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device: &device, plan: &trained.plan, images: &images };
         part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;

@@ -7,14 +7,13 @@ use kat_backbone::Cpu;
 use kat_backbone::checkpoint::safetensors;
 
 use super::Misuse;
-use crate::task::classify::trained::Trained;
+use super::source::CheckpointArgs;
 
 /// Write a checkpoint's weights, class names and configuration to one small file
 #[derive(Debug, Args)]
 pub struct ExportCommand {
-    /// Checkpoint that train wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    source: CheckpointArgs,
     /// File to write
     #[arg(value_name = "FILE.safetensors")]
     to: PathBuf,
@@ -29,7 +28,7 @@ impl ExportCommand {
         if self.to.exists() {
             return Err(Misuse(format!("{} exists already", self.to.display())).into());
         }
-        let trained = Trained::open(&Cpu::default(), &self.checkpoint)?;
+        let trained = self.source.open(&Cpu::default(), None)?;
         safetensors::save(&self.to, &trained.map)?;
         tracing::info!("wrote {}", self.to.display());
         Ok(())

@@ -12,6 +12,7 @@ pub mod info;
 pub mod miou;
 pub mod predict;
 pub mod report;
+pub mod source;
 pub mod train;
 pub mod verify;
 

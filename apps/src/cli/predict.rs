@@ -15,9 +15,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::common::DeviceArgs;
+use super::source::CheckpointArgs;
 use super::train::cpu;
+use crate::task::classify::explain::Evidence;
 use crate::task::classify::trained::Trained;
-use crate::task::classify::{eval_pipeline, probabilities};
+use crate::task::classify::{eval_pipeline, normalize, probabilities};
 
 /// Name what images show
 #[derive(Debug, Args)]
@@ -25,9 +27,8 @@ use crate::task::classify::{eval_pipeline, probabilities};
     predict --checkpoint runs/classify/best.safetensors photo.jpg folder/\n  \
     predict --checkpoint model.safetensors - < photo.jpg")]
 pub struct PredictCommand {
-    /// Checkpoint that train or export wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    source: CheckpointArgs,
     /// Images, folders of images, or - for an image on stdin
     #[arg(required = true, value_name = "IMAGE|DIR|-")]
     inputs: Vec<PathBuf>,
@@ -37,6 +38,9 @@ pub struct PredictCommand {
     /// Print one JSON object a line instead of text
     #[arg(long)]
     json: bool,
+    /// Write a picture an image to DIR: where the evidence for the first class lies
+    #[arg(long, value_name = "DIR")]
+    explain: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -48,14 +52,19 @@ impl PredictCommand {
     /// A checkpoint or folder that cannot be read; at the end, if an image could not be.
     pub fn run(&self) -> anyhow::Result<()> {
         let device = cpu(&self.device)?;
-        let trained = Trained::open(&device, &self.checkpoint)?;
+        let trained = self.source.open(&device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let (mut failed, mut seen) = (0, 0);
         for path in self.files()? {
             seen += 1;
             match decode(&path) {
                 Ok(image) => {
-                    let ranked = rank(&trained, &pipeline, &device, image)?;
+                    let planes = prepare(&pipeline, image, trained.side())?;
+                    let ranked = rank(&trained, &device, planes.clone())?;
+                    if let Some(dir) = &self.explain {
+                        let picture = explain(&device, &trained, planes, &ranked)?;
+                        save(&picture, dir, &path, seen)?;
+                    }
                     super::data::print(&self.line(&path, &ranked)?)?;
                 }
                 Err(error) => {
@@ -114,22 +123,57 @@ fn decode(path: &Path) -> anyhow::Result<RgbImage> {
     Ok(decode_file(path, &options)?)
 }
 
+/// The image as the model takes it: (3, S, S), normalised.
+fn prepare(pipeline: &ClassifyEval, image: RgbImage, side: u32) -> anyhow::Result<Vec<f32>> {
+    let sample = Sample { image, target: Target::None, id: String::new() };
+    let mut planes = vec![0.0; 3 * (side * side) as usize];
+    let sample = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0))?;
+    pipeline.write(&sample, &mut planes)?;
+    Ok(planes)
+}
+
 /// Every class with its probability, most probable first.
 fn rank<'t>(
     trained: &'t Trained<Cpu>,
-    pipeline: &ClassifyEval,
     device: &Cpu,
-    image: RgbImage,
+    planes: Vec<f32>,
 ) -> anyhow::Result<Vec<(&'t str, f32)>> {
     let side = trained.side() as usize;
-    let sample = Sample { image, target: Target::None, id: String::new() };
-    let mut planes = vec![0.0; 3 * side * side];
-    let sample = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0))?;
-    pipeline.write(&sample, &mut planes)?;
     let image = Tensor::from_vec(device, planes, [1, 3, side, side])?;
     let logits = trained.model.forward(&mut Graph::inference(), &image)?.to_vec();
     let names = trained.classes.iter().map(String::as_str);
     let mut ranked: Vec<(&str, f32)> = names.zip(probabilities(&logits)).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(ranked)
+}
+
+/// The image beside the evidence for its first class.
+fn explain(
+    device: &Cpu,
+    trained: &Trained<Cpu>,
+    planes: Vec<f32>,
+    ranked: &[(&str, f32)],
+) -> anyhow::Result<RgbImage> {
+    let (name, probability) = ranked[0];
+    let class = trained.classes.iter().position(|c| c == name).context("a class without a name")?;
+    let side = trained.side() as usize;
+    let evidence = Evidence::integrated_gradients(device, &trained.model, &planes, class)?;
+    let seen = normalize(&trained.plan.raw.data).picture(&planes, side);
+    Ok(evidence.picture(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
+}
+
+/// Writes `DIR/<name of the image>.png`; an image on stdin is called "stdin".
+fn save(picture: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::Result<()> {
+    let refused = |path: &Path| format!("cannot write {}", path.display());
+    std::fs::create_dir_all(dir).with_context(|| refused(dir))?;
+    let stem = match image.file_stem() {
+        Some(stem) if image != Path::new("-") => stem.to_string_lossy().into_owned(),
+        _ => "stdin".to_owned(),
+    };
+    let mut path = dir.join(format!("{stem}.png"));
+    if path.exists() {
+        // Images of one name in several folders.
+        path = dir.join(format!("{stem}-{number}.png"));
+    }
+    picture.save(&path).with_context(|| refused(&path))
 }

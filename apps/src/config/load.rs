@@ -38,6 +38,17 @@ pub fn load(path: Option<&Path>, overrides: &[Override], task: TaskKind) -> Resu
         }
         merge(&mut table, &layer);
     }
+    let origin = path.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string());
+    change(table, overrides, origin, task)
+}
+
+/// Lays `overrides` on `table` in order.
+fn change(
+    mut table: Table,
+    overrides: &[Override],
+    origin: String,
+    task: TaskKind,
+) -> Result<Loaded, ConfigError> {
     for change in overrides {
         let layer = change.table();
         check_keys(&layer, &change.origin(), task)?;
@@ -45,14 +56,23 @@ pub fn load(path: Option<&Path>, overrides: &[Override], task: TaskKind) -> Resu
         from_table(layer.clone(), &change.origin())?;
         merge(&mut table, &layer);
     }
-    let origin = path.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string());
     Ok(Loaded { raw: from_table(table, &origin)?, origin })
 }
 
 /// Reads a resolved configuration, such as a run directory or a checkpoint keeps.
 pub fn from_text(text: &str, origin: &str, task: TaskKind) -> Result<Loaded, ConfigError> {
+    from_text_with(text, &[], origin, task)
+}
+
+/// As [`from_text`], with `overrides` applied in order.
+pub fn from_text_with(
+    text: &str,
+    overrides: &[Override],
+    origin: &str,
+    task: TaskKind,
+) -> Result<Loaded, ConfigError> {
     let (table, _) = parse(text, origin, task)?;
-    Ok(Loaded { raw: from_table(table, origin)?, origin: origin.to_owned() })
+    change(table, overrides, origin.to_owned(), task)
 }
 
 /// The configuration as TOML, without the sections that other programs read.

@@ -49,6 +49,19 @@ impl Normalize {
         self.mean.map(|m| (m * 255.0).round_ties_even() as u8)
     }
 
+    /// The reverse: planes (3, `side`, `side`) as a picture, rounded to 8 bits.
+    ///
+    /// # Panics
+    /// If there are fewer than 3 · side² values.
+    pub fn picture(&self, planes: &[f32], side: usize) -> RgbImage {
+        let plane = side * side;
+        RgbImage::from_fn(side as u32, side as u32, |x, y| {
+            let at = y as usize * side + x as usize;
+            let level = |c: usize| (planes[c * plane + at] * self.std[c] + self.mean[c]) * 255.0;
+            image::Rgb([0, 1, 2].map(|c| level(c).round().clamp(0.0, 255.0) as u8))
+        })
+    }
+
     /// Writes `image` to `out`, which holds 3 x height x width of `canvas` numbers.
     ///
     /// # Errors
@@ -79,26 +92,29 @@ impl Normalize {
         for row in [&mut *red, &mut *green, &mut *blue] {
             row[height * stride..].fill(0.0);
         }
-        pulp::Arch::new().dispatch(|| {
-            for y in 0..height {
-                let source = &image.as_raw()[y * width * 3..(y + 1) * width * 3];
-                let line = y * stride..(y + 1) * stride;
-                let planes = [&mut red[line.clone()], &mut green[line.clone()], &mut blue[line]];
-                let planes = planes.map(|row| {
-                    let (row, padding) = row.split_at_mut(width);
-                    padding.fill(0.0);
-                    row
-                });
-                split_row(source, planes, &scale, &shift);
-            }
-            if direction == Direction::Mirrored {
-                for plane in [&mut *red, &mut *green, &mut *blue] {
-                    for row in plane.chunks_exact_mut(stride).take(height) {
-                        row[..width].reverse();
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for y in 0..height {
+                    let source = &image.as_raw()[y * width * 3..(y + 1) * width * 3];
+                    let line = y * stride..(y + 1) * stride;
+                    let planes = [&mut red[line.clone()], &mut green[line.clone()], &mut blue[line]];
+                    let planes = planes.map(|row| {
+                        let (row, padding) = row.split_at_mut(width);
+                        padding.fill(0.0);
+                        row
+                    });
+                    split_row(source, planes, &scale, &shift);
+                }
+                if direction == Direction::Mirrored {
+                    for plane in [&mut *red, &mut *green, &mut *blue] {
+                        for row in plane.chunks_exact_mut(stride).take(height) {
+                            row[..width].reverse();
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }

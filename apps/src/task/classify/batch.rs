@@ -24,6 +24,14 @@ pub struct ClassifyBatch {
     pub ids: Vec<String>,
 }
 
+impl ClassifyBatch {
+    /// The planes (3, S, S) of an image.
+    pub fn image(&self, slot: usize) -> &[f32] {
+        let len = 3 * self.side * self.side;
+        &self.images[slot * len..(slot + 1) * len]
+    }
+}
+
 /// Makes the batches of training.
 #[derive(Debug, Clone)]
 pub struct TrainCollate {

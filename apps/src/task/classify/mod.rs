@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod data;
+pub mod explain;
 pub mod report;
 pub mod trained;
 
@@ -206,11 +207,16 @@ impl<D: Device> Task for Classify<D> {
     }
 
     fn metadata(&self, model: &Kat<D>) -> anyhow::Result<BTreeMap<String, String>> {
-        Ok(BTreeMap::from([
-            (CONFIG_KEY.to_owned(), serde_json::to_string(model.config())?),
-            (CLASSES_KEY.to_owned(), serde_json::to_string(self.classes())?),
-        ]))
+        metadata(model.config(), self.classes())
     }
+}
+
+/// What a checkpoint says of a classifier, by key.
+fn metadata(config: &KatConfig, classes: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    Ok(BTreeMap::from([
+        (CONFIG_KEY.to_owned(), serde_json::to_string(config)?),
+        (CLASSES_KEY.to_owned(), serde_json::to_string(classes)?),
+    ]))
 }
 
 /// Images to evaluate on.

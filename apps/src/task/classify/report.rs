@@ -1,15 +1,12 @@
 //! The page at the end of a run: curves, confusion matrix, most confident mistakes, learned functions.
 
 use anyhow::Context;
-use image::RgbImage;
 use kat_backbone::checkpoint::model::export;
 use kat_backbone::init::Activation;
 use kat_backbone::init::tables::coefficients;
 use kat_backbone::{Device, Kat};
 use kat_datasets::metrics::topk::TopK;
-use kat_datasets::transform::normalize::Normalize;
 
-use super::batch::ClassifyBatch;
 use super::{Classify, normalize, probabilities};
 use crate::cli::report::{charts, write_plots};
 use crate::config::Plan;
@@ -86,24 +83,13 @@ fn examine<D: Device>(task: &Classify<D>, model: &Kat<D>, plan: &Plan) -> anyhow
                     truth: names[*label as usize].clone(),
                     predicted: names[best].clone(),
                     probability: probabilities[best],
-                    image: picture(batch, slot, &norm),
+                    image: norm.picture(batch.image(slot), batch.side),
                 });
             }
         }
         Ok(())
     })?;
     Ok(Seen { top, confusion, mistakes: keeper.into_sorted() })
-}
-
-/// An image of a batch as the model saw it, in 8 bits again.
-fn picture(batch: &ClassifyBatch, slot: usize, norm: &Normalize) -> RgbImage {
-    let plane = batch.side * batch.side;
-    let planes = &batch.images[slot * 3 * plane..];
-    RgbImage::from_fn(batch.side as u32, batch.side as u32, |x, y| {
-        let at = y as usize * batch.side + x as usize;
-        let level = |c: usize| (planes[c * plane + at] * norm.std[c] + norm.mean[c]) * 255.0;
-        image::Rgb([0, 1, 2].map(|c| level(c).round().clamp(0.0, 255.0) as u8))
-    })
 }
 
 fn mistakes(page: &mut Page, confusion: &Confusion, mistakes: Vec<Mistake>) -> anyhow::Result<()> {

@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use anyhow::Context;
-use kat_backbone::checkpoint::model::stored_config;
+use kat_backbone::checkpoint::model::{self, stored_config};
+use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::checkpoint::{TensorMap, safetensors};
 use kat_backbone::{Device, Kat};
 
-use super::CLASSES_KEY;
-use crate::config::{Plan, from_text};
+use super::{CLASSES_KEY, metadata};
+use crate::config::{Override, Plan, from_text_with};
 use crate::task::TaskKind;
+use crate::task::model::kat_config;
 use crate::train::state::{self, PLAN_KEY};
 
 /// A classifier ready to use.
@@ -25,22 +27,22 @@ pub struct Trained<D: Device> {
 }
 
 impl<D: Device> Trained<D> {
-    /// Reads a checkpoint that `train` or `export` wrote.
+    /// Reads a checkpoint that `train` or `export` wrote; `overrides` change its configuration.
     ///
     /// # Errors
     /// A file that cannot be read, or that lacks the configuration or the class names.
-    pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
+    pub fn open(device: &D, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let map = state::weights(&safetensors::load(path)?);
         let shown = path.display();
         let text = |key: &str| {
-            map.metadata
-                .get(key)
-                .with_context(|| format!("{shown} holds no \"{key}\": not a classify checkpoint"))
+            map.metadata.get(key).with_context(|| {
+                format!("{shown} holds no \"{key}\": weights from elsewhere need --model NAME")
+            })
         };
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
         let plan = Plan::new(
-            from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Classify)?,
+            from_text_with(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Classify)?,
             TaskKind::Classify,
         )?;
         let config = stored_config(&map)
@@ -53,6 +55,21 @@ impl<D: Device> Trained<D> {
         );
         let mut model = Kat::new(device, &config, 0)?;
         state::restore(&mut model, &map, "", path)?;
+        Ok(Self { model, classes, plan, map })
+    }
+
+    /// Reads weights from elsewhere (timm's, KAT's, DeiT's, an npz of ViT's authors) into the model of `plan`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or does not fit the model or the number of classes.
+    pub fn convert(device: &D, path: &Path, plan: Plan, classes: Vec<String>) -> anyhow::Result<Self> {
+        let config = kat_config(&plan, classes.len())?;
+        let mut model = Kat::new(device, &config, 0)?;
+        let report = model.load(path, HeadPolicy::Strict)?;
+        tracing::info!("weights from {}: {report}", path.display());
+        let mut map = model::export(&model);
+        map.metadata = metadata(&config, &classes)?;
+        map.metadata.insert(PLAN_KEY.to_owned(), plan.to_toml());
         Ok(Self { model, classes, plan, map })
     }
 
