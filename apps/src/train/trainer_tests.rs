@@ -131,13 +131,13 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
     let (plan, path) = (plan(dir.path(), &["train.epochs=1"]), dir.path().join("run"));
     train(&plan, &path, OpenMode::Fresh, None).unwrap();
     let device = Cpu::default();
-    let trained = Trained::open(&device, &path.join("last.safetensors")).unwrap();
+    let trained = Trained::open(&device, &path.join("last.safetensors"), &[]).unwrap();
     assert_eq!(trained.classes.len(), 10);
     let saved = safetensors::load(&path.join("last.safetensors")).unwrap();
     assert_eq!(export(&trained.model).get("head.weight"), saved.get("ema.head.weight"));
     let small = dir.path().join("model.safetensors");
     safetensors::save(&small, &trained.map).unwrap();
-    let again = Trained::open(&device, &small).unwrap();
+    let again = Trained::open(&device, &small, &[]).unwrap();
     assert_eq!(export(&trained.model).tensors, export(&again.model).tensors);
     assert_eq!(export(&again.model).tensors.len(), again.map.tensors.len(), "weights only");
 
