@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Compiles every CUDA kernel for sm_80 and sm_90, without a GPU, and prints registers and spills of each: a spill fails.
+# Takes nvcc from PATH, or else from NVIDIA's wheels on PyPI, which it installs into target/cuda.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if command -v nvcc >/dev/null; then
+    nvcc=nvcc
+else
+    home=target/cuda
+    if [ ! -x "$home/bin/python" ]; then
+        python3 -m venv "$home"
+    fi
+    "$home/bin/pip" install --quiet --disable-pip-version-check \
+        nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 \
+        nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
+    nvcc=$(echo "$home"/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)
+fi
+
+mkdir -p target/cubin
+for source in backbone/cuda/*.cu; do
+    for arch in sm_80 sm_90; do
+        name=$(basename "$source" .cu)
+        log=target/cubin/$name.$arch.log
+        if ! "$nvcc" -arch=$arch -O3 -std=c++17 -cubin -Xptxas -v -o "target/cubin/$name.$arch.cubin" "$source" 2>"$log"; then
+            cat "$log" >&2
+            exit 1
+        fi
+        echo "$source, $arch: registers, bytes spilt (stores, loads)"
+        awk '/Compiling entry function/ { split($0, q, "\x27"); name = q[2] }
+             /bytes spill stores/ { match($0, /[0-9]+ bytes spill stores/); stores = substr($0, RSTART) + 0
+                                    match($0, /[0-9]+ bytes spill loads/); loads = substr($0, RSTART) + 0 }
+             /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); used = substr($0, RSTART + 5) + 0
+                                       printf "  %-32s %3d  %d %d\n", name, used, stores, loads
+                                       if (stores + loads > 0) spilt = 1 }
+             END { exit spilt }' "$log" || { echo "a kernel of $source spills registers on $arch" >&2; exit 1; }
+    done
+done

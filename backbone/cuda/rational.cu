@@ -1,0 +1,184 @@
+// The group rational of GR-KAN on CUDA: x (rows, channels), coefficients by group of neighbouring channels.
+//
+// Bound by memory, so each element is read once and written once, 16 bytes a load. A block works on one group and a run
+// of rows; a thread keeps one column of vectors, so that no index is divided inside the loop and the coefficients stay
+// in registers. The gradients at the coefficients are summed in a thread over its elements, then over the warp, then
+// over the block, and each block writes its ten numbers once: no atomics, the same bits run to run. A second, small
+// kernel adds the blocks' numbers in a fixed order.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "rational_math.h"
+#include "rational_place.h"
+
+namespace {
+
+using kat::Coefficients;
+using kat::Geometry;
+using kat::kThreads;
+using kat::Place;
+using kat::Sums;
+
+constexpr int kWarps = kThreads / 32;
+constexpr int kMaxCoefficients = 13;
+
+template <typename T>
+__device__ __forceinline__ float to_float(T v);
+template <>
+__device__ __forceinline__ float to_float(float v) { return v; }
+template <>
+__device__ __forceinline__ float to_float(__half v) { return __half2float(v); }
+template <>
+__device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+
+template <typename T>
+__device__ __forceinline__ T from_float(float v);
+template <>
+__device__ __forceinline__ float from_float(float v) { return v; }
+template <>
+__device__ __forceinline__ __half from_float(float v) { return __float2half_rn(v); }
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float(float v) { return __float2bfloat16_rn(v); }
+
+// V neighbours; 16 bytes wide in the fast form.
+template <typename T, int V>
+struct alignas(sizeof(T) * V) Pack {
+    T v[V];
+};
+
+template <int M, int N>
+__device__ __forceinline__ Coefficients<M, N> load(const float* __restrict__ a, const float* __restrict__ b,
+                                                   const Geometry& g, uint32_t group) {
+    Coefficients<M, N> c;
+    a += g.numerator_groups == 1 ? 0 : group * g.numerator_len;
+    b += g.denominator_groups == 1 ? 0 : group * g.denominator_len;
+#pragma unroll
+    for (int i = 0; i < M; ++i) c.a[i] = i < g.numerator_len ? __ldg(a + i) : 0.0f;
+#pragma unroll
+    for (int i = 0; i < N; ++i) c.b[i] = i < g.denominator_len ? fabsf(__ldg(b + i)) : 0.0f;
+    return c;
+}
+
+template <typename T, int M, int N, int V>
+__device__ void forward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
+                        T* __restrict__ y, const Geometry& g) {
+    const Place place(g, V, blockIdx.y, blockIdx.z, threadIdx.x);
+    if (place.idle) return;
+    const Coefficients<M, N> c = load<M, N>(a, b, g, blockIdx.y);
+    const uint32_t end = min((blockIdx.x + 1) * g.rows_per_block, g.rows);
+#pragma unroll 4
+    for (uint32_t row = blockIdx.x * g.rows_per_block + place.line; row < end; row += place.lines) {
+        const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
+        const Pack<T, V> in = *reinterpret_cast<const Pack<T, V>*>(x + at);
+        Pack<T, V> out;
+#pragma unroll
+        for (int i = 0; i < V; ++i) out.v[i] = from_float<T>(kat::rational_value(c, to_float(in.v[i])));
+        *reinterpret_cast<Pack<T, V>*>(y + at) = out;
+    }
+}
+
+// The sum over a block of each of K numbers, in the order of lanes and warps: the same bits every time.
+template <int K>
+__device__ __forceinline__ void block_sum(float (&values)[K], float* __restrict__ out) {
+    __shared__ float warps[kWarps][K];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+#pragma unroll
+        for (int step = 16; step > 0; step /= 2) values[k] += __shfl_down_sync(0xffffffffu, values[k], step);
+        if (lane == 0) warps[warp][k] = values[k];
+    }
+    __syncthreads();
+    if (threadIdx.x < K) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w) sum += warps[w][threadIdx.x];
+        out[threadIdx.x] = sum;
+    }
+}
+
+// dx may be dy: each element is read before it is written, by the same thread. `partial` has M + N numbers a block.
+template <typename T, int M, int N, int V>
+__device__ void backward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
+                         const T* dy, T* dx, float* __restrict__ partial, const Geometry& g) {
+    const Place place(g, V, blockIdx.y, blockIdx.z, threadIdx.x);
+    Sums<M, N> sums = {};
+    if (!place.idle) {
+        const Coefficients<M, N> c = load<M, N>(a, b, g, blockIdx.y);
+        const uint32_t end = min((blockIdx.x + 1) * g.rows_per_block, g.rows);
+#pragma unroll 2
+        for (uint32_t row = blockIdx.x * g.rows_per_block + place.line; row < end; row += place.lines) {
+            const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
+            const Pack<T, V> in = *reinterpret_cast<const Pack<T, V>*>(x + at);
+            const Pack<T, V> slope = *reinterpret_cast<const Pack<T, V>*>(dy + at);
+            Pack<T, V> out;
+#pragma unroll
+            for (int i = 0; i < V; ++i) {
+                out.v[i] =
+                    from_float<T>(kat::rational_gradient(c, to_float(in.v[i]), to_float(slope.v[i]), sums));
+            }
+            *reinterpret_cast<Pack<T, V>*>(dx + at) = out;
+        }
+    }
+    float values[M + N];
+#pragma unroll
+    for (int i = 0; i < M; ++i) values[i] = sums.a[i];
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[M + i] = sums.b[i];
+    const size_t block = (static_cast<size_t>(blockIdx.z) * gridDim.x + blockIdx.x) * gridDim.y + blockIdx.y;
+    block_sum(values, partial + block * (M + N));
+}
+
+}  // namespace
+
+// One block for each coefficient of each row of the table (blockIdx.x = row · len + i): adds what the blocks of
+// backward wrote, over their runs of rows and, where the table is shared, over groups. `first` is the coefficient's
+// place among the `width` numbers of a block; `signs` is the table itself for the denominator, whose gradient is with
+// respect to b, not |b|, and null for the numerator.
+extern "C" __global__ void __launch_bounds__(kThreads)
+    rational_reduce(const float* __restrict__ partial, uint32_t runs, uint32_t groups, uint32_t width,
+                    uint32_t first, uint32_t table_rows, uint32_t len, const float* __restrict__ signs,
+                    float* __restrict__ out) {
+    const uint32_t row = blockIdx.x / len, i = blockIdx.x % len;
+    const bool shared = table_rows == 1;
+    const uint32_t count = shared ? runs * groups : runs;
+    double sum = 0.0;
+    for (uint32_t k = threadIdx.x; k < count; k += kThreads) {
+        const size_t block = shared ? k : static_cast<size_t>(k) * groups + row;
+        sum += partial[block * width + first + i];
+    }
+    __shared__ double sums[kThreads];
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    for (int step = kThreads / 2; step > 0; step /= 2) {
+        if (threadIdx.x < step) sums[threadIdx.x] += sums[threadIdx.x + step];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+        const bool negative = signs != nullptr && signs[blockIdx.x] < 0.0f;
+        out[blockIdx.x] = static_cast<float>(negative ? -sums[0] : sums[0]);
+    }
+}
+
+// The compiled forms: the published orders (5, 4) with 16-byte packs where a group is a multiple of them, else one by
+// one; any other order padded with zeros.
+#define KAT_RATIONAL(name, T, M, N, V)                                                                              \
+    extern "C" __global__ void __launch_bounds__(kThreads)                                                          \
+        rational_forward_##name(const T* x, const float* a, const float* b, T* y, Geometry g) {                     \
+        forward<T, M, N, V>(x, a, b, y, g);                                                                         \
+    }                                                                                                               \
+    extern "C" __global__ void __launch_bounds__(kThreads)                                                          \
+        rational_backward_##name(const T* x, const float* a, const float* b, const T* dy, T* dx, float* partial,    \
+                                 Geometry g) {                                                                      \
+        backward<T, M, N, V>(x, a, b, dy, dx, partial, g);                                                          \
+    }
+
+KAT_RATIONAL(f32, float, 6, 4, 4)
+KAT_RATIONAL(f16, __half, 6, 4, 8)
+KAT_RATIONAL(bf16, __nv_bfloat16, 6, 4, 8)
+KAT_RATIONAL(f32_single, float, 6, 4, 1)
+KAT_RATIONAL(f16_single, __half, 6, 4, 1)
+KAT_RATIONAL(bf16_single, __nv_bfloat16, 6, 4, 1)
+KAT_RATIONAL(f32_any, float, kMaxCoefficients, kMaxCoefficients, 1)
+KAT_RATIONAL(f16_any, __half, kMaxCoefficients, kMaxCoefficients, 1)
+KAT_RATIONAL(bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1)
