@@ -46,7 +46,7 @@ pub use bspline::{scale_rows, silu, spline_basis};
 pub use channel_norm::channel_norm;
 pub use conv_transpose2d::conv_transpose2d;
 pub use conv2d::conv2d;
-pub use dropout::dropout;
+pub use dropout::{channel_dropout, dropout};
 pub use elementwise_loss::{binary_cross_entropy, smooth_l1};
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;

@@ -1,4 +1,6 @@
-//! Semantic segmentation of images of any size.
+//! Semantic segmentation: UperNet on a ViT or KAT, and inference over images of any size.
+//!
+//! [`Segmentor`] is the network, [`SegmentLoss`] its loss.
 //!
 //! Class scores of a large image do not fit in memory: 150 classes at 6000 × 4000 pixels are 14.4 GB in f32. So
 //! they are handled a row at a time ([`LogitRows`]): [`SlidingRows`] makes rows from windows, [`ResizedRows`] brings
@@ -20,12 +22,26 @@
 //! # Shapes
 //! C classes; a row of scores (C, width), a window's scores (C, height, width), row-major.
 
+mod cost;
+mod fcn_head;
+mod loss;
+mod neck;
+mod pyramid_pooling;
 mod resized;
+mod segmentor;
 mod sliding;
+mod uper_head;
 mod views;
 
+pub use cost::Operations;
+pub use fcn_head::FcnHead;
+pub use loss::{IGNORE, SegmentLoss};
+pub use neck::{Bare, MultiLevelNeck, Scales};
+pub use pyramid_pooling::PyramidPooling;
 pub use resized::ResizedRows;
+pub use segmentor::{FinalNorm, NeckKind, Scores, Segmentor, SegmentorConfig};
 pub use sliding::{SlidingRows, Window, WindowGrid};
+pub use uper_head::{UperConfig, UperHead};
 pub use views::{AveragedViews, Flip, LabelMap, argmax};
 
 use crate::structures::ImageSize;

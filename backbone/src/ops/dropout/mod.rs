@@ -1,4 +1,5 @@
-//! Dropout: while training, elements are zeroed with probability `rate` and the others scaled by 1/(1 - rate).
+//! Dropout: while training, elements, or whole channels of a feature map, are zeroed with probability `rate` and the
+//! others scaled by 1/(1 - rate).
 
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN};
@@ -27,6 +28,30 @@ pub fn dropout<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rate: f32) -> Res
         let x = x.clone();
         move |dy, grads| {
             let dx = x.device().dropout(dy, rate, seed)?;
+            grads.add(&x, dx)
+        }
+    })
+}
+
+/// Dropout of whole channels, drawn for each sample (torch's `Dropout2d`): neighbouring pixels of a feature map say
+/// much the same, so that dropping them one by one would take little away. The identity unless the graph trains.
+///
+/// # Shapes
+/// x (B, C, H, W) → (B, C, H, W).
+pub fn channel_dropout<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rate: f32) -> Result<Tensor<D>> {
+    let [batch, channels, _, _] = x.axes("channel dropout", "(B, C, H, W)")?;
+    if !graph.is_training() || rate == 0.0 || x.numel() == 0 {
+        return Ok(x.clone());
+    }
+    let keep = 1.0 - rate;
+    let kept = graph.random().keeps(batch * channels, keep);
+    let factors: Vec<f32> = kept.into_iter().map(|kept| if kept { 1.0 / keep } else { 0.0 }).collect();
+    let device = x.device();
+    let y = device.scale_samples(device.duplicate(x.view())?, &factors)?;
+    graph.record(device, y, x.shape(), &[x], || {
+        let x = x.clone();
+        move |dy, grads| {
+            let dx = x.device().scale_samples(dy, &factors)?;
             grads.add(&x, dx)
         }
     })
@@ -63,5 +88,20 @@ mod tests {
         assert!((kept - 0.6).abs() < 0.01, "{kept}");
         let loss = super::super::weighted_sum(&mut graph, &y, 1.0).unwrap();
         assert_eq!(graph.backward(&loss).unwrap().take_host(&x).unwrap().unwrap(), values);
+    }
+    #[test]
+    fn channels_are_dropped_whole() {
+        let x = Tensor::from_vec(&Cpu::default(), vec![1.0; 4000 * 6], [40, 100, 2, 3]).unwrap();
+        let x = x.parameter().unwrap();
+        let mut graph = Graph::training(5);
+        let y = channel_dropout(&mut graph, &x, 0.25).unwrap();
+        let values = y.to_vec();
+        assert!(values.chunks(6).all(|plane| plane.iter().all(|v| *v == plane[0])));
+        let kept = values.iter().filter(|v| **v != 0.0).count() as f32 / values.len() as f32;
+        assert!((kept - 0.75).abs() < 0.03, "{kept}");
+        assert!(values.iter().all(|v| *v == 0.0 || (v - 1.0 / 0.75).abs() < 1e-6));
+        let loss = super::super::weighted_sum(&mut graph, &y, 1.0).unwrap();
+        assert_eq!(graph.backward(&loss).unwrap().take_host(&x).unwrap().unwrap(), values);
+        assert_eq!(channel_dropout(&mut Graph::recording(), &x, 0.25).unwrap().to_vec(), x.to_vec());
     }
 }
