@@ -12,6 +12,8 @@ use kat_apps::cli::{
     train::TrainCommand,
 };
 use kat_apps::task::TaskKind;
+use kat_apps::task::classify::Classify;
+use kat_backbone::Cpu;
 
 /// Train, evaluate and use KAT on images
 #[derive(Debug, Parser)]
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         Command::Info(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Bench(command) => command.run(),
-        Command::Train(command) => command.run(&screen),
+        Command::Train(command) => command.run::<Classify<Cpu>>(&screen),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),

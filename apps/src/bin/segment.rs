@@ -3,8 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::{self, common::Verbosity, config::ConfigCommand, miou::MiouArgs, report::ReportCommand};
+use kat_apps::cli::{
+    self, common::Verbosity, config::ConfigCommand, miou::MiouArgs, report::ReportCommand,
+    train::TrainCommand,
+};
 use kat_apps::task::TaskKind;
+use kat_apps::task::segment::Segment;
+use kat_backbone::Cpu;
 
 /// Label every pixel with UperNet on KAT
 #[derive(Debug, Parser)]
@@ -18,18 +23,24 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = "Examples, after the program's name:\n  \
+        train --config configs/segment/quickstart.toml\n  \
+        train --config configs/segment/kat_small_ade20k.toml --data ADEChallengeData2016\n  \
+        train --config configs/segment/quickstart.toml --resume")]
+    Train(TrainCommand),
+    Miou(MiouArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
-    Miou(MiouArgs),
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let _screen = program.verbosity.start();
+    let screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Train(command) => command.run::<Segment<Cpu>>(&screen),
+        Command::Miou(command) => command.run(),
         Command::Config(command) => command.run(TaskKind::Segment),
         Command::Report(command) => command.run(),
-        Command::Miou(command) => command.run(),
     };
     cli::finish("segment", result)
 }

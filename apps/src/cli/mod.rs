@@ -13,6 +13,7 @@ pub mod miou;
 pub mod predict;
 pub mod report;
 pub mod source;
+pub mod segment;
 pub mod train;
 pub mod verify;
 

@@ -6,6 +6,7 @@ use kat_backbone::nn::Module;
 
 use super::Misuse;
 use super::common::{ConfigArgs, Device, DeviceArgs};
+use crate::config::Plan;
 use crate::report::progress::Screen;
 use crate::task::classify::{Classify, report};
 use crate::task::{Task, TaskKind};
@@ -44,13 +45,48 @@ pub fn cpu(args: &DeviceArgs) -> anyhow::Result<Cpu> {
     }
 }
 
+/// What `train` needs of a program beside its task.
+pub trait Program: Task<Device = Cpu> + Sized {
+    /// Which program.
+    const KIND: TaskKind;
+    /// Opens the data and checks the model against it.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or a model that cannot be built.
+    fn open(device: Cpu, plan: &Plan) -> anyhow::Result<Self>;
+    /// What there is to learn from, in words.
+    fn summary(&self) -> String;
+    /// Writes the page at the end of a run.
+    ///
+    /// # Errors
+    /// Held-out images that cannot be read, or files that cannot be written.
+    fn report(&self, model: &Self::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()>;
+}
+
+impl Program for Classify<Cpu> {
+    const KIND: TaskKind = TaskKind::Classify;
+
+    fn open(device: Cpu, plan: &Plan) -> anyhow::Result<Self> {
+        Classify::new(device, plan)
+    }
+
+    fn summary(&self) -> String {
+        let (train, val) = self.counts();
+        format!("{} classes, {train} training and {val} held-out images", self.classes().len())
+    }
+
+    fn report(&self, model: &Self::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()> {
+        report::write(self, model, plan, run)
+    }
+}
+
 impl TrainCommand {
-    /// Trains a classifier.
+    /// Trains to the end, or until Ctrl-C.
     ///
     /// # Errors
     /// A configuration, data or directory that cannot be used, or training that cannot go on.
-    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
-        let plan = self.config.plan(TaskKind::Classify)?;
+    pub fn run<P: Program>(&self, screen: &Screen) -> anyhow::Result<()> {
+        let plan = self.config.plan(P::KIND)?;
         let device = cpu(&self.device)?;
         let mode = match (self.resume, self.overwrite) {
             (true, _) => OpenMode::Resume,
@@ -58,18 +94,13 @@ impl TrainCommand {
             _ => OpenMode::Fresh,
         };
         let run = RunDir::open(&plan.output, mode)?;
-        let task = Classify::new(device, &plan)?;
+        let task = P::open(device, &plan)?;
         run.write_config(&plan.to_toml())?;
         let interrupt = Interrupt::install()?;
         let setting = Setting { plan: &plan, run: &run, screen, interrupt: &interrupt };
         let mut trainer = Trainer::new(&task, setting, Box::new(Alone))?;
-        let (train, val) = task.counts();
-        tracing::info!(
-            "{} parameters, {} classes, {train} training and {val} held-out images, into {}",
-            trainer.evaluated().parameter_count(),
-            task.classes().len(),
-            run.path().display()
-        );
+        let parameters = trainer.evaluated().parameter_count();
+        tracing::info!("{parameters} parameters, {}, into {}", task.summary(), run.path().display());
         if let Ended::Interrupted(step) = trainer.run()? {
             tracing::info!("saved {} at step {step}; --resume goes on", run.last().display());
             return Ok(());
@@ -78,7 +109,7 @@ impl TrainCommand {
             super::data::print(&format!("{name} {value:.4}\n"))?;
         }
         if plan.raw.output.report {
-            report::write(&task, trainer.evaluated(), &plan, &run)?;
+            task.report(trainer.evaluated(), &plan, &run)?;
             tracing::info!("wrote {}", run.report().display());
         }
         Ok(())

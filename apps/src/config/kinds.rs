@@ -93,3 +93,13 @@ pub enum Spared {
     /// Class and register tokens.
     Tokens,
 }
+
+/// How feature maps become the scales of the segmentation head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NeckChoice {
+    /// Four scales: 4, 2, 1 and 1/2 of the patch grid.
+    MultiLevel,
+    /// All at the patch grid.
+    Plain,
+}

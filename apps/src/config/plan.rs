@@ -290,11 +290,15 @@ impl Check<'_> {
         self.range("segment.aux_weight", s.aux_weight, 0.0..=f64::MAX)?;
         self.range("segment.max_class_share", s.max_class_share, 0.01..=1.0)?;
         self.range("segment.ohem_threshold", s.ohem_threshold, 0.0..=1.0)?;
-        if s.out_blocks.len() != 4 || !s.out_blocks.is_sorted() {
+        self.positive("segment.aux_channels", s.aux_channels)?;
+        for weight in &s.class_weights {
+            self.range("segment.class_weights", *weight, 0.0..=f64::MAX)?;
+        }
+        if s.out_blocks.len() != 4 || s.out_blocks.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(self.bad(
                 "segment.out_blocks",
                 format!("{:?}", s.out_blocks),
-                "four blocks, ascending",
+                "four different blocks, ascending",
             ));
         }
         if s.pool_scales.is_empty() || s.pool_scales.contains(&0) {

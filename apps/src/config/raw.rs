@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};
 pub use super::kinds::{
-    Granularity, InitKind, MixerKind, NumeratorKind, OnCorrupt, PoolKind, ScheduleKind, Spared,
+    Granularity, InitKind, MixerKind, NeckChoice, NumeratorKind, OnCorrupt, PoolKind, ScheduleKind, Spared,
 };
 
 section! {
@@ -253,17 +253,23 @@ section! {
 section! {
     /// `[segment]`: UperNet on four blocks.
     Segment {
-        /// Blocks whose tokens become feature maps.
+        /// Blocks whose tokens become feature maps, counted from 0.
         out_blocks: Vec<usize> = vec![2, 5, 8, 11];
+        /// "multi_level" makes four scales of the four maps, "plain" leaves them at the patch grid.
+        neck: NeckChoice = NeckChoice::MultiLevel;
+        /// Apply the backbone's final norm to the last map.
+        final_norm: bool = false;
         /// Channels of the head.
         channels: usize = 512;
         /// Grids of the pyramid pooling module.
         pool_scales: Vec<usize> = vec![1, 2, 3, 6];
-        /// Dropout before the classifier.
+        /// Probability with which a channel is dropped before the classifier.
         dropout: f64 = 0.1;
         /// Weight of the auxiliary loss; 0 leaves its head out.
         aux_weight: f64 = 0.4;
-        /// Side of the training crop in pixels.
+        /// Channels of the auxiliary head.
+        aux_channels: usize = 256;
+        /// Side of the training crop in pixels; images are scaled so that their short side is this long.
         crop: usize = 512;
         /// A crop is drawn again when one class covers more than this share of it.
         max_class_share: f64 = 0.75;
@@ -271,8 +277,12 @@ section! {
         reduce_zero_label: bool = true;
         /// Step of the sliding window in pixels; 0 looks at the whole image at once.
         stride: usize = 0;
+        /// A factor for each class in the loss; none where empty.
+        class_weights: Vec<f64> = Vec::new();
         /// Online hard example mining: highest probability of a pixel that counts; 0 for none.
         ohem_threshold: f64 = 0.0;
+        /// Pixels that count at least, an image, with hard example mining.
+        ohem_min_kept: usize = 100_000;
     }
 }
 

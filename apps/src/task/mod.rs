@@ -2,6 +2,7 @@
 
 pub mod classify;
 pub mod model;
+pub mod segment;
 
 use std::collections::BTreeMap;
 

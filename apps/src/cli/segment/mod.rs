@@ -1,0 +1,3 @@
+//! The subcommands of `segment`.
+
+mod train;

@@ -1,0 +1,165 @@
+//! Semantic segmentation: data, loss and figures.
+
+pub mod batch;
+pub mod data;
+pub mod held_out;
+pub mod inference;
+pub mod model;
+pub mod report;
+pub mod trained;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use kat_backbone::checkpoint::model::CONFIG_KEY;
+use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::ops::batch_norm;
+use kat_backbone::{Device, Graph, Tensor};
+use kat_datasets::loader::{BoxError, Loader, LoaderState, OnBad, Order, Transformed};
+use kat_datasets::pipeline::{SegmentTrain, SegmentTrainConfig};
+use kat_datasets::sample::Sample;
+use kat_datasets::transform::category_crop::CategoryCrop;
+use kat_datasets::transform::photometric::Photometric;
+use kat_datasets::transform::random_scale::RandomScale;
+use kat_heads::segment::{SegmentLoss, Segmentor, SegmentorConfig};
+use rand_chacha::ChaCha8Rng;
+
+use super::Task;
+use super::classify::{loader_config, normalize};
+use crate::cli::Misuse;
+use crate::config::{Plan, raw};
+use batch::{SegmentBatch, TrainCollate};
+use data::Splits;
+use held_out::HeldOut;
+use inference::Settings;
+use model::{segment_loss, segmentor_config};
+
+/// The metadata key of the class names, a JSON list.
+pub const CLASSES_KEY: &str = "kat_classes";
+/// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
+const MAX_BAD: f64 = 0.05;
+
+/// Segmentation on a device.
+pub struct Segment<D: Device> {
+    device: D,
+    plan: Plan,
+    config: SegmentorConfig,
+    loss: SegmentLoss,
+    splits: Splits,
+}
+
+impl<D: Device> Segment<D> {
+    /// Opens (or generates) the data and checks the model against it.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or a model that cannot be built.
+    pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
+        let splits = data::open(plan)?;
+        let classes = splits.classes.len();
+        let config = segmentor_config(plan, classes)?;
+        let loss = segment_loss(plan, classes)?;
+        if plan.raw.train.batch_size < 2 && plan.raw.segment.pool_scales.contains(&1) {
+            let reason = "train.batch_size is 1, expected at least 2: batch norm over a map pooled to one pixel \
+                          needs two images, or take 1 out of segment.pool_scales";
+            return Err(Misuse(reason.into()).into());
+        }
+        Ok(Self { device, plan: plan.clone(), config, loss, splits })
+    }
+
+    /// Class names in the order of their indices.
+    pub fn classes(&self) -> &[String] {
+        &self.splits.classes
+    }
+
+    /// Images to train on and held out.
+    pub fn counts(&self) -> (usize, usize) {
+        self.splits.counts()
+    }
+
+    /// The held-out part with a network and the settings of the configuration.
+    pub fn held_out<'a>(&'a self, model: &'a Segmentor<D>, settings: &'a Settings) -> HeldOut<'a, D> {
+        HeldOut { device: &self.device, model, settings, images: &self.splits.val, plan: &self.plan }
+    }
+
+    fn pipeline(&self) -> anyhow::Result<SegmentTrain> {
+        let (a, s) = (&self.plan.raw.augment, &self.plan.raw.segment);
+        let crop = u32::try_from(s.crop).context("segment.crop")?;
+        Ok(SegmentTrain::new(SegmentTrainConfig {
+            scale: RandomScale { long: crop.saturating_mul(4), short: crop, ratio: a.scale },
+            crop: CategoryCrop { size: crop, max_ratio: s.max_class_share },
+            flip: a.hflip,
+            photometric: a.photometric.then(Photometric::default),
+            normalize: normalize(&self.plan.raw.data),
+        })?)
+    }
+}
+
+impl<D: Device> Task for Segment<D> {
+    type Device = D;
+    type Model = Segmentor<D>;
+    type Batch = SegmentBatch;
+
+    fn device(&self) -> &D {
+        &self.device
+    }
+
+    fn depth(&self) -> usize {
+        self.config.backbone.depth
+    }
+
+    fn build(&self) -> anyhow::Result<Segmentor<D>> {
+        let m = &self.plan.raw.model;
+        // One process: the statistics of batch norm are its own.
+        let norm = batch_norm::Options::default();
+        let mut model = Segmentor::new(&self.device, &self.config, &norm, self.plan.raw.train.seed)?;
+        if let Some(path) = &m.init_from {
+            let report = model.backbone.load(path.as_ref(), HeadPolicy::Reinitialise)?;
+            tracing::info!("weights of the backbone from {path}: {report}");
+        }
+        Ok(model)
+    }
+
+    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<SegmentBatch>> {
+        let on_bad = match self.plan.raw.data.on_corrupt {
+            raw::OnCorrupt::Fail => OnBad::Fail,
+            raw::OnCorrupt::Skip => OnBad::Replace { max_fraction: MAX_BAD },
+        };
+        fn as_is(sample: Sample, _: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
+            Ok(sample)
+        }
+        let t = &self.plan.raw.train;
+        let config = loader_config(&self.plan, t.batch_size, Order::training(t.seed), epochs, on_bad);
+        let source = Transformed { dataset: self.splits.train.clone(), transform: as_is };
+        Ok(Loader::start(Arc::new(source), Arc::new(TrainCollate(self.pipeline()?)), config, resume)?)
+    }
+
+    fn loss(
+        &self,
+        model: &Segmentor<D>,
+        graph: &mut Graph<D>,
+        batch: &SegmentBatch,
+    ) -> anyhow::Result<Tensor<D>> {
+        let side = batch.side;
+        let images = Tensor::from_vec(&self.device, batch.images.clone(), [batch.count, 3, side, side])?;
+        let scores = model.scores(graph, &images)?;
+        Ok(self.loss.forward(graph, &scores, &batch.labels, [side, side])?)
+    }
+
+    fn evaluate(&self, model: &Segmentor<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
+        let settings = Settings::of(&self.plan);
+        let scores = self.held_out(model, &settings).matrix(self.classes().len())?.scores();
+        Ok(vec![("val/aAcc", scores.a_acc), ("val/mIoU", scores.m_iou), ("val/mAcc", scores.m_acc)])
+    }
+
+    fn criterion(&self) -> &'static str {
+        "val/mIoU"
+    }
+
+    fn metadata(&self, model: &Segmentor<D>) -> anyhow::Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::from([
+            (CONFIG_KEY.to_owned(), serde_json::to_string(model.backbone.config())?),
+            (CLASSES_KEY.to_owned(), serde_json::to_string(self.classes())?),
+        ]))
+    }
+}
