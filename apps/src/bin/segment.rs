@@ -4,7 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kat_apps::cli::{
-    self, common::Verbosity, config::ConfigCommand, miou::MiouArgs, report::ReportCommand,
+    self,
+    common::Verbosity,
+    config::ConfigCommand,
+    data::DataArgs,
+    miou::MiouArgs,
+    report::ReportCommand,
+    segment::{BenchCommand, EvalCommand, PredictCommand, TOOLS},
     train::TrainCommand,
 };
 use kat_apps::task::TaskKind;
@@ -28,7 +34,11 @@ enum Command {
         train --config configs/segment/kat_small_ade20k.toml --data ADEChallengeData2016\n  \
         train --config configs/segment/quickstart.toml --resume")]
     Train(TrainCommand),
+    Eval(EvalCommand),
+    Predict(PredictCommand),
     Miou(MiouArgs),
+    Bench(BenchCommand),
+    Data(DataArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
@@ -38,7 +48,11 @@ fn main() -> ExitCode {
     let screen = program.verbosity.start();
     let result = match &program.command {
         Command::Train(command) => command.run::<Segment<Cpu>>(&screen),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
         Command::Miou(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Data(args) => args.run(&TOOLS),
         Command::Config(command) => command.run(TaskKind::Segment),
         Command::Report(command) => command.run(),
     };

@@ -3,6 +3,7 @@
 //! The image is brought to the size that the network was trained at (or left at its own), looked at whole or window
 //! by window, at one or several scales, mirrored or not; scores are brought to the image's own size a row at a time.
 
+use anyhow::bail;
 use image::RgbImage;
 use image::imageops::crop_imm;
 use kat_backbone::{Device, Graph, Tensor};
@@ -104,6 +105,9 @@ impl Settings {
     }
 }
 
+/// The most bytes of scores that views may hold at a time.
+const MOST_BYTES: usize = 8 << 30;
+
 type Predict<'a> = Box<dyn FnMut(Window) -> anyhow::Result<Vec<f32>> + 'a>;
 type View<'a> = ResizedRows<SlidingRows<Predict<'a>>>;
 
@@ -121,8 +125,16 @@ impl<D: Device> Inference<'_, D> {
     /// The class of each pixel of `image`, at its own size.
     ///
     /// # Errors
-    /// An image without pixels, or settings out of range.
+    /// An image without pixels, settings out of range, or scores that would not fit in memory.
     pub fn labels(&self, image: &RgbImage) -> anyhow::Result<LabelMap> {
+        let bytes = self.strip_bytes(image.dimensions())?;
+        if bytes > MOST_BYTES {
+            let ((width, height), gib) = (image.dimensions(), bytes as f64 / f64::from(1 << 30));
+            bail!(
+                "the scores of {width}x{height} pixels would take {gib:.1} GiB: use windows (--stride) or fewer \
+                 --scales"
+            );
+        }
         let mut views = Vec::new();
         for scale in &self.settings.views.scales {
             let size = self.settings.size(image.dimensions(), *scale);
@@ -186,7 +198,10 @@ impl<D: Device> Inference<'_, D> {
         Ok(inside)
     }
 
-    /// Bytes that the scores of an image of this size take in the views' strips, beside the network.
+    /// Bytes that the scores of an image of this width and height take in the views' strips, beside the network.
+    ///
+    /// # Errors
+    /// An image without pixels.
     pub fn strip_bytes(&self, image: (u32, u32)) -> anyhow::Result<usize> {
         let classes = self.model.config().classes;
         let mut total = 0;
@@ -304,5 +319,7 @@ mod tests {
         let settings = settings(Resolution::Native, Extent::Whole);
         let inference = Inference { device: &device, model: &model, settings: &settings };
         assert!(inference.labels(&RgbImage::new(0, 0)).is_err());
+        let error = inference.labels(&RgbImage::new(30_000, 30_000)).unwrap_err().to_string();
+        assert!(error.contains("30000x30000") && error.contains("--stride"), "{error}");
     }
 }
