@@ -1,7 +1,8 @@
 //! Running the suite's programs as a user does.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The folder of the built programs. They are built once, by the cargo and in the profile of this test.
@@ -42,7 +43,23 @@ pub fn command(program: &str, args: &[&str], dir: &Path) -> Command {
 
 /// Runs `program` with `args` in `dir`.
 pub fn run(program: &str, args: &[&str], dir: &Path) -> Run {
-    let output: Output = command(program, args, dir).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    run_with_input(program, args, dir, &[])
+}
+
+/// As [`run`], with `input` on standard input.
+pub fn run_with_input(program: &str, args: &[&str], dir: &Path, input: &[u8]) -> Run {
+    let fail = |e: std::io::Error| -> ! { panic!("{program}: {e}") };
+    let mut child = command(program, args, dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| fail(e));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read its input may be gone already.
+        let _ = stdin.write_all(input);
+    }
+    let output: Output = child.wait_with_output().unwrap_or_else(|e| fail(e));
     Run {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
