@@ -211,6 +211,7 @@ impl Check<'_> {
         self.positive("data.generate_train", raw.data.generate_train)?;
         self.positive("data.generate_val", raw.data.generate_val)?;
         self.positive("data.generate_size", raw.data.generate_size)?;
+        self.positive("data.generate_classes", raw.data.generate_classes)?;
         self.range("eval.crop", raw.eval.crop, 0.01..=1.0)
     }
 

@@ -78,6 +78,8 @@ section! {
         generate_val: usize = 1000;
         /// Generated data only: side of an image in pixels.
         generate_size: usize = 64;
+        /// Generated data only: kinds of shapes, at most 12.
+        generate_classes: usize = 10;
         /// Mean of each channel, in [0, 1], subtracted from the input.
         mean: [f64; 3] = [0.485, 0.456, 0.406];
         /// Standard deviation of each channel, in [0, 1].

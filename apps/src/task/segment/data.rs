@@ -125,6 +125,7 @@ fn generate(plan: &Plan, dir: &Path) -> anyhow::Result<()> {
         val_images: data.generate_val,
         width: side,
         height: side,
+        classes: data.generate_classes,
         ..ShapesConfig::default()
     };
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
