@@ -192,7 +192,6 @@ fn label_maps_that_do_not_fit_are_named() {
 
     std::fs::write(dir.join("shapes/objectInfo.txt"), "Idx\tName\n1\tcat\n").unwrap();
     refused(dir, &eval, 2, "shapes has 1 classes, the checkpoint 10, \"cat\" is \"arrow\" there");
-    refused(dir, &["train", "--config", "c.toml", "--set", "train.batch_size=1"], 2, "already holds a run");
 }
 
 #[test]
@@ -226,25 +225,21 @@ fn eight_images_are_learnt_by_heart() {
     let mut args = vec!["-q", "train", "--config", "c.toml"];
     for change in [
         "data.generate_train=8",
-        "data.generate_size=64",
+        "data.generate_classes=5",
         "data.val=training",
-        "segment.crop=64",
         "segment.reduce_zero_label=false",
-        "segment.neck=plain",
-        "segment.channels=64",
+        "segment.channels=32",
         "segment.dropout=0",
-        "model.image_size=64",
         "model.patch=4",
         "model.dim=64",
-        "train.steps=300",
+        "train.steps=400",
         "train.batch_size=8",
         "train.ema_decay=0",
-        "train.clip_grad=1",
-        "train.eval_every=100",
-        "optimizer.lr=2e-3",
+        "train.eval_every=200",
+        "optimizer.lr=3e-3",
         "schedule.warmup_steps=20",
-        "augment.scale=[1, 1]",
-        "augment.hflip=0",
+        "augment.scale=[1.0, 1.0]",
+        "augment.hflip=0.0",
         "output.report=false",
     ] {
         args.extend(["--set", change]);

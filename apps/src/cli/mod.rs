@@ -12,8 +12,8 @@ pub mod info;
 pub mod miou;
 pub mod predict;
 pub mod report;
-pub mod source;
 pub mod segment;
+pub mod source;
 pub mod train;
 pub mod verify;
 

@@ -14,7 +14,7 @@ use crate::cli::predict::{decode, image_files};
 use crate::cli::train::cpu;
 use crate::task::segment::held_out::gray;
 use crate::task::segment::inference::Inference;
-use crate::task::segment::report::{class_colour, overlay};
+use crate::task::segment::report::{Colours, overlay};
 use crate::task::segment::trained::Trained;
 use crate::viz::legend::{Entry, with_legend};
 
@@ -81,7 +81,9 @@ impl PredictCommand {
             let labels = gray(&inference.labels(&image).with_context(|| path.display().to_string())?)?;
             let shares = shares(&labels, &trained.classes);
             let name = unused_name(&path, &mut used);
-            let written = self.write(&name, &image, &labels, &shares)?;
+            let picture =
+                (!self.labels_only).then(|| draw(&image, &labels, &shares, Colours::of(&trained.classes)));
+            let written = self.write(&name, &labels, picture)?;
             data::print(&self.line(&path, &shares, &written))?;
         }
         if failed > 0 {
@@ -93,21 +95,12 @@ impl PredictCommand {
     fn write(
         &self,
         name: &str,
-        image: &RgbImage,
         labels: &GrayImage,
-        shares: &[Share<'_>],
+        picture: Option<RgbImage>,
     ) -> anyhow::Result<Vec<PathBuf>> {
         let path = self.output.join(format!("{name}_labels.png"));
         labels.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        if self.labels_only {
-            return Ok(vec![path]);
-        }
-        let entry = |s: &Share<'_>| Entry {
-            colour: class_colour(s.class),
-            name: s.name.to_owned(),
-            share: Some(s.share),
-        };
-        let picture = with_legend(&overlay(image, labels), &shares.iter().map(entry).collect::<Vec<_>>());
+        let Some(picture) = picture else { return Ok(vec![path]) };
         let drawn = self.output.join(format!("{name}_overlay.png"));
         picture.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
         Ok(vec![path, drawn])
@@ -126,6 +119,15 @@ impl PredictCommand {
             shares.iter().map(|s| format!("{} {:.1} %", s.name, 100.0 * s.share)).collect();
         format!("{path}: {}\n", classes.join(", "))
     }
+}
+
+/// The picture under its labels, with a legend of those that are painted.
+fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colours: Colours) -> RgbImage {
+    let entry = |s: &Share<'_>| {
+        let colour = colours.painted(s.class)?;
+        Some(Entry { colour, name: s.name.to_owned(), share: Some(s.share) })
+    };
+    with_legend(&overlay(image, labels, colours), &shares.iter().filter_map(entry).collect::<Vec<_>>())
 }
 
 /// The classes that occur, the largest first.

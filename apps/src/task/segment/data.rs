@@ -16,7 +16,7 @@ const NAME_FILES: [&str; 3] = ["objectInfo150.txt", "objectInfo.txt", "classes.t
 /// Endings under which images are looked for.
 const IMAGE_SUFFIXES: [&str; 3] = [".jpg", ".png", ".jpeg"];
 /// What label 0 is called where it counts and the list of names starts at label 1.
-const BACKGROUND: &str = "background";
+pub const BACKGROUND: &str = "background";
 
 /// Training and held-out images over the same classes.
 #[derive(Debug, Clone)]

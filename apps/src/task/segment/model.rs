@@ -20,7 +20,7 @@ pub fn segmentor_config(plan: &Plan, classes: usize) -> anyhow::Result<Segmentor
     let backbone = KatConfig { image_size: Size::square(side), ..kat_config(plan, 0)? };
     backbone.check()?;
     let patch = backbone.patch_size;
-    if s.crop % patch.height != 0 || s.crop % patch.width != 0 {
+    if !(s.crop.is_multiple_of(patch.height) && s.crop.is_multiple_of(patch.width)) {
         let reason = format!("segment.crop is {}, expected a multiple of the patch ({patch:?})", s.crop);
         return Err(Misuse(reason).into());
     }

@@ -4,11 +4,13 @@ use anyhow::Context;
 use image::{GrayImage, RgbImage};
 use kat_backbone::Device;
 use kat_backbone::nn::Module;
+use kat_datasets::ade20k::classes::NAMES;
 use kat_datasets::ade20k::palette;
 use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 use kat_heads::segment::Segmentor;
 
 use super::Segment;
+use super::data::BACKGROUND;
 use super::inference::Settings;
 use crate::cli::report::{charts, write_plots};
 use crate::config::Plan;
@@ -19,21 +21,45 @@ use crate::report::metrics_log::read;
 use crate::report::thumbnails::data_uri;
 use crate::train::run_dir::{RunDir, write_atomic};
 use crate::viz::masks::draw_labels;
-use crate::viz::palette::Rgb;
+use crate::viz::palette::{Rgb, class_colour};
 use crate::viz::{legible, side_by_side};
 
 /// Width of a picture pair in pixels.
 const PAIR: u32 = 420;
 
-/// The colour of a class: ADE20K's own where the classes are ADE20K's, in the order of their indices.
-pub fn class_colour(class: u8) -> Rgb {
-    palette::colour(class.into())
+/// The colours of a list of classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Colours {
+    ade20k: bool,
+    background: bool,
 }
 
-/// The picture under its label map; 255 leaves it as it is.
-pub fn overlay(image: &RgbImage, labels: &GrayImage) -> RgbImage {
+impl Colours {
+    /// ADE20K's own for its 150 classes, well told apart for others. A first class called "background" is not painted:
+    /// the picture shows there as it is.
+    pub fn of(names: &[String]) -> Self {
+        Self { ade20k: names == NAMES, background: names.first().is_some_and(|name| name == BACKGROUND) }
+    }
+
+    /// The colour in which a label is painted; none for background and for what is ignored.
+    pub fn painted(self, label: u8) -> Option<Rgb> {
+        (label != 255 && !(self.background && label == 0)).then(|| self.bar(label.into()))
+    }
+
+    /// The colour of a class in a chart.
+    pub fn bar(self, class: usize) -> Rgb {
+        match (self.ade20k, self.background, class) {
+            (true, _, _) => palette::colour(class),
+            (_, true, 0) => [150, 154, 160],
+            (_, background, _) => class_colour(class - usize::from(background)),
+        }
+    }
+}
+
+/// The picture under its label map, small ones enlarged.
+pub fn overlay(image: &RgbImage, labels: &GrayImage, colours: Colours) -> RgbImage {
     let (mut picture, _) = legible(image);
-    draw_labels(&mut picture, labels, |label| (label != 255).then(|| class_colour(label)));
+    draw_labels(&mut picture, labels, |label| colours.painted(label));
     picture
 }
 
@@ -74,7 +100,7 @@ pub fn write<D: Device>(
     plots.push(("confusion".to_owned(), matrix));
     confused(&mut page, &confusion);
     page.section("Held-out images, the worst first");
-    page.gallery(&pictures(seen.examples)?, PAIR);
+    page.gallery(&pictures(seen.examples, Colours::of(names))?, PAIR);
     page.folded("Configuration", &plan.to_toml());
     write_plots(&plots, &run.plots())?;
     let path = run.report();
@@ -130,10 +156,10 @@ fn examine<D: Device>(task: &Segment<D>, model: &Segmentor<D>, plan: &Plan) -> a
     Ok(Examined { matrix, examples: worst })
 }
 
-fn pictures(examples: Vec<Example>) -> anyhow::Result<Vec<Figure>> {
+fn pictures(examples: Vec<Example>, colours: Colours) -> anyhow::Result<Vec<Figure>> {
     let figure = |e: Example| {
-        let truth = overlay(&e.image, &e.labels);
-        let predicted = overlay(&e.image, &e.predicted);
+        let truth = overlay(&e.image, &e.labels, colours);
+        let predicted = overlay(&e.image, &e.predicted, colours);
         let pair = side_by_side(("annotated", &truth), ("predicted", &predicted));
         Ok(Figure {
             source: data_uri(&pair, PAIR * 2)?,
@@ -149,10 +175,11 @@ fn percent(value: f64) -> String {
 }
 
 fn class_bars(names: &[String], scores: &SegmentationScores) -> Vec<Bar> {
+    let colours = Colours::of(names);
     let bar = |(class, (name, iou)): (usize, (&String, &f64))| Bar {
         name: name.clone(),
         value: Some(*iou).filter(|v| v.is_finite()),
-        colour: palette::colour(class),
+        colour: colours.bar(class),
     };
     names.iter().zip(&scores.iou).enumerate().map(bar).collect()
 }
@@ -184,4 +211,21 @@ fn confused(page: &mut Page, confusion: &Confusion) {
         ("share of the class", Column::Number),
     ];
     page.table(&heads, &rows);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ade20k_has_its_colours_and_background_is_not_painted() {
+        let ade = Colours::of(&NAMES.map(str::to_owned));
+        assert_eq!((ade.painted(2), ade.painted(255)), (Some([6, 230, 230]), None));
+        let shapes = Colours::of(&["background", "ring"].map(str::to_owned));
+        assert_eq!((shapes.painted(0), shapes.painted(1)), (None, Some(class_colour(0))));
+        let labels = GrayImage::from_raw(2, 1, vec![0, 1]).unwrap();
+        let picture = overlay(&RgbImage::from_pixel(2, 1, image::Rgb([9; 3])), &labels, shapes);
+        assert_eq!(picture.width(), 480);
+        assert!(picture.get_pixel(5, 100).0 == [9; 3] && picture.get_pixel(400, 100).0 != [9; 3]);
+    }
 }
