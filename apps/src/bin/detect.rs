@@ -4,7 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kat_apps::cli::{
-    self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, report::ReportCommand,
+    self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, data::DataArgs,
+    report::ReportCommand,
+};
+use kat_apps::cli::detect::{
+    data::TOOLS, eval::EvalCommand, export::ExportCommand, predict::PredictCommand,
+    train::TrainCommand,
 };
 use kat_apps::task::TaskKind;
 
@@ -20,18 +25,30 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Train(TrainCommand),
+    Eval(EvalCommand),
+    CocoEval(CocoEvalArgs),
+    Predict(PredictCommand),
+    Export(ExportCommand),
+
+    Data(DataArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
-    CocoEval(CocoEvalArgs),
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let _screen = program.verbosity.start();
+    let screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Train(command) => command.run(&screen),
+        Command::Eval(command) => command.run(),
+        Command::CocoEval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Export(command) => command.run(),
+
+        Command::Data(args) => args.run(&TOOLS),
         Command::Config(command) => command.run(TaskKind::Detect),
         Command::Report(command) => command.run(),
-        Command::CocoEval(command) => command.run(),
     };
     cli::finish("detect", result)
 }

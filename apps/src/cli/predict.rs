@@ -55,7 +55,7 @@ impl PredictCommand {
         let trained = self.source.open(&device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let (mut failed, mut seen) = (0, 0);
-        for path in self.files()? {
+        for path in image_files(&self.inputs)? {
             seen += 1;
             match decode(&path) {
                 Ok(image) => {
@@ -79,27 +79,6 @@ impl PredictCommand {
         Ok(())
     }
 
-    /// The images named, folders opened; in each folder by name.
-    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for input in &self.inputs {
-            if !input.is_dir() {
-                files.push(input.clone());
-                continue;
-            }
-            let refused = || format!("cannot read {}", input.display());
-            let entries = std::fs::read_dir(input).with_context(refused)?.collect::<Result<Vec<_>, _>>();
-            let mut inside: Vec<PathBuf> = entries.with_context(refused)?.iter().map(|e| e.path()).collect();
-            inside.retain(|p| p.is_file() && p.file_name().is_some_and(|n| is_image(&n.to_string_lossy())));
-            if inside.is_empty() {
-                bail!("{}: no images", input.display());
-            }
-            inside.sort();
-            files.extend(inside);
-        }
-        Ok(files)
-    }
-
     fn line(&self, path: &Path, ranked: &[(&str, f32)]) -> anyhow::Result<String> {
         let best = &ranked[..ranked.len().min(self.top.get())];
         let path = path.display().to_string();
@@ -113,7 +92,35 @@ impl PredictCommand {
     }
 }
 
-fn decode(path: &Path) -> anyhow::Result<RgbImage> {
+/// The images named, folders opened; in each folder by name.
+///
+/// # Errors
+/// A folder that cannot be read or holds no image.
+pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if !input.is_dir() {
+            files.push(input.clone());
+            continue;
+        }
+        let refused = || format!("cannot read {}", input.display());
+        let entries = std::fs::read_dir(input).with_context(refused)?.collect::<Result<Vec<_>, _>>();
+        let mut inside: Vec<PathBuf> = entries.with_context(refused)?.iter().map(|e| e.path()).collect();
+        inside.retain(|p| p.is_file() && p.file_name().is_some_and(|n| is_image(&n.to_string_lossy())));
+        if inside.is_empty() {
+            bail!("{}: no images", input.display());
+        }
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+/// The image in a file, or on stdin for `-`.
+///
+/// # Errors
+/// One that cannot be read.
+pub(crate) fn decode(path: &Path) -> anyhow::Result<RgbImage> {
     let options = DecodeOptions::default();
     if path == Path::new("-") {
         let mut bytes = Vec::new();

@@ -61,7 +61,7 @@ pub fn box_loss<D: Device>(
 }
 
 /// The mask head's loss: `logits` (F, K, side, side) of the F foreground regions of `drawn`, image after image. `None`
-/// where an image is annotated without masks.
+/// where an object is annotated without a mask.
 ///
 /// # Errors
 /// Logits of another number of regions.
@@ -74,6 +74,9 @@ pub fn mask_loss<D: Device>(
     same_length("columns of a mask", width, side)?;
     let (mut rows, mut goals) = (Vec::new(), Vec::with_capacity(regions * side * side));
     for (rois, targets) in drawn {
+        if rois.foreground == 0 {
+            continue;
+        }
         let Some(masks) = rois.masks(targets, side) else { return Ok(None) };
         goals.extend(masks.into_iter().map(f32::from));
         for class in &rois.classes[..rois.foreground] {

@@ -1,0 +1,1 @@
+//! `bench`: speed of a detector by stage.

@@ -1,0 +1,8 @@
+//! The subcommands of `detect`.
+
+pub mod bench;
+pub mod data;
+pub mod eval;
+pub mod export;
+pub mod predict;
+pub mod train;
