@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kat_apps::cli::detect::{
+    bench::BenchCommand, data::TOOLS, eval::EvalCommand, export::ExportCommand, predict::PredictCommand,
+    train::TrainCommand,
+};
 use kat_apps::cli::{
     self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, data::DataArgs,
     report::ReportCommand,
-};
-use kat_apps::cli::detect::{
-    data::TOOLS, eval::EvalCommand, export::ExportCommand, predict::PredictCommand,
-    train::TrainCommand,
 };
 use kat_apps::task::TaskKind;
 
@@ -31,6 +31,7 @@ enum Command {
     Predict(PredictCommand),
     Export(ExportCommand),
 
+    Bench(BenchCommand),
     Data(DataArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
 
+        Command::Bench(command) => command.run(),
         Command::Data(args) => args.run(&TOOLS),
         Command::Config(command) => command.run(TaskKind::Detect),
         Command::Report(command) => command.run(),

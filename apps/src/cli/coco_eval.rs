@@ -61,7 +61,11 @@ impl CocoEvalArgs {
         let found = read_results(&self.dets)?;
         let config = EvalConfig { max_dets, ..EvalConfig::coco(iou_type) };
         let result = evaluate(&truth, &found, &config)?;
-        if self.json { Ok(serde_json::to_string_pretty(&as_json(&result))? + "\n") } else { Ok(as_text(&result)) }
+        if self.json {
+            Ok(serde_json::to_string_pretty(&as_json(&result))? + "\n")
+        } else {
+            Ok(as_text(&result))
+        }
     }
 }
 

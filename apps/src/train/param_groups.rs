@@ -39,7 +39,8 @@ impl ParamRules {
 /// Position of a parameter from the input on: 0 for what makes tokens, n + 1 for block n, `depth` + 1 for
 /// everything after the blocks, heads included.
 pub fn layer_id(name: &str, depth: usize) -> usize {
-    let mut parts = name.split('.').skip_while(|part| matches!(*part, "backbone" | "net" | "module" | "model"));
+    let mut parts =
+        name.split('.').skip_while(|part| matches!(*part, "backbone" | "net" | "module" | "model"));
     match (parts.next(), parts.next()) {
         (Some("cls_token" | "dist_token" | "reg_token" | "mask_token" | "pos_embed" | "patch_embed"), _) => 0,
         (Some("blocks"), Some(number)) => match number.parse::<usize>() {

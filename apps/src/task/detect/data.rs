@@ -84,7 +84,10 @@ pub fn open_split(dir: &Path, name: Option<&str>, usual: &str) -> anyhow::Result
     let data = CocoDataset::open(&split.annotations, &split.images, OnProblem::Skip)?;
     if data.report().skipped > 0 {
         let skipped = data.report().skipped;
-        tracing::warn!("{}: {skipped} faulty annotations left out (data check says which)", split.annotations.display());
+        tracing::warn!(
+            "{}: {skipped} faulty annotations left out (data check says which)",
+            split.annotations.display()
+        );
     }
     anyhow::ensure!(!data.is_empty(), "{}: no images", split.annotations.display());
     Ok(CocoImages(Arc::new(data)))

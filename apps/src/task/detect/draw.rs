@@ -24,7 +24,12 @@ fn name(categories: &[Category], class: u32) -> &str {
 }
 
 /// The picture with what was found from `threshold` on; the most certain on top.
-pub fn draw_found(picture: &RgbImage, found: &ImageResult, categories: &[Category], threshold: f32) -> RgbImage {
+pub fn draw_found(
+    picture: &RgbImage,
+    found: &ImageResult,
+    categories: &[Category],
+    threshold: f32,
+) -> RgbImage {
     let d = &found.detections;
     let shown = (0..d.len()).rev().filter(|i| d.scores()[*i] >= threshold).map(|i| Shown {
         class: d.classes()[i],

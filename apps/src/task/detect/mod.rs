@@ -212,7 +212,9 @@ pub fn detect<D: Device>(
 ) -> anyhow::Result<Vec<ImageResult>> {
     let found = model.detect(&batch.tensor(device)?, &batch.sizes())?;
     let at_own_size = found.iter().zip(&batch.originals);
-    Ok(at_own_size.map(|(f, size)| finish(&f.detections, f.masks.as_ref(), *size)).collect::<Result<_, _>>()?)
+    Ok(at_own_size
+        .map(|(f, size)| finish(&f.detections, f.masks.as_ref(), *size))
+        .collect::<Result<_, _>>()?)
 }
 
 /// What evaluation does to a picture: as large as the model's canvas allows.

@@ -26,7 +26,11 @@ pub fn detector_config(plan: &Plan, classes: usize) -> anyhow::Result<MaskRcnnCo
         ..kat_config(plan, 0)?
     };
     let base = MaskRcnnConfig::vitdet(backbone, classes);
-    let keep = |[pre_nms, post_nms]: [usize; 2], usual: ProposalConfig| ProposalConfig { pre_nms, post_nms, ..usual };
+    let keep = |[pre_nms, post_nms]: [usize; 2], usual: ProposalConfig| ProposalConfig {
+        pre_nms,
+        post_nms,
+        ..usual
+    };
     let config = MaskRcnnConfig {
         pretrain_size: Size::square(d.pretrain_size),
         channels: d.channels,

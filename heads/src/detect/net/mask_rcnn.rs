@@ -188,7 +188,9 @@ impl<D: Device> MaskRcnn<D> {
         let objects: Vec<Boxes> =
             drawn.iter().map(|(rois, _)| rois.boxes.as_slice()[..rois.foreground].to_vec().into()).collect();
         let objects = regions(&objects);
-        if objects.is_empty() || drawn.iter().any(|(rois, targets)| rois.foreground > 0 && targets.masks().is_none()) {
+        if objects.is_empty()
+            || drawn.iter().any(|(rois, targets)| rois.foreground > 0 && targets.masks().is_none())
+        {
             return Ok(None);
         }
         let pooled = self.mask_pooler.forward(graph, pyramid, &objects)?;

@@ -7,6 +7,7 @@
 mod backbone;
 mod box_head;
 mod config;
+mod count;
 mod losses;
 mod mask_head;
 mod mask_rcnn;
@@ -19,6 +20,7 @@ mod vit;
 pub use backbone::Backbone;
 pub use box_head::{BoxHead, BoxPredictor, RegionPredictions};
 pub use config::{BoxHeadKind, BoxRegression, MaskRcnnConfig};
+pub use count::Operations;
 pub use losses::{RpnLoss, rpn_loss};
 pub use mask_head::MaskHead;
 pub use mask_rcnn::{Found, Losses, MaskRcnn, RoiHeads};
