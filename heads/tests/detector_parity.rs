@@ -224,8 +224,8 @@ fn detections(
         let scores = linear(&features, weights, "roi_heads.box_predictor.cls_score");
         let deltas = linear(&features, weights, "roi_heads.box_predictor.bbox_pred");
         let sum: f64 = scores.iter().map(|s| s.exp()).sum();
-        for class in 0..CLASSES {
-            let score = scores[class].exp() / sum;
+        for (class, score) in scores[..CLASSES].iter().enumerate() {
+            let score = score.exp() / sum;
             let own = if config.box_regression == BoxRegression::PerClass { 4 * class } else { 0 };
             let moved = decode(*b, &deltas[own..own + 4], [10.0, 10.0, 5.0, 5.0]);
             if score > 0.05 && moved[2] > moved[0] && moved[3] > moved[1] {

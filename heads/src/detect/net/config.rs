@@ -131,7 +131,8 @@ impl MaskRcnnConfig {
             ));
         }
         let size = self.pretrain_size;
-        if size.height == 0 || size.height % patch.height != 0 || size.width % patch.width != 0 {
+        let fits = |side: usize| side > 0 && side.is_multiple_of(patch.height);
+        if !(fits(size.height) && fits(size.width)) {
             return Err(HeadError::value("pretrain_size", size, "a multiple of the patch"));
         }
         for (what, value) in

@@ -6,7 +6,7 @@
 
 use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
 use kat_backbone::ops::conv2d::Placement;
-use kat_backbone::{Device, Graph, Result, Tensor, module, ops};
+use kat_backbone::{Device, Graph, Result, Tensor, ops};
 
 use crate::layers::{ChannelNorm, Conv2d, ConvInit, ConvShape, ConvTranspose2d};
 
@@ -61,13 +61,11 @@ struct Fourfold<D: Device> {
     second: ConvTranspose2d<D>,
 }
 
-module!(Fourfold { first, norm, second });
-
 /// How a level's resolution comes about; GELU and pooling have no weights but a place in the numbering.
 #[derive(Clone, Debug)]
 enum Scale<D: Device> {
     Fourfold(Box<Fourfold<D>>),
-    Double(ConvTranspose2d<D>),
+    Double(Box<ConvTranspose2d<D>>),
     Same,
     Half,
 }
@@ -119,7 +117,7 @@ impl<D: Device> SimpleFeaturePyramid<D> {
                     let second = up(&builder.at(3), width / 2, width / 4)?;
                     (Scale::Fourfold(Box::new(Fourfold { first, norm, second })), width / 4)
                 }
-                1 => (Scale::Double(up(&builder.at(0), width, width / 2)?), width / 2),
+                1 => (Scale::Double(Box::new(up(&builder.at(0), width, width / 2)?)), width / 2),
                 2 => (Scale::Same, width),
                 _ => (Scale::Half, width),
             };
