@@ -192,7 +192,7 @@ fn eight_images_are_learnt_by_heart() {
         "data.generate_classes=3",
         "data.generate_objects=3",
         "data.val=train",
-        "train.steps=400",
+        "train.steps=300",
         "train.batch_size=8",
         "train.clip_grad=1.0",
         "train.eval_every=1000",
