@@ -136,3 +136,55 @@ fn mask(instance: &Instance, image: ImageSize) -> Result<InstanceMask, HeadError
         None => Ok(InstanceMask::Polygons(Polygons::new(Vec::new())?)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayImage, Luma, RgbImage};
+    use kat_datasets::pipeline::DetectEvalConfig;
+    use kat_datasets::transform::shortest_edge::ShortestEdge;
+    use rand::SeedableRng;
+
+    fn object(mask: Option<Mask>, crowd: bool) -> Instance {
+        Instance { class: 1, bbox: [2.0, 4.0, 6.0, 8.0], mask, crowd }
+    }
+
+    fn sample(objects: Vec<Instance>) -> Sample {
+        let image = RgbImage::from_pixel(20, 10, image::Rgb([255, 0, 0]));
+        Sample { image, target: Target::Instances(objects), id: "7".into() }
+    }
+
+    #[test]
+    fn every_kind_of_mask_is_taken_and_crowds_need_none() {
+        let bitmap = GrayImage::from_fn(20, 10, |x, y| Luma([if x < 4 && y > 2 { 255 } else { 0 }]));
+        let ring = vec![[2.0, 4.0], [6.0, 4.0], [6.0, 8.0]];
+        let rings = Mask::Polygons(vec![ring, vec![[0.0, 0.0]]]);
+        let all = [object(Some(Mask::Bitmap(bitmap)), true), object(Some(rings), false), object(None, true)];
+        let found = targets(&sample(all.to_vec())).unwrap();
+        let masks = found.masks().unwrap();
+        assert!(matches!(&masks[0], InstanceMask::Rle(rle) if rle.area() == 4 * 7));
+        assert!(matches!(&masks[1], InstanceMask::Polygons(p) if p.rings().len() == 1));
+        assert_eq!((masks.len(), found.trainable()), (3, vec![1]));
+        assert!(targets(&sample(vec![object(None, false)])).unwrap().masks().is_none());
+        assert!(targets(&sample(Vec::new())).unwrap().masks().is_some_and(<[InstanceMask]>::is_empty));
+    }
+
+    #[test]
+    fn pictures_lie_at_the_top_left_with_their_sizes() {
+        let resize = ShortestEdge { short: 40, max: 40 };
+        let pipeline = DetectEval::new(DetectEvalConfig { resize, ..DetectEvalConfig::default() }).unwrap();
+        let collate = EvalCollate(pipeline);
+        let mut batch = collate.new_batch();
+        collate.begin(&mut batch, 2);
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        for _ in 0..2 {
+            collate.put(&mut batch, sample(vec![object(None, false)]), rng).unwrap();
+        }
+        assert_eq!((batch.side, batch.images.len()), (40, 2 * 3 * 40 * 40));
+        assert_eq!((batch.sizes()[1], batch.originals[1]), (ImageSize::new(20, 40), ImageSize::new(10, 20)));
+        assert_eq!(batch.targets[1].boxes().as_slice(), [[4.0, 8.0, 12.0, 16.0]]);
+        let red = &batch.images[3 * 1600..4 * 1600];
+        assert!(red[..800].iter().all(|v| *v > 2.0) && red[800..].iter().all(|v| *v == 0.0));
+        assert_eq!(batch.tensor(&kat_backbone::Cpu::default()).unwrap().shape().axes(), [2, 3, 40, 40]);
+    }
+}

@@ -11,6 +11,7 @@ pub mod trained;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::{Device, Graph, Tensor};
 use kat_datasets::coco::json::Category;
 use kat_datasets::loader::{BoxError, Loader, LoaderState, OnBad, Order, Transformed};
@@ -102,9 +103,11 @@ impl<D: Device> Task for Detect<D> {
 
     fn build(&self) -> anyhow::Result<MaskRcnn<D>> {
         let mut model = MaskRcnn::new(&self.device, &self.config, self.plan.raw.train.seed)?;
-        if let Some(path) = &self.plan.raw.model.init_from {
-            let report = model.backbone.net.load(path.as_ref())?;
-            tracing::info!("backbone from {path}: {report}");
+        let m = &self.plan.raw.model;
+        if let Some(path) = &m.init_from {
+            let policy = if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict };
+            let report = model.load(path.as_ref(), policy)?;
+            tracing::info!("weights from {path}: {report}");
         }
         Ok(model)
     }

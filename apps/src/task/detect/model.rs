@@ -59,3 +59,44 @@ pub fn detector_config(plan: &Plan, classes: usize) -> anyhow::Result<MaskRcnnCo
     config.check()?;
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+    use crate::task::TaskKind;
+    use std::path::Path;
+
+    fn of(file: &Path) -> (Plan, MaskRcnnConfig) {
+        let plan = Plan::new(load(Some(file), &[], TaskKind::Detect).unwrap(), TaskKind::Detect).unwrap();
+        let config = detector_config(&plan, 80).unwrap_or_else(|e| panic!("{}: {e:#}", file.display()));
+        (plan, config)
+    }
+
+    #[test]
+    fn every_recipe_builds_and_the_small_one_is_vitdets() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/detect");
+        let files: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(files.len() >= 7);
+        files.iter().for_each(|file| drop(of(file)));
+        let (plan, config) = of(&dir.join("kat_small_coco.toml"));
+        assert_eq!((config.backbone.dim, config.backbone.heads, config.backbone.depth), (384, 6, 12));
+        assert_eq!(config.backbone.image_size, Size::square(1024));
+        assert_eq!(
+            (config.backbone.window, &config.backbone.global_blocks[..]),
+            (Some(14), &[2, 5, 8, 11][..])
+        );
+        assert!(config.backbone.activation_checkpointing && config.backbone.relative_positions);
+        let published = MaskRcnnConfig::vitdet(config.backbone.clone(), 80);
+        assert_eq!(config, published);
+        assert_eq!((plan.images_per_step(), plan.peak_lr()), (64, 1e-4));
+        // 0.001 of the rate at first, a tenth and a hundredth of it at the published steps
+        let schedule = plan.schedule(1848);
+        let near = |step: usize, lr: f64| assert!((schedule.lr(step) / lr - 1.0).abs() < 1e-3, "{step}");
+        near(0, 1e-7);
+        near(250, 1e-4);
+        near(163_880, 1e-4);
+        near(163_895, 1e-5);
+        near(177_555, 1e-6);
+    }
+}

@@ -8,6 +8,7 @@ mod backbone;
 mod box_head;
 mod config;
 mod count;
+mod load;
 mod losses;
 mod mask_head;
 mod mask_rcnn;

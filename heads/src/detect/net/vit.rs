@@ -89,7 +89,18 @@ impl<D: Device> Vit<D> {
     /// # Errors
     /// [`CheckpointError`] for a file that cannot be read, or that leaves any other tensor without a value.
     pub fn load(&mut self, path: &Path) -> std::result::Result<LoadReport, CheckpointError> {
-        let mut source = load_any(path)?;
+        self.load_map(load_any(path)?, path)
+    }
+
+    /// As [`Vit::load`], of a file that has been read; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Vit::load`].
+    pub fn load_map(
+        &mut self,
+        mut source: TensorMap,
+        path: &Path,
+    ) -> std::result::Result<LoadReport, CheckpointError> {
         let grid = model::stored_config(&source).map(|config| config.grid());
         drop_prefix(&mut source, grid);
         let options = TransferOptions {
