@@ -30,6 +30,10 @@ enum Command {
     Info(InfoCommand),
     Verify(VerifyCommand),
     Bench(BenchCommand),
+    #[command(after_help = "Examples, after the program's name:\n  \
+        train --config configs/classify/quickstart.toml\n  \
+        train --config configs/classify/quickstart.toml --data my_images --output runs/mine\n  \
+        train --config configs/classify/quickstart.toml --resume")]
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),

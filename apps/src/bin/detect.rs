@@ -3,10 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kat_apps::cli::detect::{bench::BenchCommand, data::TOOLS, eval::EvalCommand, predict::PredictCommand};
 use kat_apps::cli::{
-    self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, report::ReportCommand,
+    self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, data::DataArgs,
+    export::OwnExportCommand, report::ReportCommand, train::TrainCommand,
 };
 use kat_apps::task::TaskKind;
+use kat_apps::task::detect::Detect;
+use kat_apps::task::detect::trained::Trained;
+use kat_backbone::Cpu;
 
 /// Find objects and their outlines with Mask R-CNN on KAT
 #[derive(Debug, Parser)]
@@ -20,18 +25,34 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = "Examples, after the program's name:\n  \
+        train --config configs/detect/quickstart.toml\n  \
+        train --config configs/detect/kat_small_coco.toml --data coco --set model.init_from=kat_small.pth\n  \
+        train --config configs/detect/quickstart.toml --resume")]
+    Train(TrainCommand),
+    Eval(EvalCommand),
+    CocoEval(CocoEvalArgs),
+    Predict(PredictCommand),
+    Export(OwnExportCommand),
+    Bench(BenchCommand),
+    Data(DataArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
-    CocoEval(CocoEvalArgs),
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let _screen = program.verbosity.start();
+    let screen = program.verbosity.start();
     let result = match &program.command {
+        Command::Train(command) => command.run::<Detect<Cpu>>(&screen),
+        Command::Eval(command) => command.run(),
+        Command::CocoEval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+        Command::Bench(command) => command.run(),
+        Command::Data(args) => args.run(&TOOLS),
         Command::Config(command) => command.run(TaskKind::Detect),
         Command::Report(command) => command.run(),
-        Command::CocoEval(command) => command.run(),
     };
     cli::finish("detect", result)
 }

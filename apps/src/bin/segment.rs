@@ -8,6 +8,7 @@ use kat_apps::cli::{
     common::Verbosity,
     config::ConfigCommand,
     data::DataArgs,
+    export::OwnExportCommand,
     miou::MiouArgs,
     report::ReportCommand,
     segment::{BenchCommand, EvalCommand, PredictCommand, TOOLS},
@@ -15,6 +16,7 @@ use kat_apps::cli::{
 };
 use kat_apps::task::TaskKind;
 use kat_apps::task::segment::Segment;
+use kat_apps::task::segment::trained::Trained;
 use kat_backbone::Cpu;
 
 /// Label every pixel with UperNet on KAT
@@ -36,6 +38,7 @@ enum Command {
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
+    Export(OwnExportCommand),
     Miou(MiouArgs),
     Bench(BenchCommand),
     Data(DataArgs),
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Train(command) => command.run::<Segment<Cpu>>(&screen),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
         Command::Miou(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Data(args) => args.run(&TOOLS),

@@ -189,7 +189,7 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
 }
 
 /// The most memory this process has held, where the system tells.
-pub(super) fn peak_resident_mib() -> Option<f64> {
+pub(crate) fn peak_resident_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)

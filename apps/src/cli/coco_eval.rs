@@ -61,24 +61,29 @@ impl CocoEvalArgs {
         let found = read_results(&self.dets)?;
         let config = EvalConfig { max_dets, ..EvalConfig::coco(iou_type) };
         let result = evaluate(&truth, &found, &config)?;
-        if self.json { as_json(&result) } else { Ok(as_text(&result)) }
+        if self.json {
+            Ok(serde_json::to_string_pretty(&as_json(&result))? + "\n")
+        } else {
+            Ok(as_text(&result))
+        }
     }
 }
 
-fn as_json(result: &Evaluation) -> anyhow::Result<String> {
+/// An evaluation as one object.
+pub fn as_json(result: &Evaluation) -> serde_json::Value {
     let stats: serde_json::Map<_, _> =
         STAT_NAMES.iter().zip(result.stats()).map(|(n, v)| (n.to_string(), json!(v))).collect();
-    let object = json!({
+    json!({
         "iou_type": result.config().iou_type,
         "max_dets": result.config().max_dets,
         "stats": stats,
         "categories": result.categories(),
         "detections_of_unknown_category": result.dropped(),
-    });
-    Ok(serde_json::to_string_pretty(&object)? + "\n")
+    })
 }
 
-fn as_text(result: &Evaluation) -> String {
+/// pycocotools' twelve lines and a table of the categories.
+pub fn as_text(result: &Evaluation) -> String {
     let mut out = String::new();
     for line in result.lines() {
         out += line;

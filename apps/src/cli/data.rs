@@ -123,7 +123,7 @@ fn decoded_size(path: &Path) -> Result<[u32; 2], String> {
 }
 
 /// Writes to stdout; where the reader went away (`| head`), that is an error of kind broken pipe, not a panic.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

@@ -1,10 +1,10 @@
 //! `export`: the weights of a run in one file that eval and predict need nothing beside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kat_backbone::Cpu;
-use kat_backbone::checkpoint::safetensors;
+use kat_backbone::checkpoint::{TensorMap, safetensors};
 
 use super::Misuse;
 use super::source::CheckpointArgs;
@@ -25,12 +25,40 @@ impl ExportCommand {
     /// # Errors
     /// A file that cannot be read or written, or that is there already.
     pub fn run(&self) -> anyhow::Result<()> {
-        if self.to.exists() {
-            return Err(Misuse(format!("{} exists already", self.to.display())).into());
-        }
-        let trained = self.source.open(&Cpu::default(), None)?;
-        safetensors::save(&self.to, &trained.map)?;
-        tracing::info!("wrote {}", self.to.display());
-        Ok(())
+        write(&self.to, || Ok(self.source.open(&Cpu::default(), None)?.map))
+    }
+}
+
+/// Writes what `read` gives to a file that is not there yet.
+///
+/// # Errors
+/// Those of `read`, a file that is there already or cannot be written.
+fn write(to: &Path, read: impl FnOnce() -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
+    if to.exists() {
+        return Err(Misuse(format!("{} exists already", to.display())).into());
+    }
+    safetensors::save(to, &read()?)?;
+    tracing::info!("wrote {}", to.display());
+    Ok(())
+}
+
+/// Write a checkpoint's weights, class names and configuration to one small file
+#[derive(Debug, Args)]
+pub struct OwnExportCommand {
+    /// Checkpoint that train wrote
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// File to write
+    #[arg(value_name = "FILE.safetensors")]
+    to: PathBuf,
+}
+
+impl OwnExportCommand {
+    /// As [`ExportCommand::run`], of checkpoints that `open` reads.
+    ///
+    /// # Errors
+    /// Those of `open`, a file that cannot be written, or that is there already.
+    pub fn run(&self, open: impl FnOnce(&Path) -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
+        write(&self.to, || open(&self.checkpoint))
     }
 }

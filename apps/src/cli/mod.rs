@@ -6,6 +6,7 @@ pub mod coco_eval;
 pub mod common;
 pub mod config;
 pub mod data;
+pub mod detect;
 pub mod eval;
 pub mod export;
 pub mod info;

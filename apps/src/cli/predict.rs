@@ -96,7 +96,7 @@ impl PredictCommand {
 ///
 /// # Errors
 /// A folder that cannot be read or holds no images.
-pub(super) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
         if !input.is_dir() {
@@ -120,7 +120,7 @@ pub(super) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// A file that cannot be read or decoded.
-pub(super) fn decode(path: &Path) -> anyhow::Result<RgbImage> {
+pub(crate) fn decode(path: &Path) -> anyhow::Result<RgbImage> {
     let options = DecodeOptions::default();
     if path == Path::new("-") {
         let mut bytes = Vec::new();

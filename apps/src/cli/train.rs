@@ -16,10 +16,6 @@ use crate::train::trainer::{Alone, Ended, Setting, Trainer};
 
 /// Train a model; Ctrl-C saves and stops, --resume goes on
 #[derive(Debug, Args)]
-#[command(after_help = "Examples, after the program's name:\n  \
-    train --config configs/classify/quickstart.toml\n  \
-    train --config configs/classify/quickstart.toml --data my_images --output runs/mine\n  \
-    train --config configs/classify/quickstart.toml --resume")]
 pub struct TrainCommand {
     #[command(flatten)]
     config: ConfigArgs,
@@ -87,6 +83,10 @@ impl TrainCommand {
     /// A configuration, data or directory that cannot be used, or training that cannot go on.
     pub fn run<P: Program>(&self, screen: &Screen) -> anyhow::Result<()> {
         let plan = self.config.plan(P::KIND)?;
+        if let Some(dir) = self.config.data.as_ref().filter(|dir| !dir.exists()) {
+            // Generated data go where the configuration says; a directory mistyped must not be filled with them.
+            return Err(Misuse(format!("--data {}: there is no such directory", dir.display())).into());
+        }
         let device = cpu(&self.device)?;
         let mode = match (self.resume, self.overwrite) {
             (true, _) => OpenMode::Resume,

@@ -266,6 +266,8 @@ impl Check<'_> {
     fn detect(&self, raw: &RawConfig) -> Result<(), ConfigError> {
         let d = &raw.detect;
         self.positive("detect.channels", d.channels)?;
+        self.positive("detect.pretrain_size", d.pretrain_size)?;
+        self.range("detect.smooth_l1_beta", d.smooth_l1_beta, 0.0..=f64::MAX)?;
         self.positive("detect.box_hidden", d.box_hidden)?;
         self.positive("detect.rpn_samples", d.rpn_samples)?;
         self.positive("detect.roi_samples", d.roi_samples)?;

@@ -4,6 +4,7 @@
 //! The defaults are those of the published KAT classification recipe where one exists; the files under
 //! `configs/` state what differs for a task, with their sources.
 
+use kat_heads::detect::net::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};
@@ -78,8 +79,10 @@ section! {
         generate_val: usize = 1000;
         /// Generated data only: side of an image in pixels.
         generate_size: usize = 64;
-        /// Generated data only: kinds of shapes, at most 12.
+        /// Generated data only, detect and segment: kinds of shapes, up to 12.
         generate_classes: usize = 10;
+        /// Generated data only, detect and segment: most shapes in an image.
+        generate_objects: usize = 5;
         /// Mean of each channel, in [0, 1], subtracted from the input.
         mean: [f64; 3] = [0.485, 0.456, 0.406];
         /// Standard deviation of each channel, in [0, 1].
@@ -225,10 +228,20 @@ section! {
         window: usize = 14;
         /// Learned relative positions in attention.
         rel_pos: bool = true;
+        /// Side in pixels of the images that the position embedding is made for; resampled to the input.
+        pretrain_size: usize = 224;
         /// Channels of the pyramid and the heads.
         channels: usize = 256;
+        /// 3×3 convolutions of the RPN.
+        rpn_convs: usize = 2;
+        /// Layers of the box head: "four_conv" or "two_fc".
+        box_head: BoxHeadKind = BoxHeadKind::FourConv;
         /// Channels of the box head's hidden layer.
         box_hidden: usize = 1024;
+        /// Boxes of a region: one "per_class", or one for all ("agnostic").
+        box_regression: BoxRegression = BoxRegression::PerClass;
+        /// Where the box loss turns from squares to absolute values; 0 has no squares (L1).
+        smooth_l1_beta: f64 = 0.0;
         /// Anchor sides in pixels, one for each pyramid level.
         anchor_sizes: Vec<f64> = vec![32.0, 64.0, 128.0, 256.0, 512.0];
         /// Anchor height over width.

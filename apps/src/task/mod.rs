@@ -1,6 +1,7 @@
 //! The three tasks, and what the trainer needs of one.
 
 pub mod classify;
+pub mod detect;
 pub mod model;
 pub mod segment;
 

@@ -39,7 +39,8 @@ impl ParamRules {
 /// Position of a parameter from the input on: 0 for what makes tokens, n + 1 for block n, `depth` + 1 for
 /// everything after the blocks, heads included.
 pub fn layer_id(name: &str, depth: usize) -> usize {
-    let mut parts = name.split('.').skip_while(|part| matches!(*part, "backbone" | "module" | "model"));
+    let mut parts =
+        name.split('.').skip_while(|part| matches!(*part, "backbone" | "net" | "module" | "model"));
     match (parts.next(), parts.next()) {
         (Some("cls_token" | "dist_token" | "reg_token" | "mask_token" | "pos_embed" | "patch_embed"), _) => 0,
         (Some("blocks"), Some(number)) => match number.parse::<usize>() {
@@ -51,8 +52,13 @@ pub fn layer_id(name: &str, depth: usize) -> usize {
 }
 
 fn is(name: &str, rank: usize, kind: Spared) -> bool {
-    let (owner, last) = name.rsplit_once('.').unwrap_or(("", name));
-    let owner = owner.rsplit('.').next().unwrap_or("");
+    let (path, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let mut parts = path.rsplit('.');
+    let owner = match (parts.next(), parts.next()) {
+        // the layer norm between the two transposed convolutions of ViTDet's pyramid, known by its place alone
+        (Some("1"), Some(level)) if level.starts_with("simfp_") => "norm",
+        (owner, _) => owner.unwrap_or(""),
+    };
     match kind {
         Spared::Bias => last == "bias" && !is_norm(owner, rank),
         Spared::Norm => matches!(last, "weight" | "bias") && is_norm(owner, rank),
@@ -102,7 +108,10 @@ mod tests {
         assert!(rules.rule("backbone.blocks.0.attn.rel_pos_h", 2).decays);
         assert!(!rules.rule("backbone.blocks.0.norm2.bias", 1).decays);
         assert!(!rules.rule("roi_heads.box_head.conv1_norm.weight", 1).decays);
-        assert!(!rules.rule("backbone.pos_embed", 3).decays);
+        assert!(!rules.rule("backbone.net.pos_embed", 3).decays);
+        assert!(!rules.rule("backbone.simfp_2.1.bias", 1).decays);
+        assert!(!rules.rule("backbone.simfp_3.1.norm.weight", 1).decays);
+        assert!(rules.rule("backbone.simfp_3.1.weight", 4).decays);
     }
 
     #[test]
@@ -112,7 +121,8 @@ mod tests {
             ("backbone.pos_embed", 13),
             ("patch_embed.proj.bias", 13),
             ("blocks.0.norm1.weight", 12),
-            ("backbone.blocks.11.mlp.fc2.weight", 1),
+            ("backbone.net.blocks.11.mlp.fc2.weight", 1),
+            ("backbone.simfp_2.0.weight", 0),
             ("norm.weight", 0),
             ("neck.p2.conv.weight", 0),
             ("blocks.12.weight", 0),

@@ -3,11 +3,12 @@
 //! Anchors ([`AnchorGenerator`]) are matched to the annotation ([`Matcher`]) and sampled ([`sample_labels`]) for the
 //! RPN's loss; its predictions become proposals ([`select_proposals`]); those are matched and sampled again for the
 //! RoI heads ([`sample_rois`]), or, at inference, turned into detections ([`select_detections`]) and masks at the
-//! picture's size ([`finish`]).
+//! picture's size ([`finish`]). [`net`] has the modules with weights, [`net::MaskRcnn`] all together.
 
 mod anchors;
 mod box_coder;
 mod matcher;
+pub mod net;
 mod paste;
 mod postprocess;
 mod roi_levels;

@@ -79,6 +79,14 @@ impl LayoutKernel for Cpu {
     }
 
     fn scatter_add(&self, dy: &[f32], width: usize, indices: &[usize], rows: usize) -> Result<Vec<f32>> {
+        if dy.len() < GRAIN {
+            // a few rows of many: listing the places of every row would cost more than the sums
+            let mut dx = vec![0.0; rows * width];
+            for (dy, row) in dy.chunks_exact(width.max(1)).zip(indices) {
+                dx[row * width..][..width].iter_mut().zip(dy).for_each(|(d, s)| *d += s);
+            }
+            return Ok(dx);
+        }
         // the places in `indices` of each row, in order
         let mut uses: Vec<Vec<usize>> = vec![Vec::new(); rows];
         indices.iter().enumerate().for_each(|(place, row)| uses[*row].push(place));

@@ -1,0 +1,50 @@
+//! What `data` does for COCO folders.
+
+use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+
+use crate::cli::data::{DataTools, MakeShapesArgs, check_coco};
+
+/// The tools of `detect data`.
+pub const TOOLS: DataTools = DataTools { check: check_coco, make_shapes };
+
+/// Side of a generated image in pixels.
+const SIDE: u32 = 128;
+
+fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
+    let val_images = args.images / 5;
+    let config = ShapesConfig {
+        train_images: args.images - val_images,
+        val_images,
+        width: SIDE,
+        height: SIDE,
+        seed: args.seed,
+        ..ShapesConfig::default()
+    };
+    let made = write_shapes(&args.dir, Layout::Coco, &config)?;
+    Ok(format!(
+        "{}: {} images with {} objects of {} categories in images/, annotations/instances_train.json and \
+         instances_val.json",
+        args.dir.display(),
+        made.images,
+        made.objects,
+        made.classes.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kat_datasets::survey::Survey;
+
+    #[test]
+    fn generated_images_are_surveyed_clean() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("shapes");
+        let text = make_shapes(&MakeShapesArgs { dir: dir.clone(), images: 10, seed: 1 }).unwrap();
+        assert!(text.contains("10 images") && text.contains("of 10 categories"), "{text}");
+        let surveys = check_coco(&dir).unwrap();
+        assert!(surveys.iter().all(Survey::is_clean));
+        let counts: Vec<_> = surveys.iter().map(|s| (s.split.as_str(), s.images)).collect();
+        assert_eq!(counts, [("train", 8), ("val", 2)]);
+    }
+}

@@ -1,0 +1,82 @@
+//! `eval`: COCO's figures of a checkpoint, and the results file they are of.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::coco_eval::{as_json, as_text};
+use crate::cli::common::DeviceArgs;
+use crate::cli::train::cpu;
+use crate::task::detect::scored::{Figures, Scored};
+use crate::task::detect::trained::Trained;
+use crate::task::detect::{HeldOut, data};
+
+/// Measure a checkpoint's average precision on a COCO folder
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, after the program's name:\n  \
+    eval --checkpoint runs/detect/best.safetensors --data data/shapes --results found.json\n  \
+    coco-eval --gt data/shapes/annotations/instances_val.json --dets found.json")]
+pub struct EvalCommand {
+    /// Checkpoint that train or export wrote
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Folder with annotations/instances_SPLIT.json and its images
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Which of its splits [default: the first that starts with val]
+    #[arg(long, value_name = "SPLIT")]
+    split: Option<String>,
+    /// Write the detections there in COCO's results format
+    #[arg(long, value_name = "FILE.json")]
+    results: Option<PathBuf>,
+    /// Print one JSON object instead of the tables
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl EvalCommand {
+    /// Detects, evaluates and prints to stdout.
+    ///
+    /// # Errors
+    /// A checkpoint or images that cannot be read, or a results file that cannot be written.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let device = cpu(&self.device)?;
+        let trained = Trained::open(&device, &self.checkpoint)?;
+        let images = data::open_split(&self.data, self.split.as_deref(), "val")?;
+        let part = HeldOut { device: &device, plan: &trained.plan, images: &images };
+        let mut scored = Scored::new(&images.0, &trained.categories);
+        part.look(&trained.model, &mut |batch, found| {
+            batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
+        })?;
+        let results = scored.to_json()?;
+        if let Some(path) = &self.results {
+            std::fs::write(path, &results).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if scored.unknown() > 0 {
+            let unknown = scored.unknown();
+            tracing::warn!("{unknown} detections are of categories that the data do not have; left out");
+        }
+        let figures = scored.figures(&results)?;
+        let text = if self.json { json_text(&figures)? } else { text(&figures) };
+        crate::cli::data::print(&text)
+    }
+}
+
+fn json_text(figures: &Figures) -> anyhow::Result<String> {
+    let masks = figures.masks.as_ref().map(as_json);
+    let object = json!({ "bbox": as_json(&figures.boxes), "segm": masks });
+    Ok(serde_json::to_string_pretty(&object)? + "\n")
+}
+
+fn text(figures: &Figures) -> String {
+    let mut text = format!("boxes\n{}", as_text(&figures.boxes));
+    match &figures.masks {
+        Some(masks) => text += &format!("\nmasks\n{}", as_text(masks)),
+        None => text += "\nno masks: the model predicts none, or the data have objects without\n",
+    }
+    text
+}

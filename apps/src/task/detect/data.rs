@@ -1,0 +1,115 @@
+//! The images of detection: a COCO folder, found or generated.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use kat_datasets::coco::CocoDataset;
+use kat_datasets::coco::check::OnProblem;
+use kat_datasets::coco::layout::{self, Split};
+use kat_datasets::loader::{BoxError, Dataset, decode_upright};
+use kat_datasets::sample::Sample;
+use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+
+use crate::cli::Misuse;
+use crate::config::Plan;
+
+/// Images of one annotation file, decoded when asked for.
+#[derive(Debug, Clone)]
+pub struct CocoImages(pub Arc<CocoDataset>);
+
+impl Dataset for CocoImages {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.0.path(index).map_or_else(|| format!("image {index}"), |path| path.display().to_string())
+    }
+    fn get(&self, index: usize) -> Result<Sample, BoxError> {
+        let beyond = || format!("image {index} of {}", self.0.len());
+        let path = self.0.path(index).ok_or_else(beyond)?;
+        let image = decode_upright(&path)?;
+        Ok(self.0.sample(index, image).ok_or_else(beyond)??)
+    }
+}
+
+/// Training and held-out images.
+#[derive(Debug, Clone)]
+pub struct Splits {
+    /// To train on.
+    pub train: CocoImages,
+    /// Held out.
+    pub val: CocoImages,
+}
+
+/// Opens the data of `plan`; those of kind "shapes" are generated first where there are none.
+///
+/// # Errors
+/// No directory was named, it cannot be read or written, or it lacks a split.
+pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
+    let data = &plan.raw.data;
+    let dir =
+        data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
+    let dir = Path::new(dir);
+    match data.dataset.as_deref() {
+        Some("shapes") if !dir.exists() => generate(plan, dir)?,
+        None | Some("shapes" | "coco") => {}
+        Some(other) => {
+            let text = format!("data.dataset is \"{other}\", expected \"coco\" or \"shapes\"");
+            return Err(Misuse(text).into());
+        }
+    }
+    Ok(Splits {
+        train: open_split(dir, data.train.as_deref(), "train")?,
+        val: open_split(dir, data.val.as_deref(), "val")?,
+    })
+}
+
+/// The images of the split `name`, or of the one whose name starts with `usual` (train2017 for "train").
+///
+/// # Errors
+/// No such split, or one that cannot be read.
+pub fn open_split(dir: &Path, name: Option<&str>, usual: &str) -> anyhow::Result<CocoImages> {
+    let splits = layout::splits(dir)
+        .with_context(|| format!("{}: expected annotations/instances_<split>.json", dir.display()))?;
+    let fits = |split: &&Split| match name {
+        Some(name) => split.name == name,
+        None => split.name.starts_with(usual),
+    };
+    let Some(split) = splits.iter().find(fits) else {
+        let found: Vec<&str> = splits.iter().map(|s| s.name.as_str()).collect();
+        let wanted = name.map_or_else(|| format!("{usual}…"), str::to_owned);
+        return Err(Misuse(format!("{}: no split {wanted} among {found:?}", dir.display())).into());
+    };
+    let data = CocoDataset::open(&split.annotations, &split.images, OnProblem::Skip)?;
+    if data.report().skipped > 0 {
+        let skipped = data.report().skipped;
+        tracing::warn!(
+            "{}: {skipped} faulty annotations left out (data check says which)",
+            split.annotations.display()
+        );
+    }
+    anyhow::ensure!(!data.is_empty(), "{}: no images", split.annotations.display());
+    Ok(CocoImages(Arc::new(data)))
+}
+
+/// Writes generated shapes to `dir`, which appears only when they are complete.
+fn generate(plan: &Plan, dir: &Path) -> anyhow::Result<()> {
+    let data = &plan.raw.data;
+    let side = u32::try_from(data.generate_size).unwrap_or(u32::MAX);
+    let config = ShapesConfig {
+        train_images: data.generate_train,
+        val_images: data.generate_val,
+        width: side,
+        height: side,
+        classes: data.generate_classes,
+        max_objects: data.generate_objects,
+        ..ShapesConfig::default()
+    };
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let partial = dir.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let made = write_shapes(&partial, Layout::Coco, &config)?;
+    std::fs::rename(&partial, dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    tracing::info!("generated {} images with {} objects in {}", made.images, made.objects, dir.display());
+    Ok(())
+}

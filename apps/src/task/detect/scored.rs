@@ -1,0 +1,109 @@
+//! Detections on their way through COCO's results format to COCO's figures.
+//!
+//! The figures are taken of what the file says, digit for digit, so that any evaluator that reads it agrees.
+
+use std::path::Path;
+
+use kat_datasets::coco::json::{Category, parse_results};
+use kat_datasets::coco::results::{Detection, ResultsWriter};
+use kat_datasets::coco::{CocoDataset, Rle, Segmentation};
+use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, evaluate};
+use kat_heads::structures::ImageResult;
+
+/// Detections of a dataset's images.
+pub struct Scored<'d> {
+    data: &'d CocoDataset,
+    /// The dataset's class for each of the model's; `None`: it has no category of this name.
+    class_of: Vec<Option<u32>>,
+    rows: Vec<Row>,
+    /// Detections of classes that the dataset does not have.
+    unknown: usize,
+}
+
+struct Row {
+    image: u64,
+    class: u32,
+    bbox: [f32; 4],
+    score: f32,
+    mask: Option<Rle>,
+}
+
+/// Figures for boxes, and for masks where model and data have them.
+pub struct Figures {
+    /// Of boxes.
+    pub boxes: Evaluation,
+    /// Of masks.
+    pub masks: Option<Evaluation>,
+}
+
+impl<'d> Scored<'d> {
+    /// Nothing detected yet; the model's categories and the dataset's are matched by name.
+    pub fn new(data: &'d CocoDataset, categories: &[Category]) -> Self {
+        let names: Vec<&str> = data.categories().names().collect();
+        let class_of = |c: &Category| names.iter().position(|name| *name == c.name).map(|i| i as u32);
+        Self { data, class_of: categories.iter().map(class_of).collect(), rows: Vec::new(), unknown: 0 }
+    }
+
+    /// Detections left out because the dataset has no category of their class's name.
+    pub fn unknown(&self) -> usize {
+        self.unknown
+    }
+
+    /// Adds the detections of the image with COCO id `id`.
+    ///
+    /// # Errors
+    /// An id that is no number, or a mask of another size than its picture.
+    pub fn add(&mut self, id: &str, found: &ImageResult) -> anyhow::Result<()> {
+        let image = id.parse()?;
+        let d = &found.detections;
+        for i in 0..d.len() {
+            let Some(class) = self.class_of.get(d.classes()[i] as usize).copied().flatten() else {
+                self.unknown += 1;
+                continue;
+            };
+            let mask = found.masks.as_ref().map(|masks| coco_rle(&masks[i])).transpose()?;
+            self.rows.push(Row { image, class, bbox: d.boxes().as_slice()[i], score: d.scores()[i], mask });
+        }
+        Ok(())
+    }
+
+    /// The results file.
+    ///
+    /// # Errors
+    /// None for detections as the heads make them.
+    pub fn to_json(&self) -> anyhow::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut writer = ResultsWriter::new(&mut out, self.data.categories())?;
+        for row in &self.rows {
+            let Row { image, class, bbox, score, ref mask } = *row;
+            writer.write(&Detection { image, class, bbox, score, mask: mask.as_ref() })?;
+        }
+        writer.finish()?;
+        Ok(out)
+    }
+
+    /// COCO's figures of the results file `json`.
+    ///
+    /// # Errors
+    /// An annotation file that cannot be evaluated.
+    pub fn figures(&self, json: &[u8]) -> anyhow::Result<Figures> {
+        let found = parse_results(Path::new("detections"), json)?;
+        let truth = self.data.file();
+        let annotated = &truth.annotations;
+        let masked = self.rows.iter().all(|row| row.mask.is_some())
+            && annotated.records().iter().all(|r| annotated.segmentation(r) != Segmentation::None);
+        let masks = || evaluate(truth, &found, &EvalConfig::coco(IouType::Segm));
+        Ok(Figures {
+            boxes: evaluate(truth, &found, &EvalConfig::coco(IouType::Bbox))?,
+            masks: masked.then(masks).transpose()?,
+        })
+    }
+}
+
+/// A mask as the datasets have it.
+///
+/// # Errors
+/// Runs that do not add up, which the heads' masks do.
+pub fn coco_rle(mask: &kat_heads::structures::Rle) -> anyhow::Result<Rle> {
+    Ok(Rle::new(mask.size().height, mask.size().width, mask.counts().to_vec())?)
+}

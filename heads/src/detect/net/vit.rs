@@ -1,0 +1,268 @@
+//! The plain backbone of ViTDet (arXiv 2203.16527): patches with positions, blocks with windows or global attention,
+//! the last block's map. No class token, no final norm.
+//!
+//! # Shapes
+//! image (B, 3, H, W) → (B, C, ⌈H/p⌉, ⌈W/p⌉), C the width, p the patch.
+
+use std::path::Path;
+
+use kat_backbone::checkpoint::transfer::{self, HeadPolicy, TransferOptions};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_any, model};
+use kat_backbone::nn::checkpointing::checkpoint;
+use kat_backbone::nn::{Block, Builder, Grid, PatchEmbed};
+use kat_backbone::ops::resize::Filter;
+use kat_backbone::{Device, Graph, KatConfig, Result, Size, Tensor, module, ops};
+
+/// Patches, positions and blocks of a KAT or ViT.
+#[derive(Clone, Debug)]
+pub struct Vit<D: Device> {
+    /// (1, N, C): one for each patch of an image of the pre-training size.
+    pub pos_embed: Tensor<D>,
+    /// Image → tokens.
+    pub patch_embed: PatchEmbed<D>,
+    /// The blocks.
+    pub blocks: Vec<Block<D>>,
+    config: KatConfig,
+    pretrain: Grid,
+}
+
+module!(Vit { pos_embed, patch_embed, blocks });
+
+impl<D: Device> Vit<D> {
+    /// First values by `config`; positions for images of `pretrain_size`.
+    ///
+    /// # Errors
+    /// A configuration that cannot be.
+    pub fn new(builder: &Builder<D>, config: &KatConfig, pretrain_size: Size) -> Result<Self> {
+        config.check()?;
+        let patch = (config.patch_size.height, config.patch_size.width);
+        let pretrain = KatConfig { image_size: pretrain_size, ..config.clone() }.grid();
+        Ok(Self {
+            pos_embed: builder.truncated_normal(
+                "pos_embed",
+                [1, pretrain.0 * pretrain.1, config.dim],
+                0.02,
+            )?,
+            patch_embed: PatchEmbed::new(&builder.at("patch_embed"), config.channels, patch, config.dim)?,
+            blocks: (0..config.depth)
+                .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
+                .collect::<Result<_>>()?,
+            config: config.clone(),
+            pretrain,
+        })
+    }
+
+    /// The last block's map; sides that are no multiple of the patch are padded with zeros, the mean colour, at the
+    /// right and bottom.
+    ///
+    /// # Errors
+    /// An image of other channels.
+    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
+        let image = pad(image, (self.config.patch_size.height, self.config.patch_size.width))?;
+        let (x, grid) = self.patch_embed.forward(graph, &image)?;
+        let positions = self.positions(graph, grid)?;
+        let x = ops::add(graph, &x, &positions)?;
+        let mut x = ops::dropout(graph, &x, self.config.dropout)?;
+        for block in &self.blocks {
+            x = if self.config.activation_checkpointing {
+                checkpoint(graph, block, &x, move |block, graph, x| block.forward(graph, x, grid))?
+            } else {
+                block.forward(graph, &x, grid)?
+            };
+        }
+        ops::tokens_to_map(graph, &x, [grid.0, grid.1])
+    }
+
+    /// The position embedding for `grid`: bicubic without antialias, as ViTDet has it.
+    fn positions(&self, graph: &mut Graph<D>, grid: Grid) -> Result<Tensor<D>> {
+        if grid == self.pretrain {
+            return Ok(self.pos_embed.clone());
+        }
+        let map = ops::tokens_to_map(graph, &self.pos_embed, [self.pretrain.0, self.pretrain.1])?;
+        let map = ops::resize(graph, &map, [grid.0, grid.1], Filter::Bicubic)?;
+        ops::map_to_tokens(graph, &map)
+    }
+
+    /// Weights of a classification checkpoint: KAT, ViT, DeiT or a masked autoencoder. Relative positions, which no
+    /// classifier has, keep their first values; class token, final norm and head are left out.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] for a file that cannot be read, or that leaves any other tensor without a value.
+    pub fn load(&mut self, path: &Path) -> std::result::Result<LoadReport, CheckpointError> {
+        self.load_map(load_any(path)?, path)
+    }
+
+    /// As [`Vit::load`], of a file that has been read; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Vit::load`].
+    pub fn load_map(
+        &mut self,
+        mut source: TensorMap,
+        path: &Path,
+    ) -> std::result::Result<LoadReport, CheckpointError> {
+        let grid = model::stored_config(&source).map(|config| config.grid());
+        drop_prefix(&mut source, grid);
+        let options = TransferOptions {
+            source_grid: grid,
+            prefix_tokens: 0,
+            head: HeadPolicy::Reinitialise,
+            ..TransferOptions::new(self.pretrain)
+        };
+        let (map, mut report) = transfer::adapt(source, &model::expected(self), &options)?;
+        let (relative, missing): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut report.missing).into_iter().partition(|name| name.contains(".rel_pos_"));
+        report.missing = missing;
+        report.reinitialised.extend(relative);
+        let report = report.require_complete(path)?;
+        model::assign(self, &map)
+            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        Ok(report)
+    }
+}
+
+/// Leaves out the distillation token with its position (as [`transfer::adapt`] does where a class token stays), then
+/// the positions of class token and registers.
+fn drop_prefix(source: &mut TensorMap, grid: Option<Grid>) {
+    let distilled = source.tensors.remove("dist_token").is_some();
+    source.tensors.retain(|name, _| !name.starts_with("head_dist."));
+    let registers = source.get("reg_token").and_then(|t| t.shape.get(1).copied()).unwrap_or(0);
+    let Some(embed) = source.tensors.get_mut("pos_embed") else { return };
+    let &[1, tokens, channels] = &embed.shape[..] else { return };
+    let prefix = match grid {
+        Some((rows, columns)) => tokens.saturating_sub(rows * columns),
+        None if tokens.isqrt().pow(2) == tokens && !distilled && registers == 0 => 0,
+        None => 1 + usize::from(distilled) + registers,
+    };
+    if prefix > 0 && prefix < tokens {
+        embed.data.drain(..prefix * channels);
+        embed.shape[1] -= prefix;
+        source.notes.push(format!("positions of {prefix} tokens before the patches left out"));
+    }
+}
+
+/// The image with zeros at the right and bottom up to multiples of `patch`; itself where it fits.
+fn pad<D: Device>(image: &Tensor<D>, patch: (usize, usize)) -> Result<Tensor<D>> {
+    let [batch, channels, height, width] = image.axes("detection backbone", "images (B, channels, H, W)")?;
+    let (rows, columns) = (height.next_multiple_of(patch.0), width.next_multiple_of(patch.1));
+    if (rows, columns) == (height, width) || width == 0 {
+        return Ok(image.clone());
+    }
+    let mut padded = vec![0.0; batch * channels * rows * columns];
+    let from = image.to_vec();
+    for (to, from) in padded.chunks_exact_mut(rows * columns).zip(from.chunks_exact(height * width)) {
+        for (to, from) in to.chunks_exact_mut(columns).zip(from.chunks_exact(width)) {
+            to[..width].copy_from_slice(from);
+        }
+    }
+    Tensor::from_vec(image.device(), padded, [batch, channels, rows, columns])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kat_backbone::nn::{MixerKind, Module as _};
+    use kat_backbone::{Cpu, Kat};
+
+    fn config() -> KatConfig {
+        KatConfig {
+            image_size: Size::square(64),
+            patch_size: Size::square(8),
+            dim: 32,
+            heads: 2,
+            depth: 2,
+            classes: 0,
+            class_token: false,
+            window: Some(3),
+            global_blocks: vec![1],
+            relative_positions: true,
+            ..KatConfig::default()
+        }
+    }
+
+    fn image(height: usize, width: usize) -> Tensor {
+        let values = (0..3 * height * width).map(|i| (i % 37) as f32 / 18.0 - 1.0).collect();
+        Tensor::from_vec(&Cpu::default(), values, [1, 3, height, width]).unwrap()
+    }
+
+    #[test]
+    fn any_size_gives_a_map_and_recomputing_changes_no_bit() {
+        let builder = Builder::new(&Cpu::default(), 1);
+        let vit = Vit::new(&builder, &config(), Size::square(40)).unwrap();
+        let again = KatConfig { activation_checkpointing: true, ..config() };
+        let again = Vit::new(&builder, &again, Size::square(40)).unwrap();
+        for (height, width, rows, columns) in [(64, 64, 8, 8), (33, 50, 5, 7), (8, 200, 1, 25), (1, 1, 1, 1)]
+        {
+            let run = |vit: &Vit<Cpu>| {
+                let mut graph = Graph::training(0);
+                let y = vit.forward(&mut graph, &image(height, width)).unwrap();
+                assert_eq!(y.shape().axes(), [1, 32, rows, columns]);
+                let loss = ops::mean(&mut graph, &ops::gelu(&mut Graph::inference(), &y).unwrap()).unwrap();
+                assert!(loss.scalar().unwrap().is_finite());
+                let loss = ops::mean(&mut graph, &y).unwrap();
+                let mut gradients = graph.backward(&loss).unwrap();
+                let all: Vec<_> =
+                    vit.parameters().iter().map(|p| gradients.take_host(p).unwrap().unwrap()).collect();
+                (y.to_vec(), all)
+            };
+            let (plain, recomputed) = (run(&vit), run(&again));
+            assert_eq!(plain.0, recomputed.0);
+            let same = |a: &Vec<f32>, b: &Vec<f32>| {
+                a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + a.abs()))
+            };
+            // every parameter has a gradient, the same either way
+            assert!(plain.1.iter().zip(&recomputed.1).all(|(a, b)| same(a, b)));
+        }
+    }
+
+    #[test]
+    fn windows_without_padding_see_only_their_own_pixels() {
+        let config = KatConfig { window: Some(4), global_blocks: vec![], ..config() };
+        let vit = Vit::new(&Builder::new(&Cpu::default(), 1), &config, Size::square(64)).unwrap();
+        let run = |image: &Tensor| vit.forward(&mut Graph::inference(), image).unwrap().to_vec();
+        let first = image(64, 64);
+        let mut changed = first.to_vec();
+        changed[0] += 1.0; // in the window at the top left
+        let changed = Tensor::from_vec(&Cpu::default(), changed, [1, 3, 64, 64]).unwrap();
+        let (a, b) = (run(&first), run(&changed));
+        for c in 0..32 {
+            for y in 0..8 {
+                for x in 0..8 {
+                    let at = (c * 8 + y) * 8 + x;
+                    if y >= 4 || x >= 4 {
+                        assert_eq!(a[at], b[at], "channel {c}, ({y}, {x})");
+                    }
+                }
+            }
+        }
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_classifier_gives_it_its_weights() {
+        let dir = std::env::temp_dir().join(format!("kat-vit-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("model.safetensors");
+        for (mixer, registers) in [(MixerKind::GrKan, 0), (MixerKind::Mlp, 2)] {
+            let classifier = KatConfig {
+                image_size: Size::square(32),
+                window: None,
+                global_blocks: vec![],
+                relative_positions: false,
+                class_token: true,
+                classes: 3,
+                mixer,
+                registers,
+                ..config()
+            };
+            let trained = Kat::new(&Cpu::default(), &classifier, 5).unwrap();
+            trained.save(&path).unwrap();
+            let mut vit = Vit::new(&Builder::new(&Cpu::default(), 1), &config(), Size::square(32)).unwrap();
+            let report = vit.load(&path).unwrap();
+            assert_eq!(report.reinitialised.len(), 4, "two tables a block: {report}");
+            assert_eq!(vit.blocks[1].attn.qkv.weight.to_vec(), trained.blocks[1].attn.qkv.weight.to_vec());
+            assert_eq!(vit.pos_embed.to_vec(), trained.pos_embed.to_vec()[(1 + registers) * 32..]);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
