@@ -228,18 +228,16 @@ fn eight_images_are_learnt_by_heart() {
         "data.generate_classes=5",
         "data.val=training",
         "segment.reduce_zero_label=false",
-        "segment.channels=32",
+        "segment.channels=64",
         "segment.dropout=0",
-        // Eight values a channel, of a map pooled to one pixel, have quite another variance in training (divided by
-        // 8) than in evaluation (divided by 7).
-        "segment.pool_scales=[4]",
         "model.patch=4",
         "model.dim=64",
-        "train.steps=400",
+        "train.steps=250",
         "train.batch_size=8",
         "train.ema_decay=0",
-        "train.eval_every=200",
-        "optimizer.lr=3e-3",
+        "train.eval_every=1000",
+        // At three times this rate every feature of some class dies before the last ReLU, and the class with it.
+        "optimizer.lr=1e-3",
         "schedule.warmup_steps=20",
         "augment.scale=[1.0, 1.0]",
         "augment.hflip=0.0",
