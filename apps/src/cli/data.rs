@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use image::{DynamicImage, ImageDecoder, ImageReader};
 use kat_datasets::coco::{layout, survey};
+use kat_datasets::decode::{DecodeOptions, decode_file};
 use kat_datasets::survey::Survey;
 
 /// Looks through datasets and makes sample data.
@@ -112,14 +112,8 @@ pub fn check_coco(dir: &Path) -> anyhow::Result<Vec<Survey>> {
 
 /// Width and height of an image once decoded and upright.
 fn decoded_size(path: &Path) -> Result<[u32; 2], String> {
-    let decode = || -> image::ImageResult<DynamicImage> {
-        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut image = DynamicImage::from_decoder(decoder)?;
-        image.apply_orientation(orientation);
-        Ok(image)
-    };
-    decode().map(|i| [i.width(), i.height()]).map_err(|e| e.to_string())
+    let image = decode_file(path, &DecodeOptions::default()).map_err(|e| e.to_string())?;
+    Ok([image.width(), image.height()])
 }
 
 /// Writes to stdout; where the reader went away (`| head`), that is an error of kind broken pipe, not a panic.
