@@ -8,8 +8,8 @@ use crate::ops::device::Backend as _;
 use crate::ops::host::Cpu;
 use crate::ops::layer_norm::{NormGradients, Normalized};
 use crate::ops::{
-    attention, batch_norm, bspline, channel_norm, conv2d, dropout, elementwise_loss, layout, pool, resample,
-    resize, roi_align, softmax_cross_entropy, window_partition,
+    batch_norm, bspline, channel_norm, conv2d, dropout, elementwise_loss, layout, pool, resample, resize,
+    roi_align, window_partition,
 };
 use cudarc::driver::CudaSlice;
 use std::ops::Range;
@@ -196,83 +196,5 @@ impl layout::LayoutKernel for Cuda {
 
     fn scatter_add(&self, dy: View<'_>, width: usize, indices: &[usize], rows: usize) -> Result<Buf> {
         self.upload_buf(Cpu::default().scatter_add(&self.fetch(dy)?, width, indices, rows)?)
-    }
-}
-
-impl attention::AttentionKernel for Cuda {
-    fn attention_forward(
-        &self,
-        qkv: View<'_>,
-        relative: Option<attention::RelativeViews<'_, Self>>,
-        geometry: attention::Geometry,
-    ) -> Result<attention::Attended<Self>> {
-        let qkv = self.fetch(qkv)?;
-        let tables = relative.map(|views| self.tables(views)).transpose()?;
-        let made = Cpu::default().attention_forward(&qkv, lent(&tables), geometry)?;
-        Ok(attention::Attended { y: self.upload_buf(made.y)?, log_sums: self.upload_buf(made.log_sums)? })
-    }
-
-    fn attention_backward(
-        &self,
-        qkv: View<'_>,
-        relative: Option<attention::RelativeViews<'_, Self>>,
-        log_sums: View<'_>,
-        dy: View<'_>,
-        geometry: attention::Geometry,
-    ) -> Result<attention::AttentionGradients<Self>> {
-        let (qkv, log_sums, dy) = (self.fetch(qkv)?, self.fetch(log_sums)?, self.fetch(dy)?);
-        let tables = relative.map(|views| self.tables(views)).transpose()?;
-        let made = Cpu::default().attention_backward(&qkv, lent(&tables), &log_sums, &dy, geometry)?;
-        let up = |(height, width)| -> Result<_> { Ok((self.upload_buf(height)?, self.upload_buf(width)?)) };
-        Ok(attention::AttentionGradients {
-            qkv: self.upload_buf(made.qkv)?,
-            relative: made.relative.map(up).transpose()?,
-        })
-    }
-}
-
-/// Tables of relative positions on the host, and their grid.
-type Tables = (Vec<f32>, Vec<f32>, (usize, usize));
-
-impl Cuda {
-    fn tables(&self, views: attention::RelativeViews<'_, Self>) -> Result<Tables> {
-        Ok((self.fetch(views.height)?, self.fetch(views.width)?, views.grid))
-    }
-}
-
-fn lent(tables: &Option<Tables>) -> Option<attention::RelativeViews<'_, Cpu>> {
-    tables.as_ref().map(|(height, width, grid)| attention::RelativeViews {
-        height: &height[..],
-        width: &width[..],
-        grid: *grid,
-    })
-}
-
-impl softmax_cross_entropy::SoftmaxCrossEntropyKernel for Cuda {
-    fn cross_entropy_forward(
-        &self,
-        logits: View<'_>,
-        plan: &softmax_cross_entropy::Plan,
-    ) -> Result<softmax_cross_entropy::PositionLosses<Self>> {
-        let made = Cpu::default().cross_entropy_forward(&self.fetch(logits)?, plan)?;
-        Ok(softmax_cross_entropy::PositionLosses {
-            losses: self.upload_buf(made.losses)?,
-            log_sums: self.upload_buf(made.log_sums)?,
-        })
-    }
-
-    fn cross_entropy_backward(
-        &self,
-        logits: View<'_>,
-        log_sums: View<'_>,
-        dlosses: View<'_>,
-        plan: &softmax_cross_entropy::Plan,
-    ) -> Result<Buf> {
-        let (logits, log_sums, dlosses) = (self.fetch(logits)?, self.fetch(log_sums)?, self.fetch(dlosses)?);
-        self.upload_buf(Cpu::default().cross_entropy_backward(&logits, &log_sums, &dlosses, plan)?)
-    }
-
-    fn weighted_total(&self, x: View<'_>, weights: &[f32]) -> Result<f64> {
-        self.dot(x, &self.upload_buf(weights.to_vec())?)
     }
 }
