@@ -8,11 +8,9 @@ use crate::ops::device::Backend as _;
 use crate::ops::host::Cpu;
 use crate::ops::layer_norm::{NormGradients, Normalized};
 use crate::ops::{
-    batch_norm, bspline, channel_norm, conv2d, dropout, elementwise_loss, layout, pool, resample, resize,
-    roi_align, window_partition,
+    batch_norm, bspline, channel_norm, conv2d, dropout, elementwise_loss, pool, resample, resize, roi_align,
 };
 use cudarc::driver::CudaSlice;
-use std::ops::Range;
 
 type Buf = CudaSlice<f32>;
 
@@ -78,11 +76,6 @@ through_host!(resize::ResizeKernel {
 through_host!(roi_align::RoiAlignKernel {
     roi_align_forward(x: view View<'_>, plan: plain &roi_align::Plan);
     roi_align_backward(dy: view View<'_>, plan: plain &roi_align::Plan);
-});
-
-through_host!(window_partition::WindowKernel {
-    partition(x: view View<'_>, geometry: plain window_partition::Geometry);
-    unpartition(x: view View<'_>, geometry: plain window_partition::Geometry);
 });
 
 impl elementwise_loss::ElementwiseLossKernel for Cuda {
@@ -167,34 +160,5 @@ impl channel_norm::ChannelNormKernel for Cuda {
             weight: self.upload_buf(made.weight)?,
             bias: self.upload_buf(made.bias)?,
         })
-    }
-}
-
-impl layout::LayoutKernel for Cuda {
-    fn transpose(&self, x: View<'_>, batch: usize, rows: usize, columns: usize) -> Result<Buf> {
-        self.upload_buf(Cpu::default().transpose(&self.fetch(x)?, batch, rows, columns)?)
-    }
-
-    fn join_rows(&self, parts: &[(View<'_>, usize)], outer: usize) -> Result<Buf> {
-        let parts: Vec<(Vec<f32>, usize)> =
-            parts.iter().map(|(part, width)| Ok((self.fetch(*part)?, *width))).collect::<Result<_>>()?;
-        let lent: Vec<(&[f32], usize)> = parts.iter().map(|(part, width)| (&part[..], *width)).collect();
-        self.upload_buf(Cpu::default().join_rows(&lent, outer)?)
-    }
-
-    fn slice_rows(&self, x: View<'_>, width: usize, range: Range<usize>) -> Result<Buf> {
-        self.upload_buf(Cpu::default().slice_rows(&self.fetch(x)?, width, range)?)
-    }
-
-    fn spread_rows(&self, dy: View<'_>, width: usize, range: Range<usize>) -> Result<Buf> {
-        self.upload_buf(Cpu::default().spread_rows(&self.fetch(dy)?, width, range)?)
-    }
-
-    fn gather(&self, x: View<'_>, width: usize, indices: &[usize]) -> Result<Buf> {
-        self.upload_buf(Cpu::default().gather(&self.fetch(x)?, width, indices)?)
-    }
-
-    fn scatter_add(&self, dy: View<'_>, width: usize, indices: &[usize], rows: usize) -> Result<Buf> {
-        self.upload_buf(Cpu::default().scatter_add(&self.fetch(dy)?, width, indices, rows)?)
     }
 }
