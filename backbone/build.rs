@@ -140,9 +140,11 @@ fn function(kernel: &Kernel) -> Option<String> {
             (true, true, _) => format!("{name}.map_or(0, |values| *values.device_ptr())"),
             (true, false, true) => format!("*{name}.device_ptr()"),
             (true, false, false) => format!("*{name}.device_ptr_mut()"),
-            (false, ..) => name.clone(),
+            (false, ..) => String::new(),
         };
-        writeln!(bindings, "    let {name} = {value};").ok()?;
+        if pointer {
+            writeln!(bindings, "    let {name} = {value};").ok()?;
+        }
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
     }
     let name = &kernel.name;

@@ -216,8 +216,7 @@ impl Context {
 
     /// Memory for `len` values that the next kernel writes completely; nothing reads it before.
     pub(in crate::ops) fn empty<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: any bit pattern is a valid number, and the contract is to write before reading. One value at least,
-        // so that the pointer is one.
+        // SAFETY: any bit pattern is a valid number, and the contract is to write before reading.
         unsafe { self.driver.alloc(len) }.map_err(|error| Error::Device {
             op: "allocate",
             reason: format!("{error:?} for {len} values of {} bytes", size_of::<T>()),
