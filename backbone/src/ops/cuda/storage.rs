@@ -67,7 +67,7 @@ impl Backend for Cuda {
         // Small lists go without waiting; large ones would be kept on the host as long as the buffer lives.
         let copied = match values.len() {
             0 => Ok(()),
-            ..=1024 => self.context.driver().htod_copy_into(values, &mut buf),
+            1..=1024 => self.context.driver().htod_copy_into(values, &mut buf),
             _ => self.context.driver().htod_sync_copy_into(&values, &mut buf),
         };
         copied.map_err(failed("copy to the GPU"))?;
