@@ -133,11 +133,11 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
 
 // One block for each coefficient of each row of the table (blockIdx.x = row · len + i): adds what the blocks of
 // backward wrote, over their runs of rows and, where the table is shared, over groups. `first` is the coefficient's
-// place among the `width` numbers of a block; `signs` is the table itself for the denominator, whose gradient is with
+// place among the `width` numbers of a block; `optional_signs` is the table itself for the denominator, whose gradient is with
 // respect to b, not |b|, and null for the numerator.
 extern "C" __global__ void __launch_bounds__(kThreads)
     rational_reduce(const float* __restrict__ partial, uint32_t runs, uint32_t groups, uint32_t width,
-                    uint32_t first, uint32_t table_rows, uint32_t len, const float* __restrict__ signs,
+                    uint32_t first, uint32_t table_rows, uint32_t len, const float* __restrict__ optional_signs,
                     float* __restrict__ out) {
     const uint32_t row = blockIdx.x / len, i = blockIdx.x % len;
     const bool shared = table_rows == 1;
@@ -155,7 +155,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         __syncthreads();
     }
     if (threadIdx.x == 0) {
-        const bool negative = signs != nullptr && signs[blockIdx.x] < 0.0f;
+        const bool negative = optional_signs != nullptr && optional_signs[blockIdx.x] < 0.0f;
         out[blockIdx.x] = static_cast<float>(negative ? -sums[0] : sums[0]);
     }
 }

@@ -2,12 +2,16 @@
 //! under which dfdx's tape keeps its gradient.
 
 use crate::error::{Error, Result};
+use crate::ops::device::Backend;
 use crate::ops::device::Device;
 use crate::shape::Shape;
 use dfdx::tensor::Cpu;
 
-/// Values of a tensor as dfdx stores them: one axis, contiguous.
-pub type Stored<D> = dfdx::tensor::Tensor<(usize,), f32, D>;
+/// Values of a tensor as a device stores them: contiguous, shared by clones.
+pub type Stored<D> = <D as Backend>::Stored;
+
+/// The name of a gradient on dfdx's tape: an empty tensor with an identity of its own.
+pub type Key<D> = dfdx::tensor::Tensor<(usize,), f32, <D as Backend>::Tape>;
 
 /// A contiguous f32 tensor on a device. Cloning shares the storage.
 ///
@@ -19,7 +23,7 @@ pub struct Tensor<D: Device = Cpu> {
     /// An empty tensor whose identity names the gradient on dfdx's tape. It is apart from the values so that a
     /// reshaped tensor shares its gradient without an op, and so that dfdx never allocates (and clears) a
     /// gradient that the first writer would overwrite.
-    key: Option<Stored<D>>,
+    key: Option<Key<D>>,
     shape: Shape,
 }
 
@@ -86,7 +90,7 @@ impl<D: Device> Tensor<D> {
 
     /// The device that holds the values.
     pub fn device(&self) -> &D {
-        self.stored.device()
+        D::device(&self.stored)
     }
 
     /// A copy of the values on the host, row-major.
@@ -122,7 +126,7 @@ impl<D: Device> Tensor<D> {
         Ok(())
     }
 
-    pub(crate) fn key(&self) -> Option<&Stored<D>> {
+    pub(crate) fn key(&self) -> Option<&Key<D>> {
         self.key.as_ref()
     }
 }

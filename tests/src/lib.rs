@@ -1,4 +1,5 @@
 //! End-to-end tests of the programs and of parity with golden numbers.
 
+pub mod device;
 pub mod golden;
 pub mod program;

@@ -6,7 +6,8 @@ use kat_backbone::ops::conv2d::Placement;
 use kat_backbone::ops::resize::Filter;
 use kat_backbone::ops::roi_align::{self, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
-use kat_backbone::{Cpu, Graph, Result, Tensor, ops};
+use kat_backbone::{Graph, Result, Tensor, ops};
+use kat_tests::device::{TestDevice, device};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -66,12 +67,12 @@ impl Golden {
         tensor.data().as_chunks::<8>().0.iter().map(integer).collect()
     }
 
-    fn tensor(&self, name: &str) -> Tensor<Cpu> {
+    fn tensor(&self, name: &str) -> Tensor<TestDevice> {
         let shape = kat_backbone::Shape::new(&self.shape(name)).expect("at most five axes");
-        Tensor::from_vec(&Cpu::default(), self.values(name), shape).unwrap()
+        Tensor::from_vec(&device(), self.values(name), shape).unwrap()
     }
 
-    fn parameter(&self, name: &str) -> Tensor<Cpu> {
+    fn parameter(&self, name: &str) -> Tensor<TestDevice> {
         self.tensor(name).parameter().unwrap()
     }
 
@@ -91,9 +92,9 @@ impl Golden {
     fn check(
         &self,
         case: &str,
-        mut graph: Graph<Cpu>,
-        op: impl FnOnce(&mut Graph<Cpu>) -> Result<Tensor<Cpu>>,
-        gradients: &[(&str, &Tensor<Cpu>)],
+        mut graph: Graph<TestDevice>,
+        op: impl FnOnce(&mut Graph<TestDevice>) -> Result<Tensor<TestDevice>>,
+        gradients: &[(&str, &Tensor<TestDevice>)],
     ) {
         let y = op(&mut graph).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(y.shape().axes(), self.shape(&format!("{case}.out")), "{case}: shape of the output");
@@ -108,7 +109,11 @@ impl Golden {
 }
 
 /// Σ y · dy, whose gradient at y is dy: the product of a row and a column.
-fn dot(graph: &mut Graph<Cpu>, y: &Tensor<Cpu>, dy: &Tensor<Cpu>) -> Result<Tensor<Cpu>> {
+fn dot(
+    graph: &mut Graph<TestDevice>,
+    y: &Tensor<TestDevice>,
+    dy: &Tensor<TestDevice>,
+) -> Result<Tensor<TestDevice>> {
     let n = y.numel();
     ops::linear(graph, &y.reshape([1, n])?, &dy.reshape([1, n])?, None)
 }
@@ -140,7 +145,7 @@ fn golden_convolutions() {
         let placement = placement(&case, &input[2..], &output[2..], &golden.shape(&name("w"))[2..]);
         let gradients: Vec<_> =
             [("dx", &x), ("dw", &w)].into_iter().chain(b.as_ref().map(|b| ("db", b))).collect();
-        let op = |graph: &mut Graph<Cpu>| ops::conv2d(graph, &x, &w, b.as_ref(), placement);
+        let op = |graph: &mut Graph<TestDevice>| ops::conv2d(graph, &x, &w, b.as_ref(), placement);
         golden.check(&case, Graph::recording(), op, &gradients);
     }
 }
@@ -153,7 +158,7 @@ fn golden_transposed_convolutions() {
         let (x, w) = (golden.parameter("feat"), golden.parameter(&name("w")));
         let b = golden.parameter(&name("b"));
         let stride = golden.shape(&name("w"))[2];
-        let op = |graph: &mut Graph<Cpu>| {
+        let op = |graph: &mut Graph<TestDevice>| {
             ops::conv_transpose2d(graph, &x, &w, Some(&b), Placement::new(stride, 0))
         };
         golden.check(&case, Graph::recording(), op, &[("dx", &x), ("dw", &w), ("db", &b)]);
@@ -167,13 +172,13 @@ fn golden_pools() {
         let x = golden.parameter("feat");
         let size = sizes(&case, "adaptive_avg_pool_");
         let size = [size[0], size[size.len() - 1]];
-        let op = |graph: &mut Graph<Cpu>| ops::adaptive_average_pool(graph, &x, size);
+        let op = |graph: &mut Graph<TestDevice>| ops::adaptive_average_pool(graph, &x, size);
         golden.check(&case, Graph::recording(), op, &[("dx", &x)]);
     }
     for case in golden.cases("max_pool_") {
         let x = golden.parameter("feat");
         let size = sizes(&case, "max_pool_")[0];
-        let op = |graph: &mut Graph<Cpu>| ops::max_pool(graph, &x, [size; 2], Placement::new(size, 0));
+        let op = |graph: &mut Graph<TestDevice>| ops::max_pool(graph, &x, [size; 2], Placement::new(size, 0));
         golden.check(&case, Graph::recording(), op, &[("dx", &x)]);
     }
 }
@@ -184,7 +189,7 @@ fn golden_resizes() {
     for case in golden.cases("bilinear_") {
         let x = golden.parameter("feat");
         let size = sizes(&case, "bilinear_");
-        let op = |graph: &mut Graph<Cpu>| ops::resize(graph, &x, [size[0], size[1]], Filter::Bilinear);
+        let op = |graph: &mut Graph<TestDevice>| ops::resize(graph, &x, [size[0], size[1]], Filter::Bilinear);
         golden.check(&case, Graph::recording(), op, &[("dx", &x)]);
     }
 }
@@ -193,17 +198,19 @@ fn golden_resizes() {
 fn golden_norms() {
     let golden = Golden::open();
     let channels = golden.shape("feat")[1];
-    let constant = |value: f32| Tensor::from_vec(&Cpu::default(), vec![value; channels], [channels]).unwrap();
+    let constant = |value: f32| Tensor::from_vec(&device(), vec![value; channels], [channels]).unwrap();
     for case in golden.cases("layer_norm_channels_first") {
         let x = golden.parameter("feat");
-        let op = |graph: &mut Graph<Cpu>| ops::channel_norm(graph, &x, &constant(1.0), &constant(0.0), 1e-6);
+        let op = |graph: &mut Graph<TestDevice>| {
+            ops::channel_norm(graph, &x, &constant(1.0), &constant(0.0), 1e-6)
+        };
         golden.check(&case, Graph::recording(), op, &[("dx", &x)]);
     }
     for case in golden.cases("batch_norm_train") {
         let x = golden.parameter("feat");
         let weight = golden.tensor(&format!("{case}.w"));
         let mut updated = None;
-        let op = |graph: &mut Graph<Cpu>| {
+        let op = |graph: &mut Graph<TestDevice>| {
             let (start, options) = (Running::new(channels), batch_norm::Options::default());
             let (y, running) = ops::batch_norm(graph, &x, &weight, &constant(0.0), &start, &options)?;
             updated = running;
@@ -235,7 +242,7 @@ fn golden_roi_align() {
             sampling,
             alignment: roi_align::Alignment::HalfPixel,
         };
-        let op = |graph: &mut Graph<Cpu>| ops::roi_align(graph, &x, &rois, &options);
+        let op = |graph: &mut Graph<TestDevice>| ops::roi_align(graph, &x, &rois, &options);
         golden.check(&case, Graph::recording(), op, &[("dfeat", &x)]);
     }
 }

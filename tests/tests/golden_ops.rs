@@ -1,17 +1,18 @@
 //! The backbone's ops against golden numbers: group rational and attention.
 
-use kat_backbone::{Cpu, Graph, Shape, Tensor, ops};
+use kat_backbone::{Graph, Shape, Tensor, ops};
+use kat_tests::device::{TestDevice, device};
 use kat_tests::golden::{Golden, Values, assert_close};
 
-fn leaf(values: &Values) -> Tensor<Cpu> {
+fn leaf(values: &Values) -> Tensor<TestDevice> {
     let shape = Shape::new(&values.shape).unwrap();
-    Tensor::from_vec(&Cpu::default(), values.f32(), shape).unwrap().parameter().unwrap()
+    Tensor::from_vec(&device(), values.f32(), shape).unwrap().parameter().unwrap()
 }
 
 /// A scalar whose gradient at `y` is `dy`: Σ y · dy.
-fn seeded(graph: &mut Graph<Cpu>, y: &Tensor<Cpu>, dy: &Values) -> Tensor<Cpu> {
+fn seeded(graph: &mut Graph<TestDevice>, y: &Tensor<TestDevice>, dy: &Values) -> Tensor<TestDevice> {
     let flat = y.reshape([1, y.numel()]).unwrap();
-    let weight = Tensor::from_vec(&Cpu::default(), dy.f32(), [1, y.numel()]).unwrap();
+    let weight = Tensor::from_vec(&device(), dy.f32(), [1, y.numel()]).unwrap();
     ops::linear(graph, &flat, &weight, None).unwrap()
 }
 
@@ -60,7 +61,7 @@ fn golden_attention() {
         };
         Values { shape: vec![b, n, h * d], data: (0..b * n * h * d).map(at).collect() }
     };
-    let qkv = Tensor::from_vec(&Cpu::default(), qkv, [b, n, 3 * h * d]).unwrap().parameter().unwrap();
+    let qkv = Tensor::from_vec(&device(), qkv, [b, n, 3 * h * d]).unwrap().parameter().unwrap();
     let mut graph = Graph::recording();
     let y = ops::attention(&mut graph, &qkv, h, None).unwrap();
     assert_close("attention.out", &y.to_vec(), &by_head(get("out")), 1e-5);

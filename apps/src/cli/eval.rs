@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use kat_backbone::Device;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
 use kat_datasets::loader::decode_upright;
 use kat_datasets::metrics::topk::TopK;
 
 use super::common::DeviceArgs;
+use super::device::{Chosen, choose};
 use super::source::CheckpointArgs;
-use super::train::cpu;
 use crate::task::classify::HeldOut;
 
 /// Measure a checkpoint's accuracy on a folder of class folders
@@ -34,16 +35,23 @@ impl EvalCommand {
     /// # Errors
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = cpu(&self.device)?;
+        match choose(&self.device)? {
+            Chosen::Cpu(device) => self.measure(&device),
+            #[cfg(feature = "cuda")]
+            Chosen::Cuda(device) => self.measure(&device),
+        }
+    }
+
+    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let inner = self.data.join("val");
         let root = if inner.is_dir() { &inner } else { &self.data };
         let mut images = ImageFolder::open(root, None, Caching::Off, decode_upright)?;
-        let trained = self.source.open(&device, Some(&images.classes))?;
+        let trained = self.source.open(device, Some(&images.classes))?;
         if images.classes != trained.classes {
             images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, decode_upright)?;
         }
         let mut top = TopK::new(trained.classes.len());
-        let part = HeldOut { device: &device, plan: &trained.plan, images: &images };
+        let part = HeldOut { device, plan: &trained.plan, images: &images };
         part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
         let accuracy = top.accuracy();
         let text = if self.json {

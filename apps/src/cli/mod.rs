@@ -7,6 +7,7 @@ pub mod common;
 pub mod config;
 pub mod data;
 pub mod detect;
+pub mod device;
 pub mod eval;
 pub mod export;
 pub mod info;

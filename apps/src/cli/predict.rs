@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
-use kat_backbone::{Cpu, Graph, Tensor};
+use kat_backbone::{Device, Graph, Tensor};
 use kat_datasets::decode::{DecodeOptions, decode_bytes, decode_file};
 use kat_datasets::imagenet::is_image;
 use kat_datasets::pipeline::ClassifyEval;
@@ -15,8 +15,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::common::DeviceArgs;
+use super::device::{Chosen, choose};
 use super::source::CheckpointArgs;
-use super::train::cpu;
 use crate::task::classify::explain::Evidence;
 use crate::task::classify::trained::Trained;
 use crate::task::classify::{eval_pipeline, normalize, probabilities};
@@ -51,8 +51,15 @@ impl PredictCommand {
     /// # Errors
     /// A checkpoint or folder that cannot be read; at the end, if an image could not be.
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = cpu(&self.device)?;
-        let trained = self.source.open(&device, None)?;
+        match choose(&self.device)? {
+            Chosen::Cpu(device) => self.predict(&device),
+            #[cfg(feature = "cuda")]
+            Chosen::Cuda(device) => self.predict(&device),
+        }
+    }
+
+    fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let (mut failed, mut seen) = (0, 0);
         for path in image_files(&self.inputs)? {
@@ -60,9 +67,9 @@ impl PredictCommand {
             match decode(&path) {
                 Ok(image) => {
                     let planes = prepare(&pipeline, image, trained.side())?;
-                    let ranked = rank(&trained, &device, planes.clone())?;
+                    let ranked = rank(&trained, device, planes.clone())?;
                     if let Some(dir) = &self.explain {
-                        let picture = explain(&device, &trained, planes, &ranked)?;
+                        let picture = explain(device, &trained, planes, &ranked)?;
                         save(&picture, dir, &path, seen)?;
                     }
                     super::data::print(&self.line(&path, &ranked)?)?;
@@ -140,9 +147,9 @@ fn prepare(pipeline: &ClassifyEval, image: RgbImage, side: u32) -> anyhow::Resul
 }
 
 /// Every class with its probability, most probable first.
-fn rank<'t>(
-    trained: &'t Trained<Cpu>,
-    device: &Cpu,
+fn rank<'t, D: Device>(
+    trained: &'t Trained<D>,
+    device: &D,
     planes: Vec<f32>,
 ) -> anyhow::Result<Vec<(&'t str, f32)>> {
     let side = trained.side() as usize;
@@ -155,9 +162,9 @@ fn rank<'t>(
 }
 
 /// The image beside the evidence for its first class.
-fn explain(
-    device: &Cpu,
-    trained: &Trained<Cpu>,
+fn explain<D: Device>(
+    device: &D,
+    trained: &Trained<D>,
     planes: Vec<f32>,
     ranked: &[(&str, f32)],
 ) -> anyhow::Result<RgbImage> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use kat_backbone::{Cpu, variants};
+use kat_backbone::{Device, variants};
 
 use super::Misuse;
 use crate::config::{Override, Plan, from_text_with};
@@ -34,7 +34,7 @@ impl CheckpointArgs {
     ///
     /// # Errors
     /// A file that cannot be read or does not fit the model named, or an unknown model.
-    pub fn open(&self, device: &Cpu, classes: Option<&[String]>) -> anyhow::Result<Trained<Cpu>> {
+    pub fn open<D: Device>(&self, device: &D, classes: Option<&[String]>) -> anyhow::Result<Trained<D>> {
         let overrides = self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let Some(name) = &self.model else {
             return Trained::open(device, &self.checkpoint, &overrides);

@@ -1,11 +1,12 @@
 //! `train`: trains a model, resumes a run, writes its report.
 
 use clap::Args;
-use kat_backbone::Cpu;
 use kat_backbone::nn::Module;
+use kat_backbone::{Cpu, Device};
 
 use super::Misuse;
-use super::common::{ConfigArgs, Device, DeviceArgs};
+use super::common::{ConfigArgs, DeviceArgs};
+use super::device::{Chosen, choose};
 use crate::config::Plan;
 use crate::report::progress::Screen;
 use crate::task::classify::{Classify, report};
@@ -29,27 +30,17 @@ pub struct TrainCommand {
     overwrite: bool,
 }
 
-/// The CPU, or why not.
-pub fn cpu(args: &DeviceArgs) -> anyhow::Result<Cpu> {
-    args.start()?;
-    match args.device {
-        Device::Auto | Device::Cpu => Ok(Cpu::default()),
-        Device::Cuda(n) => {
-            Err(Misuse(format!("--device cuda:{n}: this program was built without CUDA; use --device cpu"))
-                .into())
-        }
-    }
-}
-
 /// What `train` needs of a program beside its task.
-pub trait Program: Task<Device = Cpu> + Sized {
+pub trait Program: Task + Sized {
+    /// The same program on another device.
+    type On<D: Device>: Program<Device = D>;
     /// Which program.
     const KIND: TaskKind;
     /// Opens the data and checks the model against it.
     ///
     /// # Errors
     /// Data that cannot be read, or a model that cannot be built.
-    fn open(device: Cpu, plan: &Plan) -> anyhow::Result<Self>;
+    fn open(device: Self::Device, plan: &Plan) -> anyhow::Result<Self>;
     /// What there is to learn from, in words.
     fn summary(&self) -> String;
     /// Writes the page at the end of a run.
@@ -59,10 +50,11 @@ pub trait Program: Task<Device = Cpu> + Sized {
     fn report(&self, model: &Self::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()>;
 }
 
-impl Program for Classify<Cpu> {
+impl<D: Device> Program for Classify<D> {
+    type On<E: Device> = Classify<E>;
     const KIND: TaskKind = TaskKind::Classify;
 
-    fn open(device: Cpu, plan: &Plan) -> anyhow::Result<Self> {
+    fn open(device: D, plan: &Plan) -> anyhow::Result<Self> {
         Classify::new(device, plan)
     }
 
@@ -81,23 +73,30 @@ impl TrainCommand {
     ///
     /// # Errors
     /// A configuration, data or directory that cannot be used, or training that cannot go on.
-    pub fn run<P: Program>(&self, screen: &Screen) -> anyhow::Result<()> {
+    pub fn run<P: Program<Device = Cpu>>(&self, screen: &Screen) -> anyhow::Result<()> {
         let plan = self.config.plan(P::KIND)?;
         if let Some(dir) = self.config.data.as_ref().filter(|dir| !dir.exists()) {
             // Generated data go where the configuration says; a directory mistyped must not be filled with them.
             return Err(Misuse(format!("--data {}: there is no such directory", dir.display())).into());
         }
-        let device = cpu(&self.device)?;
+        match choose(&self.device)? {
+            Chosen::Cpu(device) => self.train::<P>(device, &plan, screen),
+            #[cfg(feature = "cuda")]
+            Chosen::Cuda(device) => self.train::<P::On<kat_backbone::Cuda>>(device, &plan, screen),
+        }
+    }
+
+    fn train<P: Program>(&self, device: P::Device, plan: &Plan, screen: &Screen) -> anyhow::Result<()> {
         let mode = match (self.resume, self.overwrite) {
             (true, _) => OpenMode::Resume,
             (_, true) => OpenMode::Overwrite,
             _ => OpenMode::Fresh,
         };
         let run = RunDir::open(&plan.output, mode)?;
-        let task = P::open(device, &plan)?;
+        let task = P::open(device, plan)?;
         run.write_config(&plan.to_toml())?;
         let interrupt = Interrupt::install()?;
-        let setting = Setting { plan: &plan, run: &run, screen, interrupt: &interrupt };
+        let setting = Setting { plan, run: &run, screen, interrupt: &interrupt };
         let mut trainer = Trainer::new(&task, setting, Box::new(Alone))?;
         let parameters = trainer.evaluated().parameter_count();
         tracing::info!("{parameters} parameters, {}, into {}", task.summary(), run.path().display());
@@ -109,7 +108,7 @@ impl TrainCommand {
             super::data::print(&format!("{name} {value:.4}\n"))?;
         }
         if plan.raw.output.report {
-            task.report(trainer.evaluated(), &plan, &run)?;
+            task.report(trainer.evaluated(), plan, &run)?;
             tracing::info!("wrote {}", run.report().display());
         }
         Ok(())

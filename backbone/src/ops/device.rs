@@ -1,12 +1,16 @@
-//! What the ops need of a device. A device is a dfdx device with a kernel for every op; `Cpu` is the one that
-//! is always there.
+//! What the ops need of a device. A device keeps values, records on a dfdx tape and has a kernel for every op;
+//! `Cpu` is the one that is always there.
 
 use crate::error::Result;
-use crate::tensor::Stored;
-use dfdx::tensor::{Gradients, OwnedTape, Storage};
+use crate::tensor::{Key, Stored};
+use dfdx::tensor::{Gradients, HasErr, OwnedTape, Storage};
 
 /// Storage and tape of a device, as the kernels see them.
-pub trait Backend: Storage<f32> + Send + Sync {
+pub trait Backend: Clone + std::fmt::Debug + 'static {
+    /// The dfdx device whose tape records this device's ops and keeps their gradients.
+    type Tape: Storage<f32>;
+    /// The values of a tensor; cloning shares them.
+    type Stored: Clone + std::fmt::Debug;
     /// Read access to a tensor's values (host slice, device pointer).
     type View<'a>: Copy;
     /// Write access to a tensor's values.
@@ -14,6 +18,8 @@ pub trait Backend: Storage<f32> + Send + Sync {
     /// Values that a kernel just made, before they become a tensor or a gradient.
     type Buf: 'static;
 
+    /// The device that holds a tensor's values.
+    fn device(stored: &Stored<Self>) -> &Self;
     /// Copies (on the host: moves) values to the device.
     fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>>;
     /// Copies a tensor's values to the host.
@@ -34,15 +40,15 @@ pub trait Backend: Storage<f32> + Send + Sync {
     fn add_assign(&self, dst: &mut Self::Buf, src: Self::View<'_>) -> Result<()>;
 
     /// An empty tensor with an identity of its own: the name of a gradient on the tape.
-    fn gradient_key(&self) -> Result<Stored<Self>>;
+    fn gradient_key(&self) -> Result<Key<Self>>;
     /// Takes a gradient off the tape's table; `None` if nothing was written to it.
-    fn take_gradient(gradient: &mut <Self as Storage<f32>>::Vec) -> Option<Self::Buf>;
+    fn take_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec) -> Option<Self::Buf>;
     /// Puts a gradient on the tape's table.
-    fn put_gradient(gradient: &mut <Self as Storage<f32>>::Vec, buf: Self::Buf);
+    fn put_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, buf: Self::Buf);
     /// Runs the tape backwards.
-    fn execute(&self, tape: OwnedTape<f32, Self>) -> Result<Gradients<f32, Self>>;
+    fn execute(&self, tape: OwnedTape<f32, Self::Tape>) -> Result<Gradients<f32, Self::Tape>>;
     /// The value that stops dfdx's tape; the reason travels beside it.
-    fn stop() -> Self::Err;
+    fn stop() -> <Self::Tape as HasErr>::Err;
 }
 
 /// Declares [`Device`] as every kernel trait together.

@@ -35,9 +35,15 @@ pub fn overwritten(len: usize, fill: impl FnOnce(&mut [f32])) -> Vec<f32> {
 }
 
 impl Backend for Cpu {
+    type Tape = Self;
+    type Stored = dfdx::tensor::Tensor<(usize,), f32, Self>;
     type View<'a> = &'a [f32];
     type ViewMut<'a> = &'a mut [f32];
     type Buf = Vec<f32>;
+
+    fn device(stored: &Stored<Self>) -> &Self {
+        stored.device()
+    }
 
     fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>> {
         self.store(values)

@@ -15,6 +15,8 @@ pub(crate) mod check;
 mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod dropout;
 pub mod elementwise_loss;

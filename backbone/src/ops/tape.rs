@@ -38,7 +38,7 @@ pub enum Mode {
 
 /// The tape of one forward pass and how layers behave in it.
 pub struct Graph<D: Device> {
-    tape: Option<OwnedTape<f32, D>>,
+    tape: Option<OwnedTape<f32, D::Tape>>,
     mode: Mode,
     random: RandomStream,
     /// dfdx's tape carries only the device's own error; ours is kept here until `backward` returns it.
@@ -61,7 +61,7 @@ impl<D: Device> Graph<D> {
         Self::new(Some(OwnedTape::default()), Mode::Training, RandomStream::new(seed))
     }
 
-    fn new(tape: Option<OwnedTape<f32, D>>, mode: Mode, random: RandomStream) -> Self {
+    fn new(tape: Option<OwnedTape<f32, D::Tape>>, mode: Mode, random: RandomStream) -> Self {
         Self { tape, mode, random, failure: Rc::default() }
     }
 
@@ -161,7 +161,7 @@ impl<D: Device> Graph<D> {
 
 /// Gradients while the tape runs backwards: what a backward op reads and writes.
 pub struct Grads<'a, D: Device> {
-    gradients: &'a mut dfdx::tensor::Gradients<f32, D>,
+    gradients: &'a mut dfdx::tensor::Gradients<f32, D::Tape>,
 }
 
 impl<D: Device> Grads<'_, D> {
@@ -185,27 +185,27 @@ impl<D: Device> Grads<'_, D> {
         f: impl FnOnce(Option<D::Buf>) -> Result<D::Buf>,
     ) -> Result<()> {
         let Some(key) = input.key() else { return Ok(()) };
-        let entry = slot(self.gradients, key)?;
+        let entry = slot::<D>(self.gradients, key)?;
         let updated = f(D::take_gradient(entry))?;
         D::put_gradient(entry, updated);
         Ok(())
     }
 
-    fn take_key(&mut self, key: &crate::tensor::Stored<D>) -> Result<Option<D::Buf>> {
-        Ok(D::take_gradient(slot(self.gradients, key)?))
+    fn take_key(&mut self, key: &crate::tensor::Key<D>) -> Result<Option<D::Buf>> {
+        Ok(D::take_gradient(slot::<D>(self.gradients, key)?))
     }
 }
 
 fn slot<'g, D: Device>(
-    gradients: &'g mut dfdx::tensor::Gradients<f32, D>,
-    key: &crate::tensor::Stored<D>,
-) -> Result<&'g mut <D as dfdx::tensor::Storage<f32>>::Vec> {
+    gradients: &'g mut dfdx::tensor::Gradients<f32, D::Tape>,
+    key: &crate::tensor::Key<D>,
+) -> Result<&'g mut <D::Tape as dfdx::tensor::Storage<f32>>::Vec> {
     gradients.get_or_alloc_mut(key).map_err(|e| Error::Device { op: "backward", reason: e.to_string() })
 }
 
 /// Gradients after the tape has run.
 pub struct Gradients<D: Device> {
-    gradients: dfdx::tensor::Gradients<f32, D>,
+    gradients: dfdx::tensor::Gradients<f32, D::Tape>,
 }
 
 impl<D: Device> Gradients<D> {
@@ -213,7 +213,7 @@ impl<D: Device> Gradients<D> {
     pub fn take(&mut self, parameter: &Tensor<D>) -> Result<Option<D::Buf>> {
         match parameter.key() {
             None => Ok(None),
-            Some(key) => Ok(D::take_gradient(slot(&mut self.gradients, key)?)),
+            Some(key) => Ok(D::take_gradient(slot::<D>(&mut self.gradients, key)?)),
         }
     }
 

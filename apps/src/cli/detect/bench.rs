@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::cli::bench::{Mode, peak_resident_mib};
 use crate::cli::common::{ConfigArgs, DeviceArgs};
-use crate::cli::train::cpu;
+use crate::cli::device::cpu;
 use crate::task::TaskKind;
 use crate::task::detect::model::detector_config;
 

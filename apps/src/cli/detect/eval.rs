@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::coco_eval::{as_json, as_text};
 use crate::cli::common::DeviceArgs;
-use crate::cli::train::cpu;
+use crate::cli::device::cpu;
 use crate::task::detect::scored::{Figures, Scored};
 use crate::task::detect::trained::Trained;
 use crate::task::detect::{HeldOut, data};

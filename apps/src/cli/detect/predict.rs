@@ -16,8 +16,8 @@ use serde_json::json;
 
 use crate::cli::Misuse;
 use crate::cli::common::DeviceArgs;
+use crate::cli::device::cpu;
 use crate::cli::predict::{decode, image_files};
-use crate::cli::train::cpu;
 use crate::task::detect::batch::EvalCollate;
 use crate::task::detect::draw::draw_found;
 use crate::task::detect::trained::Trained;

@@ -1,6 +1,6 @@
 //! `detect train`: what the shared subcommand needs of detection.
 
-use kat_backbone::Cpu;
+use kat_backbone::Device;
 
 use crate::cli::train::Program;
 use crate::config::Plan;
@@ -8,10 +8,11 @@ use crate::task::detect::{Detect, report};
 use crate::task::{Task, TaskKind};
 use crate::train::run_dir::RunDir;
 
-impl Program for Detect<Cpu> {
+impl<D: Device> Program for Detect<D> {
+    type On<E: Device> = Detect<E>;
     const KIND: TaskKind = TaskKind::Detect;
 
-    fn open(device: Cpu, plan: &Plan) -> anyhow::Result<Self> {
+    fn open(device: D, plan: &Plan) -> anyhow::Result<Self> {
         Detect::new(device, plan)
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::cli::bench::{Mode, median, peak_resident_mib};
 use crate::cli::common::{ConfigArgs, DeviceArgs};
-use crate::cli::train::cpu;
+use crate::cli::device::cpu;
 use crate::cli::{Misuse, data};
 use crate::config::Plan;
 use crate::task::TaskKind;

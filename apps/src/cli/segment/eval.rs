@@ -10,7 +10,7 @@ use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScor
 
 use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
-use crate::cli::train::cpu;
+use crate::cli::device::cpu;
 use crate::cli::{Misuse, data};
 use crate::task::segment::data::{class_names, scheme, split};
 use crate::task::segment::held_out::HeldOut;

@@ -1,6 +1,6 @@
 //! `segment train`: what the shared subcommand needs of segmentation.
 
-use kat_backbone::Cpu;
+use kat_backbone::Device;
 
 use crate::cli::train::Program;
 use crate::config::Plan;
@@ -8,10 +8,11 @@ use crate::task::segment::{Segment, report};
 use crate::task::{Task, TaskKind};
 use crate::train::run_dir::RunDir;
 
-impl Program for Segment<Cpu> {
+impl<D: Device> Program for Segment<D> {
+    type On<E: Device> = Segment<E>;
     const KIND: TaskKind = TaskKind::Segment;
 
-    fn open(device: Cpu, plan: &Plan) -> anyhow::Result<Self> {
+    fn open(device: D, plan: &Plan) -> anyhow::Result<Self> {
         Segment::new(device, plan)
     }
 

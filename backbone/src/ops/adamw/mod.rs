@@ -7,6 +7,8 @@
 //! parameters that training makes: the sum of squares for the gradient's norm, and the moving average of weights.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 

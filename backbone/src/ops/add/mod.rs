@@ -1,5 +1,8 @@
 //! Residual addition, with an optional factor for each sample (drop path), and sums and means.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN, overwritten};
 use super::tape::Graph;

@@ -10,6 +10,8 @@
 //! B images (or windows), N tokens, C = heads · D channels.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

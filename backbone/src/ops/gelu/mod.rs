@@ -1,5 +1,8 @@
 //! GELU, exact form: x Φ(x) = x/2 (1 + erf(x/√2)).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN, overwritten};
 use super::simd::{erf, exp, vectorized};

@@ -1,6 +1,8 @@
 //! Layer norm over the last axis: y = (x - mean)/√(variance + eps) · weight + bias.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,8 @@
 //! Ops that only move values: tokens to maps and back, joining, slicing, gathering rows.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod gemm;
 
 use super::device::{Backend, Device};

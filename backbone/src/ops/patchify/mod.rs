@@ -1,6 +1,9 @@
 //! Cutting an image into patches, which makes the patch embedding (a convolution whose stride is its kernel) a
 //! linear layer: patch values in the order (channel, row, column) of a convolution's weight.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, overwritten};
 use super::tape::Graph;

@@ -8,10 +8,15 @@
 //! kernels: identity initialisation starts with b = 0, and with a derivative of 0 it could never learn.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "cuda")]
+pub(in crate::ops) use cuda::LaunchSizes;
 
 use super::device::{Backend, Device};
 use super::tape::Graph;

@@ -1,5 +1,8 @@
 //! ReLU, max(x, 0), and the logistic function 1/(1 + e^-x).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN, overwritten};
 use super::simd::{exp, vectorized};

@@ -6,6 +6,8 @@
 //! sum of w_y over the positions that count, as torch's `cross_entropy` does.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod ohem;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Token sequences (B, N, C): tokens put before them, a range cut out, their mean.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, overwritten};
 use super::tape::Graph;

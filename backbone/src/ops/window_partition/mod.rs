@@ -1,6 +1,9 @@
 //! ViTDet's windows: a token grid padded with zeros to a multiple of the window, cut into windows, and put
 //! together again.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::Cpu;
 use super::tape::Graph;

@@ -1,0 +1,159 @@
+//! Compiles the CUDA kernels, under the feature `cuda` only: every `cuda/*.cu` to a fat binary for sm_80 and sm_90
+//! (and PTX for later ones), and a Rust function for each kernel, made from its C signature, so that the two
+//! cannot disagree.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return Ok(());
+    }
+    println!("cargo:rerun-if-changed=cuda");
+    for variable in ["NVCC", "CUDA_PATH", "PATH"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
+    let (nvcc, out) = (nvcc()?, PathBuf::from(std::env::var("OUT_DIR")?));
+    let mut sources: Vec<PathBuf> = std::fs::read_dir("cuda")?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
+        .collect();
+    sources.sort();
+    let (mut functions, mut modules) = (String::new(), String::new());
+    for source in &sources {
+        let name =
+            source.file_stem().and_then(|name| name.to_str()).ok_or("a kernel file's name is no text")?;
+        let image = out.join(format!("{name}.fatbin"));
+        let targets =
+            ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"];
+        let mut compile = Command::new(&nvcc);
+        compile.args(["-std=c++17", "-O3", "-fatbin"]);
+        for target in targets {
+            compile.args(["-gencode", target]);
+        }
+        run(compile.arg("-o").arg(&image).arg(source))?;
+        let text = run(Command::new(&nvcc).args(["-std=c++17", "-E"]).arg(source))?;
+        let mut names = String::new();
+        for kernel in kernels(&text) {
+            // Kernels of types that no Rust code uses yet (16-bit storage) are compiled, and get no function.
+            if let Some(function) = function(&kernel) {
+                write!(names, "{:?}, ", kernel.name)?;
+                functions += &function;
+            }
+        }
+        let constant = name.to_uppercase();
+        writeln!(
+            functions,
+            "static {constant}: Image<{}> = Image(*include_bytes!({image:?}));",
+            image.metadata()?.len()
+        )?;
+        writeln!(modules, "    ({name:?}, &{constant}.0, &[{names}]),")?;
+    }
+    let text = format!(
+        "{functions}\n/// Every kernel file: its name, its machine code, its kernels.\n\
+         pub(super) const MODULES: &[(&str, &[u8], &[&str])] = &[\n{modules}];\n"
+    );
+    Ok(std::fs::write(out.join("kernels.rs"), text)?)
+}
+
+/// The compiler: NVCC, CUDA_PATH, PATH, or NVIDIA's wheels where `.ci/cuda.sh` puts them.
+fn nvcc() -> Result<PathBuf, Failure> {
+    if let Some(nvcc) = std::env::var_os("NVCC") {
+        return Ok(nvcc.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::var_os("CUDA_PATH").map(|home| PathBuf::from(home).join("bin"));
+    let wheels = std::fs::read_dir("../target/cuda/lib").into_iter().flatten().flatten();
+    folders
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .chain(wheels.map(|python| python.path().join("site-packages/nvidia/cu13/bin")))
+        .map(|folder| folder.join("nvcc"))
+        .find(|nvcc| nvcc.is_file())
+        .ok_or_else(|| "the feature cuda needs nvcc: set NVCC or CUDA_PATH, or run .ci/cuda.sh once".into())
+}
+
+fn run(command: &mut Command) -> Result<String, Failure> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{command:?}:\n{}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+struct Kernel {
+    name: String,
+    /// C type and name.
+    parameters: Vec<(String, String)>,
+}
+
+/// The kernels of a preprocessed source: `extern "C" __attribute__((global)) void … name(parameters) {`.
+fn kernels(source: &str) -> Vec<Kernel> {
+    let text: String = source.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
+    let parts = text.split("extern \"C\" __attribute__((global)) void").skip(1);
+    let kernel = |part: &str| {
+        let part = part.trim_start();
+        let bounds = "__attribute__((launch_bounds(";
+        let part = match part.strip_prefix(bounds) {
+            Some(rest) => rest.split_once(")))")?.1,
+            None => part,
+        };
+        let (name, rest) = part.split_once('(')?;
+        let parameter = |text: &str| {
+            let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "__restrict__").collect();
+            let (name, kind) = words.split_last()?;
+            Some((kind.join(" "), (*name).to_owned()))
+        };
+        let parameters = rest.split_once(')')?.0.split(',').map(parameter).collect::<Option<_>>()?;
+        Some(Kernel { name: name.trim().to_owned(), parameters })
+    };
+    parts.filter_map(kernel).collect()
+}
+
+/// The Rust function that launches a kernel; `None` where a parameter's type has no Rust side.
+fn function(kernel: &Kernel) -> Option<String> {
+    let (mut signature, mut bindings, mut arguments) = (String::new(), String::new(), String::new());
+    for (kind, name) in &kernel.parameters {
+        let optional = name.starts_with("optional_");
+        let element = match kind.trim_start_matches("const ").trim_end_matches('*') {
+            "float" => "f32",
+            "double" => "f64",
+            "uint32_t" => "u32",
+            "uint64_t" => "u64",
+            "Geometry" => "RationalSizes",
+            _ => return None,
+        };
+        let (rust, pointer) = match (kind.ends_with('*'), kind.starts_with("const ")) {
+            (true, true) if optional => (format!("Option<&CudaSlice<{element}>>"), true),
+            (true, true) => (format!("&impl DevicePtr<{element}>"), true),
+            (true, false) => (format!("&mut impl DevicePtrMut<{element}>"), true),
+            (false, _) => (element.to_owned(), false),
+        };
+        write!(signature, ", {name}: {rust}").ok()?;
+        let value = match (pointer, optional, kind.starts_with("const ")) {
+            (true, true, _) => format!("{name}.map_or(0, |values| *values.device_ptr())"),
+            (true, false, true) => format!("*{name}.device_ptr()"),
+            (true, false, false) => format!("*{name}.device_ptr_mut()"),
+            (false, ..) => String::new(),
+        };
+        if pointer {
+            writeln!(bindings, "    let {name} = {value};").ok()?;
+        }
+        write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
+    }
+    let name = &kernel.name;
+    Some(format!(
+        "/// Launches the kernel `{name}`.\n\
+         #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\
+         pub(in crate::ops) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n{bindings}    \
+         // SAFETY: the arguments have the number, the order and the types of the kernel's C signature, from which\n    \
+         // this function was made, and live until the launch returns, which copies them.\n    \
+         unsafe {{ context.launch(\"{name}\", grid, &mut [{arguments}]) }}\n}}\n\n"
+    ))
+}

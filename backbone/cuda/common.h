@@ -1,0 +1,50 @@
+// What kernels share: blocks of kThreads, loops over elements, sums in a fixed order.
+#pragma once
+
+#include <stdint.h>
+
+namespace kat {
+
+constexpr uint32_t kBlock = 256;  // kThreads of rational_place.h and THREADS of launch.rs
+constexpr uint32_t kBlockWarps = kBlock / 32;
+
+// The elements of this thread, of n for the whole grid.
+#define KAT_EACH(i, n)                                                                      \
+    for (uint64_t i = static_cast<uint64_t>(blockIdx.x) * kat::kBlock + threadIdx.x; i < (n); \
+         i += static_cast<uint64_t>(gridDim.x) * kat::kBlock)
+
+// The rows of this warp, of n for the whole grid.
+#define KAT_EACH_WARP(row, n)                                                                              \
+    for (uint64_t row = (static_cast<uint64_t>(blockIdx.x) * kat::kBlock + threadIdx.x) / 32; row < (n); \
+         row += static_cast<uint64_t>(gridDim.x) * kat::kBlockWarps)
+
+// The sum over the warp, in every lane.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T v) {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) v += __shfl_xor_sync(0xffffffffu, v, step);
+    return v;
+}
+
+// The greatest of the warp, in every lane.
+__device__ __forceinline__ float warp_max(float v) {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, step));
+    return v;
+}
+
+// The sum over the block, in thread 0.
+template <typename T>
+__device__ __forceinline__ T block_sum(T v) {
+    __shared__ T warps[kBlockWarps];
+    v = warp_sum(v);
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
+    __syncthreads();
+    T sum = 0;
+    if (threadIdx.x == 0) {
+        for (uint32_t w = 0; w < kBlockWarps; ++w) sum += warps[w];
+    }
+    return sum;
+}
+
+}  // namespace kat

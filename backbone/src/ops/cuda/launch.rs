@@ -1,0 +1,286 @@
+//! Kernels and cuBLAS on one GPU. All `unsafe` of the device but the allocation of buffers is in this file and in the
+//! functions that the build script makes from the kernels' C signatures.
+//!
+//! Everything runs on the context's default stream, one after the other, so that no kernel meets a buffer that
+//! another still writes.
+
+use crate::error::{Error, Result};
+use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, result, sys};
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_void};
+use std::sync::Arc;
+
+/// Threads of a block, for every kernel (kat::kThreads).
+pub(in crate::ops) const THREADS: usize = 256;
+
+/// The most blocks of a kernel whose threads walk over their elements in strides.
+const MAX_BLOCKS: usize = 1 << 16;
+
+/// Blocks of a launch, x, y and z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) struct Grid(pub(in crate::ops) [usize; 3]);
+
+impl Grid {
+    /// A thread for each of `count` elements, or for several where there are very many.
+    pub(in crate::ops) fn each(count: usize) -> Self {
+        Self([count.div_ceil(THREADS).clamp(1, MAX_BLOCKS), 1, 1])
+    }
+
+    /// A warp for each of `rows`.
+    pub(in crate::ops) fn warps(rows: usize) -> Self {
+        Self::each(rows.saturating_mul(32))
+    }
+
+    /// So many blocks.
+    pub(in crate::ops) fn blocks(count: usize) -> Self {
+        Self([count, 1, 1])
+    }
+}
+
+/// How matrix products treat their f32 inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatrixMode {
+    /// As f32: the mode of every check against the CPU.
+    #[default]
+    F32,
+    /// Rounded to TF32 for the tensor cores, sums in f32.
+    Tf32,
+}
+
+/// How a factor of a product lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) enum Order {
+    /// Row by row, as the product sees it.
+    Rows,
+    /// The transpose lies row by row.
+    Transposed,
+}
+
+/// out = alpha · lhs · rhs + beta · out for row-major matrices, `batch` times at distances of whole matrices.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Product {
+    /// Rows of out, columns of out, length of the dot products.
+    pub size: [usize; 3],
+    /// How lhs and rhs lie.
+    pub orders: [Order; 2],
+    /// alpha and beta.
+    pub factors: [f32; 2],
+    /// The number of products.
+    pub batch: usize,
+}
+
+impl Product {
+    /// One product that overwrites its output.
+    pub(in crate::ops) fn new(size: [usize; 3], orders: [Order; 2]) -> Self {
+        Self { size, orders, factors: [1.0, 0.0], batch: 1 }
+    }
+}
+
+/// Functions of the loaded modules.
+struct Kernels {
+    modules: Vec<sys::CUmodule>,
+    functions: HashMap<&'static str, sys::CUfunction>,
+}
+
+// SAFETY: the handles are not dereferenced here; the driver's functions that take them may be called from any thread
+// that the context is bound to, which `launch` sees to.
+unsafe impl Send for Kernels {}
+// SAFETY: as above; nothing in it changes after loading.
+unsafe impl Sync for Kernels {}
+
+/// An open GPU: its context, cuBLAS and the suite's kernels.
+pub(in crate::ops) struct Context {
+    kernels: Kernels,
+    blas: CudaBlas,
+    driver: Arc<CudaDevice>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Context({})", self.driver.ordinal())
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if self.driver.bind_to_thread().is_ok() {
+            for module in self.kernels.modules.drain(..) {
+                // SAFETY: the module was loaded by `open` and its functions are dropped with this value. A failure
+                // leaves the module to the end of the process.
+                let _ = unsafe { result::module::unload(module) };
+            }
+        }
+    }
+}
+
+/// The number of GPUs that the driver shows.
+pub(super) fn device_count() -> Result<usize> {
+    result::init().and_then(|()| result::device::get_count()).map(|n| n as usize).map_err(failed("open"))
+}
+
+/// A failure of the driver or of cuBLAS during `op`.
+pub(in crate::ops) fn failed<E: std::fmt::Debug>(op: &'static str) -> impl Fn(E) -> Error {
+    move |error| Error::Device { op, reason: format!("{error:?}") }
+}
+
+impl Context {
+    /// Loads `modules` (name, image, kernels) into the context of `driver`.
+    pub(super) fn open(
+        driver: Arc<CudaDevice>,
+        modules: &[(&'static str, &[u8], &[&'static str])],
+        mode: MatrixMode,
+    ) -> Result<Self> {
+        let blas = CudaBlas::new(driver.clone()).map_err(failed("open cuBLAS"))?;
+        let mut context =
+            Self { kernels: Kernels { modules: Vec::new(), functions: HashMap::new() }, blas, driver };
+        for (name, image, functions) in modules {
+            context.load(name, image, functions)?;
+        }
+        let mode = match mode {
+            MatrixMode::F32 => blas_sys::cublasMath_t::CUBLAS_DEFAULT_MATH,
+            MatrixMode::Tf32 => blas_sys::cublasMath_t::CUBLAS_TF32_TENSOR_OP_MATH,
+        };
+        // SAFETY: the handle is open as long as `context.blas`.
+        let set = unsafe { blas_sys::cublasSetMathMode(*context.blas.handle(), mode) };
+        set.result().map_err(failed("set cuBLAS's mode"))?;
+        context.keep_freed_memory()?;
+        Ok(context)
+    }
+
+    fn load(&mut self, name: &str, image: &[u8], functions: &[&'static str]) -> Result<()> {
+        let refused = |what: &str, error| Error::Device {
+            op: "load kernels",
+            reason: format!("{what} of {name}.cu: {error:?}; the kernels are for GPUs of sm_80 and later"),
+        };
+        // SAFETY: the image is a complete fat binary, made by nvcc and embedded by the build; the driver copies it.
+        let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
+        let module = module.map_err(|error| refused("the image", error))?;
+        self.kernels.modules.push(module);
+        for &function in functions {
+            let symbol = CString::new(function).map_err(failed("load kernels"))?;
+            // SAFETY: the module was just loaded and stays so until this context is dropped.
+            let handle = unsafe { result::module::get_function(module, symbol) };
+            self.kernels.functions.insert(function, handle.map_err(|error| refused(function, error))?);
+        }
+        Ok(())
+    }
+
+    /// Tells the driver's pool to keep freed memory: by default it goes back to the system whenever the host waits.
+    fn keep_freed_memory(&self) -> Result<()> {
+        let attribute = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+        if self.driver.attribute(attribute).map_err(failed("open"))? == 0 {
+            return Ok(());
+        }
+        let mut pool = std::ptr::null_mut();
+        let mut threshold = u64::MAX;
+        // SAFETY: `pool` is written by the first call before the second reads it, and the attribute is a u64 that the
+        // second call only reads.
+        unsafe {
+            sys::cuDeviceGetDefaultMemPool(&raw mut pool, *self.driver.cu_device())
+                .result()
+                .and_then(|()| {
+                    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+                    sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()
+                })
+                .map_err(failed("set up the memory pool"))
+        }
+    }
+
+    /// The driver's side.
+    pub(in crate::ops) fn driver(&self) -> &Arc<CudaDevice> {
+        &self.driver
+    }
+
+    /// Launches a kernel with blocks of [`THREADS`].
+    ///
+    /// # Safety
+    /// `arguments` must point to values of the types of the kernel's parameters, in their order.
+    pub(super) unsafe fn launch(&self, name: &str, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()> {
+        if grid.0.contains(&0) {
+            return Ok(());
+        }
+        let reason = |reason: String| Error::Device { op: "launch", reason: format!("{name}: {reason}") };
+        let function = self.kernels.functions.get(name).ok_or_else(|| reason("not loaded".into()))?;
+        let blocks = |axis: usize, most: usize| match grid.0[axis] {
+            n if n <= most => Ok(n as u32),
+            n => Err(reason(format!("{n} blocks along axis {axis}, at most {most} can be"))),
+        };
+        let grid = (blocks(0, i32::MAX as usize)?, blocks(1, 65_535)?, blocks(2, 65_535)?);
+        self.driver.bind_to_thread().map_err(failed("launch"))?;
+        let stream = *self.driver.cu_stream();
+        // SAFETY: the function is loaded in the bound context; the caller answers for the arguments.
+        unsafe { result::launch_kernel(*function, grid, (THREADS as u32, 1, 1), 0, stream, arguments) }
+            .map_err(|error| reason(format!("{error:?}")))
+    }
+
+    /// Memory for `len` values that the next kernel writes completely; nothing reads it before.
+    pub(in crate::ops) fn empty<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: any bit pattern is a valid number, and the contract is to write before reading.
+        unsafe { self.driver.alloc(len) }.map_err(|error| Error::Device {
+            op: "allocate",
+            reason: format!("{error:?} for {len} values of {} bytes", size_of::<T>()),
+        })
+    }
+
+    /// Runs `product` by cuBLAS.
+    ///
+    /// # Errors
+    /// Buffers that are shorter than the product needs; what cuBLAS says.
+    pub(in crate::ops) fn multiply(
+        &self,
+        product: &Product,
+        lhs: &impl DevicePtr<f32>,
+        rhs: &impl DevicePtr<f32>,
+        out: &mut impl DevicePtrMut<f32>,
+    ) -> Result<()> {
+        const OP: &str = "matrix product";
+        let [m, n, k] = product.size;
+        let lens = [(lhs.len(), m * k), (rhs.len(), k * n), (out.len(), m * n)];
+        if let Some((found, each)) = lens.iter().find(|(found, each)| *found < each * product.batch) {
+            let reason = format!("{found} values for {} matrices of {each} in {product:?}", product.batch);
+            return Err(Error::Device { op: OP, reason });
+        }
+        if m * n * product.batch == 0 {
+            return Ok(());
+        }
+        let int = |size: usize| {
+            c_int::try_from(size)
+                .map_err(|_| Error::Device { op: OP, reason: format!("a size of {size} in {product:?}") })
+        };
+        self.driver.bind_to_thread().map_err(failed(OP))?;
+        // cuBLAS counts by columns: outᵀ = rhsᵀ · lhsᵀ, and a row-major matrix is its own transpose there.
+        let side = |order: Order, columns: usize, rows: usize| match order {
+            Order::Rows => (blas_sys::cublasOperation_t::CUBLAS_OP_N, columns),
+            Order::Transposed => (blas_sys::cublasOperation_t::CUBLAS_OP_T, rows),
+        };
+        let (lhs_op, lhs_stride) = side(product.orders[0], k, m);
+        let (rhs_op, rhs_stride) = side(product.orders[1], n, k);
+        let [alpha, beta] = product.factors;
+        // SAFETY: the buffers hold what the product reads and writes (checked above; strides are those of whole
+        // matrices), the scalars live through the call, and the handle's context is bound.
+        unsafe {
+            blas::sgemm_strided_batched(
+                *self.blas.handle(),
+                rhs_op,
+                lhs_op,
+                int(n)?,
+                int(m)?,
+                int(k)?,
+                &raw const alpha,
+                *rhs.device_ptr() as *const f32,
+                int(rhs_stride.max(1))?,
+                (k * n) as i64,
+                *lhs.device_ptr() as *const f32,
+                int(lhs_stride.max(1))?,
+                (m * k) as i64,
+                &raw const beta,
+                *out.device_ptr_mut() as *mut f32,
+                int(n)?,
+                (m * n) as i64,
+                int(product.batch)?,
+            )
+        }
+        .map_err(failed(OP))
+    }
+}

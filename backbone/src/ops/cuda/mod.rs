@@ -1,0 +1,106 @@
+//! The NVIDIA GPU: buffers of cudarc, dfdx's tape for its Cuda device, our kernels and cuBLAS.
+//!
+//! A kernel's C++ source is in `backbone/cuda`, its launch in the op's own `cuda.rs`. Ops that no training step needs
+//! often run on the CPU by way of the host ([`through_host`]).
+
+pub(in crate::ops) mod kernels;
+pub(in crate::ops) mod launch;
+mod storage;
+mod sums;
+mod through_host;
+
+pub use launch::MatrixMode;
+
+use crate::error::{Error, Result};
+use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, DeviceSlice as _};
+use dfdx::prelude::Storage as _;
+use launch::{Context, failed};
+use std::sync::Arc;
+
+/// An open GPU; clones share it.
+#[derive(Clone, Debug)]
+pub struct Cuda {
+    context: Arc<Context>,
+    tape: dfdx::tensor::Cuda,
+}
+
+/// Values on the GPU, as kernels read them.
+pub type View<'a> = &'a CudaSlice<f32>;
+
+impl Cuda {
+    /// Opens GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such GPU; [`Error::Device`] if the driver, cuBLAS or a kernel does not load.
+    pub fn open(ordinal: usize, mode: MatrixMode) -> Result<Self> {
+        let count = launch::device_count()?;
+        if ordinal >= count {
+            let found = match count {
+                0 => "the driver shows no GPU".to_owned(),
+                1 => "the only GPU is cuda:0".to_owned(),
+                _ => format!("there are cuda:0 to cuda:{}", count - 1),
+            };
+            return Err(Error::config(format!("cuda:{ordinal}"), found));
+        }
+        let tape = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(failed("open"))?;
+        // dfdx keeps its context to itself, but every buffer names it.
+        let driver = tape
+            .try_alloc_len(0)
+            .map(|empty: <dfdx::tensor::Cuda as dfdx::tensor::Storage<f32>>::Vec| empty.device());
+        let driver: Arc<CudaDevice> = driver.map_err(failed("open"))?;
+        Ok(Self { context: Arc::new(Context::open(driver, kernels::MODULES, mode)?), tape })
+    }
+
+    /// The number of this GPU.
+    pub fn ordinal(&self) -> usize {
+        self.context.driver().ordinal()
+    }
+
+    /// Waits until everything that was asked of the GPU is done: before reading a clock.
+    pub fn synchronize(&self) -> Result<()> {
+        self.context.driver().synchronize().map_err(failed("synchronize"))
+    }
+
+    /// Kernels and cuBLAS.
+    pub(in crate::ops) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Memory for `len` values that the next kernel writes completely.
+    pub(in crate::ops) fn empty(&self, len: usize) -> Result<CudaSlice<f32>> {
+        self.context.empty(len)
+    }
+
+    /// `len` zeros.
+    pub(in crate::ops) fn zeros(&self, len: usize) -> Result<CudaSlice<f32>> {
+        self.context.driver().alloc_zeros(len).map_err(failed("allocate"))
+    }
+
+    /// Arguments of a kernel that are lists: copied without waiting.
+    pub(in crate::ops) fn send<T: DeviceRepr + Unpin>(&self, values: Vec<T>) -> Result<CudaSlice<T>> {
+        self.context.driver().htod_copy(values).map_err(failed("copy to the GPU"))
+    }
+
+    /// A kernel's results on the host, once it is done.
+    pub(in crate::ops) fn fetch<T: DeviceRepr + Clone + Default>(
+        &self,
+        values: &CudaSlice<T>,
+    ) -> Result<Vec<T>> {
+        let mut host = vec![T::default(); values.len()];
+        self.context.driver().dtoh_sync_copy_into(values, &mut host).map_err(failed("copy from the GPU"))?;
+        Ok(host)
+    }
+
+    /// A copy on the GPU.
+    pub(in crate::ops) fn copy(&self, values: View<'_>) -> Result<CudaSlice<f32>> {
+        let mut copy = self.empty(values.len())?;
+        self.context.driver().dtod_copy(values, &mut copy).map_err(failed("copy"))?;
+        Ok(copy)
+    }
+}
+
+/// A size as kernels take it.
+pub(in crate::ops) fn size(op: &'static str, n: usize) -> Result<u32> {
+    u32::try_from(n)
+        .map_err(|_| Error::Device { op, reason: format!("{n} is more than a kernel counts ({})", u32::MAX) })
+}

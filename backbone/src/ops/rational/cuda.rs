@@ -1,0 +1,143 @@
+//! The group rational on the GPU: one read and one write of each element, coefficient gradients by block and then
+//! over blocks in order (backbone/cuda/rational.cu).
+
+use super::{Geometry, RationalGradients, RationalKernel};
+use crate::error::Result;
+use crate::ops::cuda::launch::{Grid, THREADS};
+use crate::ops::cuda::{Cuda, View, kernels, size};
+use cudarc::driver::{CudaSlice, DeviceSlice as _};
+
+const OP: &str = "group rational";
+
+/// Sizes of a call as the kernels take them: kat::Geometry of rational_place.h, field for field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct LaunchSizes {
+    rows: u32,
+    channels: u32,
+    group_size: u32,
+    numerator_groups: u32,
+    numerator_len: u32,
+    denominator_groups: u32,
+    denominator_len: u32,
+    rows_per_block: u32,
+}
+
+/// The compiled forms of the kernels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The published orders, 16 bytes a load.
+    Packed,
+    /// The published orders, one value a load.
+    Single,
+    /// Any orders, padded with zeros.
+    Any,
+}
+
+/// How a call is launched.
+struct Plan {
+    form: Form,
+    sizes: LaunchSizes,
+    grid: Grid,
+    /// Coefficients that a block of the backward kernel writes: of the numerator, of the denominator.
+    widths: [usize; 2],
+}
+
+impl Plan {
+    fn new(len: usize, g: &Geometry) -> Result<Self> {
+        let (rows, group_size) = (len / g.channels.max(1), g.channels / g.groups);
+        let published = g.numerator_len == 6 && g.denominator_len == 4;
+        let (form, pack, widths) = match (published, group_size % 4) {
+            (true, 0) => (Form::Packed, 4, [6, 4]),
+            (true, _) => (Form::Single, 1, [6, 4]),
+            (false, _) => (Form::Any, 1, [super::MAX_COEFFICIENTS; 2]),
+        };
+        let packs = group_size / pack;
+        let slices = packs.div_ceil(THREADS);
+        // A thread walks over some 16 rows: enough that the sums over the block at its end are a small part, and
+        // enough blocks that every multiprocessor has several.
+        let lines = (THREADS / packs.clamp(1, THREADS)).max(1);
+        let rows_per_block = (16 * lines).max(1);
+        let sizes = LaunchSizes {
+            rows: size(OP, rows)?,
+            channels: size(OP, g.channels)?,
+            group_size: size(OP, group_size)?,
+            numerator_groups: size(OP, g.numerator_groups)?,
+            numerator_len: size(OP, g.numerator_len)?,
+            denominator_groups: size(OP, g.denominator_groups)?,
+            denominator_len: size(OP, g.denominator_len)?,
+            rows_per_block: size(OP, rows_per_block)?,
+        };
+        Ok(Self { form, sizes, grid: Grid([rows.div_ceil(rows_per_block), g.groups, slices]), widths })
+    }
+}
+
+impl RationalKernel for Cuda {
+    fn rational_forward(
+        &self,
+        x: View<'_>,
+        numerator: View<'_>,
+        denominator: View<'_>,
+        geometry: &Geometry,
+    ) -> Result<CudaSlice<f32>> {
+        let Plan { form, sizes, grid, .. } = Plan::new(x.len(), geometry)?;
+        let mut y = self.empty(x.len())?;
+        let (context, a, b, out) = (self.context(), numerator, denominator, &mut y);
+        match form {
+            Form::Packed => kernels::rational_forward_f32(context, grid, x, a, b, out, sizes),
+            Form::Single => kernels::rational_forward_f32_single(context, grid, x, a, b, out, sizes),
+            Form::Any => kernels::rational_forward_f32_any(context, grid, x, a, b, out, sizes),
+        }?;
+        Ok(y)
+    }
+
+    fn rational_backward(
+        &self,
+        x: View<'_>,
+        numerator: View<'_>,
+        denominator: View<'_>,
+        dy: CudaSlice<f32>,
+        geometry: &Geometry,
+    ) -> Result<RationalGradients<Self>> {
+        let Plan { form, sizes, grid, widths } = Plan::new(x.len(), geometry)?;
+        let width = widths[0] + widths[1];
+        let blocks = grid.0.iter().product::<usize>();
+        let (mut dx, mut partial) = (self.empty(x.len())?, self.empty(blocks * width)?);
+        let (context, a, b, out, sums) = (self.context(), numerator, denominator, &mut dx, &mut partial);
+        match form {
+            Form::Packed => kernels::rational_backward_f32(context, grid, x, a, b, &dy, out, sums, sizes),
+            Form::Single => {
+                kernels::rational_backward_f32_single(context, grid, x, a, b, &dy, out, sums, sizes)
+            }
+            Form::Any => kernels::rational_backward_f32_any(context, grid, x, a, b, &dy, out, sums, sizes),
+        }?;
+        let runs = size(OP, grid.0[0] * grid.0[2])?;
+        let reduce = |first: usize, rows: usize, len: usize, signs: Option<View<'_>>| -> Result<_> {
+            let mut total = self.empty(rows * len)?;
+            kernels::rational_reduce(
+                context,
+                Grid::blocks(rows * len),
+                &partial,
+                runs,
+                size(OP, geometry.groups)?,
+                size(OP, width)?,
+                size(OP, first)?,
+                size(OP, rows)?,
+                size(OP, len)?,
+                signs,
+                &mut total,
+            )?;
+            Ok(total)
+        };
+        Ok(RationalGradients {
+            numerator: reduce(0, geometry.numerator_groups, geometry.numerator_len, None)?,
+            denominator: reduce(
+                widths[0],
+                geometry.denominator_groups,
+                geometry.denominator_len,
+                Some(denominator),
+            )?,
+            dx,
+        })
+    }
+}

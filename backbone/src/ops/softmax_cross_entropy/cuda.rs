@@ -1,0 +1,115 @@
+//! Softmax cross entropy on the GPU.
+
+use super::{Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
+use crate::error::Result;
+use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::{Cuda, View, kernels, size};
+use crate::ops::device::Backend as _;
+use cudarc::driver::{CudaSlice, DeviceSlice as _};
+
+const OP: &str = "softmax cross entropy";
+
+/// A plan's lists on the GPU.
+struct Lists {
+    labels: Option<CudaSlice<u32>>,
+    soft: Option<CudaSlice<f32>>,
+    class_weights: Option<CudaSlice<f32>>,
+}
+
+impl Lists {
+    fn new(device: &Cuda, plan: &Plan) -> Result<Self> {
+        let (labels, soft) = match &plan.labels {
+            Labels::Hard(classes) => (Some(device.send(classes.clone())?), None),
+            Labels::Soft(values) => (None, Some(device.upload_buf(values.clone())?)),
+        };
+        let class_weights =
+            plan.class_weights.clone().map(|weights| device.upload_buf(weights)).transpose()?;
+        Ok(Self { labels, soft, class_weights })
+    }
+}
+
+impl SoftmaxCrossEntropyKernel for Cuda {
+    fn cross_entropy_forward(&self, logits: View<'_>, plan: &Plan) -> Result<PositionLosses<Self>> {
+        let (g, lists) = (plan.geometry, Lists::new(self, plan)?);
+        let (mut losses, mut log_sums) = (self.empty(g.positions())?, self.empty(g.positions())?);
+        match g.inner {
+            1 => kernels::cross_entropy_forward_row(
+                self.context(),
+                Grid::warps(g.positions()),
+                logits,
+                lists.labels.as_ref(),
+                lists.soft.as_ref(),
+                lists.class_weights.as_ref(),
+                &mut losses,
+                &mut log_sums,
+                g.positions() as u64,
+                size(OP, g.classes)?,
+                g.inner as u64,
+                plan.label_smoothing,
+            ),
+            _ => kernels::cross_entropy_forward_plane(
+                self.context(),
+                Grid::each(g.positions()),
+                logits,
+                lists.labels.as_ref(),
+                lists.soft.as_ref(),
+                lists.class_weights.as_ref(),
+                &mut losses,
+                &mut log_sums,
+                g.positions() as u64,
+                size(OP, g.classes)?,
+                g.inner as u64,
+                plan.label_smoothing,
+            ),
+        }?;
+        Ok(PositionLosses { losses, log_sums })
+    }
+
+    fn cross_entropy_backward(
+        &self,
+        logits: View<'_>,
+        log_sums: View<'_>,
+        dlosses: View<'_>,
+        plan: &Plan,
+    ) -> Result<CudaSlice<f32>> {
+        let (g, lists) = (plan.geometry, Lists::new(self, plan)?);
+        let mut dx = self.empty(logits.len())?;
+        match g.inner {
+            1 => kernels::cross_entropy_backward_row(
+                self.context(),
+                Grid::warps(g.positions()),
+                logits,
+                log_sums,
+                dlosses,
+                lists.labels.as_ref(),
+                lists.soft.as_ref(),
+                lists.class_weights.as_ref(),
+                &mut dx,
+                g.positions() as u64,
+                size(OP, g.classes)?,
+                g.inner as u64,
+                plan.label_smoothing,
+            ),
+            _ => kernels::cross_entropy_backward_plane(
+                self.context(),
+                Grid::each(g.positions()),
+                logits,
+                log_sums,
+                dlosses,
+                lists.labels.as_ref(),
+                lists.soft.as_ref(),
+                lists.class_weights.as_ref(),
+                &mut dx,
+                g.positions() as u64,
+                size(OP, g.classes)?,
+                g.inner as u64,
+                plan.label_smoothing,
+            ),
+        }?;
+        Ok(dx)
+    }
+
+    fn weighted_total(&self, x: View<'_>, weights: &[f32]) -> Result<f64> {
+        self.dot(x, &self.upload_buf(weights.to_vec())?)
+    }
+}

@@ -1,0 +1,76 @@
+//! Moves of token sequences on the GPU.
+
+use super::TokensKernel;
+use crate::error::Result;
+use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::{Cuda, View, kernels};
+use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use std::ops::Range;
+
+impl TokensKernel for Cuda {
+    fn prepend(&self, prefix: View<'_>, x: View<'_>, batch: usize) -> Result<CudaSlice<f32>> {
+        let sequence = x.len() / batch.max(1);
+        let count = batch * (prefix.len() + sequence);
+        let mut y = self.empty(count)?;
+        let (grid, head) = (Grid::each(count), prefix.len() as u64);
+        kernels::prepend_rows(self.context(), grid, prefix, x, &mut y, count as u64, head, sequence as u64)?;
+        Ok(y)
+    }
+
+    fn take_range(
+        &self,
+        x: View<'_>,
+        tokens: usize,
+        range: Range<usize>,
+        channels: usize,
+    ) -> Result<CudaSlice<f32>> {
+        let (row, part) = (tokens * channels, range.len() * channels);
+        let count = x.len() / row.max(1) * part;
+        let mut y = self.empty(count)?;
+        let first = (range.start * channels) as u64;
+        let grid = Grid::each(count);
+        kernels::take_columns(self.context(), grid, x, &mut y, count as u64, row as u64, first, part as u64)?;
+        Ok(y)
+    }
+
+    fn put_range(
+        &self,
+        dy: View<'_>,
+        tokens: usize,
+        range: Range<usize>,
+        channels: usize,
+    ) -> Result<CudaSlice<f32>> {
+        let (row, part) = (tokens * channels, range.len() * channels);
+        let count = dy.len() / part.max(1) * row;
+        let mut dx = self.empty(count)?;
+        let first = (range.start * channels) as u64;
+        let grid = Grid::each(count);
+        kernels::put_columns(
+            self.context(),
+            grid,
+            dy,
+            &mut dx,
+            count as u64,
+            row as u64,
+            first,
+            part as u64,
+        )?;
+        Ok(dx)
+    }
+
+    fn mean_tokens(&self, x: View<'_>, tokens: usize, channels: usize) -> Result<CudaSlice<f32>> {
+        let count = x.len() / tokens.max(1);
+        let mut y = self.empty(count)?;
+        let (grid, tokens, channels) = (Grid::each(count), tokens as u64, channels as u64);
+        kernels::token_means(self.context(), grid, x, &mut y, count as u64, tokens, channels)?;
+        Ok(y)
+    }
+
+    fn spread_tokens(&self, dy: View<'_>, tokens: usize, channels: usize) -> Result<CudaSlice<f32>> {
+        let count = dy.len() * tokens;
+        let mut dx = self.empty(count)?;
+        let (grid, tokens, channels) = (Grid::each(count), tokens as u64, channels as u64);
+        kernels::spread_means(self.context(), grid, dy, &mut dx, count as u64, tokens, channels)?;
+        Ok(dx)
+    }
+}

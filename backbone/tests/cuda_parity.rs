@@ -1,0 +1,241 @@
+//! Every op on the GPU against the CPU, on the same random inputs: values, gradients, and the same bits run to run.
+//!
+//! Skipped, with a line that says so, where no GPU can be opened; a failure there if KAT_REQUIRE_CUDA is set.
+#![cfg(feature = "cuda")]
+
+use kat_backbone::nn::Module as _;
+use kat_backbone::ops::elementwise_loss::Goal;
+use kat_backbone::ops::pool::PaddingCounts;
+use kat_backbone::ops::roi_align::{Options as RoiOptions, Roi};
+use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
+use kat_backbone::ops::window::Placement;
+use kat_backbone::ops::{self, RelativePositions, batch_norm, resize};
+use kat_backbone::{Cpu, Cuda, Device, Graph, Kat, KatConfig, MatrixMode, Result, Size, Tensor, variants};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+/// The GPU, or none with a line that says why.
+fn gpu() -> Option<Cuda> {
+    match Cuda::open(0, MatrixMode::F32) {
+        Ok(device) => Some(device),
+        Err(error) if std::env::var_os("KAT_REQUIRE_CUDA").is_some() => panic!("no GPU: {error}"),
+        Err(error) => {
+            eprintln!("skipped: no GPU: {error}");
+            None
+        }
+    }
+}
+
+fn random(len: usize, seed: u64) -> Vec<f32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| generator.random::<f32>() * 2.0 - 1.0).collect()
+}
+
+/// The output of `op` and the gradients at its inputs of Σ (y - t)²/2, t random, while training.
+fn run<D: Device>(
+    device: &D,
+    shapes: &[&[usize]],
+    op: impl Fn(&mut Graph<D>, &[Tensor<D>]) -> Result<Tensor<D>>,
+) -> Result<Vec<Vec<f32>>> {
+    let input = |(i, shape): (usize, &&[usize])| {
+        let values = random(shape.iter().product(), i as u64);
+        Tensor::from_vec(device, values, kat_backbone::Shape::new(shape)?)?.parameter()
+    };
+    let inputs: Vec<Tensor<D>> = shapes.iter().enumerate().map(input).collect::<Result<_>>()?;
+    let mut graph = Graph::training(7);
+    let y = op(&mut graph, &inputs)?;
+    let mut results = vec![y.to_vec()];
+    const BETA: f32 = 4096.0;
+    let goal = Goal::sum(random(y.numel(), 99), 1.0 / BETA);
+    let loss = ops::smooth_l1(&mut graph, &y, goal, BETA)?;
+    let mut gradients = graph.backward(&loss)?;
+    for input in &inputs {
+        results.push(gradients.take_host(input)?.unwrap_or_default());
+    }
+    Ok(results)
+}
+
+/// The greatest difference, relative to the greatest value.
+fn difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) });
+    worst / scale
+}
+
+fn compare(name: &str, gpu: [Result<Vec<Vec<f32>>>; 2], cpu: Result<Vec<Vec<f32>>>) {
+    let [first, second] = gpu.map(|run| run.unwrap_or_else(|error| panic!("{name}: {error}")));
+    let cpu = cpu.unwrap_or_else(|error| panic!("{name}, CPU: {error}"));
+    assert!(first == second, "{name}: two runs differ");
+    for (i, (found, expected)) in first.iter().zip(&cpu).enumerate() {
+        let what = if i == 0 { "output".to_owned() } else { format!("gradient of input {}", i - 1) };
+        let worst = difference(found, expected);
+        println!("{name:<28} {what:<22} {worst:.1e}");
+        assert!(worst <= 1e-5, "{name}: {what} is off by {worst:e}");
+    }
+}
+
+/// One op on both devices: its name, the shapes of its inputs, the call.
+macro_rules! same {
+    ($gpu:ident, $name:expr, [$($shape:expr),*], |$graph:ident, $t:ident| $call:expr) => {{
+        let shapes: &[&[usize]] = &[$(&$shape),*];
+        let on_gpu = || run(&$gpu, shapes, |$graph: &mut Graph<Cuda>, $t: &[Tensor<Cuda>]| $call);
+        let on_cpu = run(&Cpu::default(), shapes, |$graph: &mut Graph<Cpu>, $t: &[Tensor<Cpu>]| $call);
+        compare($name, [on_gpu(), on_gpu()], on_cpu);
+    }};
+}
+
+#[test]
+fn ops_of_the_backbone() {
+    let Some(gpu) = gpu() else { return };
+    for [rows, inputs, outputs] in [[1, 1, 1], [7, 5, 3], [394, 192, 576]] {
+        same!(gpu, "linear", [[rows, inputs], [outputs, inputs], [outputs]], |graph, t| {
+            ops::linear(graph, &t[0], &t[1], Some(&t[2]))
+        });
+    }
+    // packs of 4, single values, groups wider than a block of packs; shared and own coefficients; other orders
+    for (shape, groups, rows, orders) in [
+        ([50, 64], 8, [1, 8], [6, 4]),
+        ([197, 1536], 8, [8, 8], [6, 4]),
+        ([33, 24], 8, [8, 1], [6, 4]),
+        ([9, 8192], 2, [1, 2], [6, 4]),
+        ([20, 16], 4, [4, 4], [4, 2]),
+    ] {
+        same!(gpu, "rational", [shape, [rows[0], orders[0]], [rows[1], orders[1]]], |graph, t| {
+            ops::rational(graph, &t[0], &t[1], &t[2], groups)
+        });
+    }
+    for shape in [[3, 5], [700, 192], [2, 1030]] {
+        same!(gpu, "layer_norm", [shape, [shape[1]], [shape[1]]], |graph, t| {
+            ops::layer_norm(graph, &t[0], &t[1], &t[2], 1e-6)
+        });
+    }
+    for (batch, tokens, heads, dim) in [(1, 1, 1, 4), (3, 50, 3, 16), (2, 197, 6, 64)] {
+        same!(gpu, "attention", [[batch, tokens, 3 * heads * dim]], |graph, t| {
+            ops::attention(graph, &t[0], heads, None)
+        });
+    }
+    same!(gpu, "attention, relative", [[2, 12, 3 * 2 * 8], [5, 8], [7, 8]], |graph, t| {
+        let relative = RelativePositions { height: t[1].clone(), width: t[2].clone(), grid: (3, 4) };
+        ops::attention(graph, &t[0], 2, Some(&relative))
+    });
+    same!(gpu, "patchify", [[2, 3, 8, 12]], |graph, t| ops::patchify(graph, &t[0], (2, 3)));
+    same!(gpu, "prepend_tokens", [[1, 2, 5], [3, 4, 5]], |graph, t| ops::prepend_tokens(graph, &t[0], &t[1]));
+    same!(gpu, "take_tokens", [[3, 7, 5]], |graph, t| ops::take_tokens(graph, &t[0], 2..5));
+    same!(gpu, "mean_tokens", [[3, 7, 5]], |graph, t| ops::mean_tokens(graph, &t[0]));
+}
+
+#[test]
+fn elementwise_ops() {
+    let Some(gpu) = gpu() else { return };
+    same!(gpu, "gelu", [[300, 33]], |graph, t| ops::gelu(graph, &t[0]));
+    same!(gpu, "relu", [[300, 33]], |graph, t| ops::relu(graph, &t[0]));
+    same!(gpu, "sigmoid", [[300, 33]], |graph, t| ops::sigmoid(graph, &t[0]));
+    same!(gpu, "silu", [[300, 33]], |graph, t| ops::silu(graph, &t[0]));
+    same!(gpu, "spline_basis", [[30, 7]], |graph, t| ops::spline_basis(graph, &t[0], 5));
+    same!(gpu, "scale_rows", [[30, 7], [30]], |graph, t| ops::scale_rows(graph, &t[0], &t[1]));
+    same!(gpu, "add", [[4, 6, 5], [4, 6, 5]], |graph, t| ops::add(graph, &t[0], &t[1]));
+    same!(gpu, "add, repeated", [[4, 6, 5], [6, 5]], |graph, t| ops::add(graph, &t[0], &t[1]));
+    same!(gpu, "add_drop_path", [[40, 6], [40, 6]], |graph, t| {
+        ops::add_drop_path(graph, &t[0], &t[1], 0.3)
+    });
+    same!(gpu, "scale", [[40, 6]], |graph, t| ops::scale(graph, &t[0], 0.3));
+    same!(gpu, "mean", [[400, 61]], |graph, t| ops::mean(graph, &t[0]));
+    same!(gpu, "dropout", [[400, 101]], |graph, t| ops::dropout(graph, &t[0], 0.4));
+    same!(gpu, "binary_cross_entropy", [[50]], |graph, t| {
+        ops::binary_cross_entropy(graph, &t[0], Goal::mean(random(50, 5).iter().map(|v| v.abs()).collect()))
+    });
+}
+
+#[test]
+fn losses() {
+    let Some(gpu) = gpu() else { return };
+    let classes: Vec<u32> = (0..40).map(|i| if i % 7 == 0 { 255 } else { i % 5 }).collect();
+    let hard = Targets::Hard { classes, ignore: Some(255) };
+    let soft = Targets::Soft(random(200, 3).iter().map(|v| v.abs()).collect());
+    let weighted = Options { class_weights: Some(vec![0.5, 1.0, 2.0, 0.0, 1.5]), ..Options::smoothed(0.1) };
+    for targets in [&hard, &soft] {
+        for options in [&Options::default(), &Options::smoothed(0.1), &weighted] {
+            same!(gpu, "cross entropy, rows", [[40, 5]], |graph, t| {
+                ops::softmax_cross_entropy(graph, &t[0], targets, options)
+            });
+            same!(gpu, "cross entropy, planes", [[2, 5, 4, 5]], |graph, t| {
+                ops::softmax_cross_entropy(graph, &t[0], targets, options)
+            });
+        }
+    }
+}
+
+#[test]
+fn ops_of_the_heads() {
+    let Some(gpu) = gpu() else { return };
+    let (plain, strided) = (Placement::new(1, 1), Placement::new(2, 1));
+    for placement in [plain, strided] {
+        same!(gpu, "conv2d", [[2, 3, 9, 8], [4, 3, 3, 3], [4]], |graph, t| {
+            ops::conv2d(graph, &t[0], &t[1], Some(&t[2]), placement)
+        });
+        same!(gpu, "max_pool", [[2, 3, 9, 8]], |graph, t| ops::max_pool(graph, &t[0], [3, 3], placement));
+        same!(gpu, "average_pool", [[2, 3, 9, 8]], |graph, t| {
+            ops::average_pool(graph, &t[0], [3, 3], placement, PaddingCounts::NotAtAll)
+        });
+    }
+    same!(gpu, "adaptive_average_pool", [[2, 3, 9, 8]], |graph, t| {
+        ops::adaptive_average_pool(graph, &t[0], [2, 3])
+    });
+    same!(gpu, "conv_transpose2d", [[2, 3, 4, 5], [3, 4, 2, 2], [4]], |graph, t| {
+        ops::conv_transpose2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(2, 0))
+    });
+    same!(gpu, "batch_norm", [[4, 3, 5, 6], [3], [3]], |graph, t| {
+        let running = batch_norm::Running::new(3);
+        Ok(ops::batch_norm(graph, &t[0], &t[1], &t[2], &running, &batch_norm::Options::default())?.0)
+    });
+    same!(gpu, "channel_norm", [[2, 6, 5, 4], [6], [6]], |graph, t| {
+        ops::channel_norm(graph, &t[0], &t[1], &t[2], 1e-6)
+    });
+    for filter in [resize::Filter::Nearest, resize::Filter::Bilinear, resize::Filter::BicubicAntialias] {
+        same!(gpu, "resize", [[2, 3, 7, 6]], |graph, t| ops::resize(graph, &t[0], [4, 9], filter));
+    }
+    same!(gpu, "resample_grid", [[1, 12, 5]], |graph, t| {
+        ops::resample_grid(graph, &t[0], ops::resample::Filter::Bicubic, (3, 4), (5, 6))
+    });
+    let rois = [
+        Roi { image: 0, corners: [1.0, 2.0, 20.0, 17.5] },
+        Roi { image: 1, corners: [-3.0, 4.0, 9.0, 30.0] },
+    ];
+    same!(gpu, "roi_align", [[2, 3, 8, 8]], |graph, t| {
+        ops::roi_align(graph, &t[0], &rois, &RoiOptions::adaptive(3, 0.25))
+    });
+    same!(gpu, "window_partition", [[2, 15, 4]], |graph, t| ops::window_partition(graph, &t[0], (3, 5), 2));
+    same!(gpu, "tokens_to_map", [[2, 12, 5]], |graph, t| ops::tokens_to_map(graph, &t[0], [3, 4]));
+    same!(gpu, "concat", [[2, 3, 4], [2, 5, 4]], |graph, t| ops::concat(graph, &[&t[0], &t[1]], 1));
+    same!(gpu, "narrow", [[2, 7, 4]], |graph, t| ops::narrow(graph, &t[0], 1, 2..5));
+    same!(gpu, "gather_rows", [[6, 5]], |graph, t| ops::gather_rows(graph, &t[0], &[4, 0, 4, 2]));
+}
+
+/// The loss of a small KAT and every parameter's gradient.
+fn model<D: Device>(device: &D, config: &KatConfig) -> Result<Vec<Vec<f32>>> {
+    let model = Kat::new(device, config, 3)?;
+    let images = Tensor::from_vec(device, random(2 * 3 * 32 * 32, 1), [2, 3, 32, 32])?;
+    let mut graph = Graph::training(5);
+    let logits = model.forward(&mut graph, &images)?;
+    let mut results = vec![logits.to_vec()];
+    let targets = Targets::hard(vec![3, 7]);
+    let loss = ops::softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
+    let mut gradients = graph.backward(&loss)?;
+    for parameter in &model.parameters() {
+        results.push(gradients.take_host(parameter)?.unwrap_or_default());
+    }
+    Ok(results)
+}
+
+#[test]
+fn a_training_step_of_kat() {
+    let Some(gpu) = gpu() else { return };
+    let named = variants::named("kat_tiny_patch16_224").unwrap().config;
+    let config = KatConfig { image_size: Size::square(32), depth: 2, classes: 10, ..named };
+    compare("kat", [model(&gpu, &config), model(&gpu, &config)], model(&Cpu::default(), &config));
+}
