@@ -230,6 +230,10 @@ mod tests {
     use super::*;
 
     fn model() -> Segmentor<Cpu> {
+        of_seed(4)
+    }
+
+    fn of_seed(seed: u64) -> Segmentor<Cpu> {
         let backbone = KatConfig {
             image_size: Size::square(32),
             patch_size: Size::square(8),
@@ -249,7 +253,7 @@ mod tests {
             dropout: 0.0,
             classes: 3,
         };
-        Segmentor::new(&Cpu::default(), &config, &batch_norm::Options::default(), 4).unwrap()
+        Segmentor::new(&Cpu::default(), &config, &batch_norm::Options::default(), seed).unwrap()
     }
 
     fn picture(width: u32, height: u32) -> RgbImage {
@@ -287,21 +291,26 @@ mod tests {
 
     #[test]
     fn a_mirrored_picture_gets_mirrored_labels_from_the_mirrored_view() {
-        let (model, image) = (model(), picture(45, 30));
+        let image = picture(45, 30);
         let mirrored = image::imageops::flip_horizontal(&image);
         let mut settings = settings(Resolution::Native, Extent::Windows { crop: 32, stride: 13 });
-        let labels = |settings: &Settings, image: &RgbImage| {
-            let device = Cpu::default();
-            Inference { device: &device, model: &model, settings }.labels(image).unwrap().labels
-        };
         settings.views.flips = vec![Flip::None, Flip::Horizontal];
         settings.views.scales = vec![1.0, 0.5];
-        let (a, b) = (labels(&settings, &image), labels(&settings, &mirrored));
+        let labels = |model: &Segmentor<Cpu>, image: &RgbImage| {
+            let device = Cpu::default();
+            Inference { device: &device, model, settings: &settings }.labels(image).unwrap().labels
+        };
+        // Most random networks prefer one class everywhere, which would show nothing.
+        let varied = |a: &[u16]| a.iter().filter(|l| **l != a[0]).count() > 50;
+        let (model, a) = (0..40)
+            .map(|seed| (of_seed(seed), labels(&of_seed(seed), &image)))
+            .find(|(_, a)| varied(a))
+            .expect("a random network that tells pixels apart");
+        let b = labels(&model, &mirrored);
         let back: Vec<u16> = b.chunks(45).flat_map(|row| row.iter().rev().copied()).collect();
         let differing = a.iter().zip(&back).filter(|(a, b)| a != b).count();
         // Sums in another order may tip a pixel that is undecided.
         assert!(differing <= 2, "{differing} of {} pixels differ", a.len());
-        assert!(a.iter().any(|l| *l != a[0]), "the labels of a random network are not all the same");
     }
 
     #[test]
