@@ -5,7 +5,7 @@ use std::path::Path;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
 use kat_datasets::loader::{Dataset as _, decode_upright};
-use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
@@ -47,15 +47,11 @@ fn survey(root: &Path, split: &str) -> anyhow::Result<Survey> {
     Ok(survey)
 }
 
+/// Side of a generated image in pixels.
+const SIDE: u32 = 64;
+
 fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
-    let val_images = args.images / 5;
-    let config = ShapesConfig {
-        train_images: args.images - val_images,
-        val_images,
-        seed: args.seed,
-        ..ShapesConfig::default()
-    };
-    let made = write_shapes(&args.dir, Layout::ImageFolders, &config)?;
+    let made = args.write(Layout::ImageFolders, SIDE)?;
     Ok(format!(
         "{}: {} images of {} classes in train/ and val/",
         args.dir.display(),

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use kat_datasets::coco::{layout, survey};
 use kat_datasets::decode::{DecodeOptions, decode_file};
+use kat_datasets::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
 use kat_datasets::survey::Survey;
 
 /// Looks through datasets and makes sample data.
@@ -53,6 +54,25 @@ pub struct MakeShapesArgs {
     /// Same seed, same bytes
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+}
+
+impl MakeShapesArgs {
+    /// Writes images of `side` pixels, a fifth of them held out.
+    ///
+    /// # Errors
+    /// A folder that cannot be written or holds files already.
+    pub fn write(&self, layout: Layout, side: u32) -> anyhow::Result<ShapesSummary> {
+        let val_images = self.images / 5;
+        let config = ShapesConfig {
+            train_images: self.images - val_images,
+            val_images,
+            width: side,
+            height: side,
+            seed: self.seed,
+            ..ShapesConfig::default()
+        };
+        Ok(write_shapes(&self.dir, layout, &config)?)
+    }
 }
 
 /// What a program does for its kind of dataset.

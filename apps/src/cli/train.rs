@@ -104,7 +104,7 @@ impl TrainCommand {
             tracing::info!("saved {} at step {step}; --resume goes on", run.last().display());
             return Ok(());
         }
-        for (name, value) in task.evaluate(trainer.evaluated())? {
+        for (name, value) in trainer.figures()? {
             super::data::print(&format!("{name} {value:.4}\n"))?;
         }
         if plan.raw.output.report {

@@ -79,7 +79,7 @@ section! {
         generate_val: usize = 1000;
         /// Generated data only: side of an image in pixels.
         generate_size: usize = 64;
-        /// Generated data only, detect and segment: kinds of shapes, up to 12.
+        /// Generated data only: kinds of shapes, up to 12.
         generate_classes: usize = 10;
         /// Generated data only, detect and segment: most shapes in an image.
         generate_objects: usize = 5;

@@ -2,6 +2,8 @@
 
 pub mod classify;
 pub mod detect;
+pub mod generated;
+pub mod loading;
 pub mod model;
 pub mod segment;
 
@@ -29,11 +31,11 @@ pub trait Task {
     /// # Errors
     /// A configuration that cannot be built, or initial weights that do not fit.
     fn build(&self) -> anyhow::Result<Self::Model>;
-    /// Batches to train on, from the start or from where a run stood, for at least `epochs` passes.
+    /// Batches to train on, without end, from the start or from where a run stood.
     ///
     /// # Errors
     /// Data that cannot be read, or a state of another run.
-    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<Self::Batch>>;
+    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<Self::Batch>>;
     /// The loss of a batch, a scalar.
     ///
     /// # Errors

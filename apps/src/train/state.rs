@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::{HostTensor, TensorMap, model, safetensors};
 use kat_backbone::nn::Module;
@@ -137,6 +138,15 @@ pub fn restore<D: Device>(
     }
     model::assign(module, &own)?;
     Ok(())
+}
+
+/// What a checkpoint says under `key`. Where it says nothing, the error is that and `hint`.
+///
+/// # Errors
+/// No such key.
+pub fn described<'m>(map: &'m TensorMap, key: &str, path: &Path, hint: &str) -> anyhow::Result<&'m str> {
+    let text = map.metadata.get(key).map(String::as_str);
+    text.with_context(|| format!("{} holds no \"{key}\": {hint}", path.display()))
 }
 
 /// The weights to use of a checkpoint: the averaged ones where it has them. Moments are left out.

@@ -94,7 +94,12 @@ pub struct Trainer<'a, T: Task> {
     step: u64,
     resume: Option<Progress>,
     best: Option<f64>,
+    /// What the evaluation after the newest step said.
+    figures: Option<Figures>,
 }
+
+/// Figures of the held-out part by name.
+type Figures = Vec<(&'static str, f64)>;
 
 impl<'a, T: Task> Trainer<'a, T> {
     /// A run from the start, or from the newest checkpoint of the directory where there is one.
@@ -131,7 +136,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let best = resume.as_ref().and_then(|p| p.best.as_ref()?.parse().ok());
         let step = resume.as_ref().map_or(0, |p| p.step);
-        Ok(Self { task, setting, exchange, model, ema, optimizer, step, resume, best })
+        Ok(Self { task, setting, exchange, model, ema, optimizer, step, resume, best, figures: None })
     }
 
     /// The weights that evaluation looks at: the averaged ones where kept and wanted.
@@ -142,6 +147,14 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
+    /// Figures of the held-out part for these weights; a run that just ended has them already.
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    pub fn figures(&self) -> anyhow::Result<Figures> {
+        self.figures.clone().map_or_else(|| self.task.evaluate(self.evaluated()), Ok)
+    }
+
     /// Trains to the end, or until asked to stop.
     ///
     /// # Errors
@@ -149,13 +162,11 @@ impl<'a, T: Task> Trainer<'a, T> {
     pub fn run(&mut self) -> anyhow::Result<Ended> {
         let plan = self.setting.plan;
         let t = &plan.raw.train;
-        // One pass is enough to learn how many batches it has; the real loader follows.
-        let per_epoch = self.task.batches(1, None)?.batches_per_epoch();
+        let mut loader = self.task.batches(self.resume.as_ref().map(|p| p.loader.clone()))?;
+        let per_epoch = loader.batches_per_epoch();
         let steps_per_epoch = (per_epoch as usize / t.accumulate).max(1);
         let schedule = plan.schedule(steps_per_epoch);
         let total = schedule.total() as u64;
-        let epochs = (total * t.accumulate as u64).div_ceil(per_epoch) + 1;
-        let mut loader = self.task.batches(epochs, self.resume.as_ref().map(|p| p.loader.clone()))?;
         let mut logs = Logs::open(&self.setting, self.resume.as_ref().map(|p| p.step))?;
         let mut progress = self.setting.screen.progress("training", "steps", self.step, total);
         let mut seen = Mean::default();
@@ -227,6 +238,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             average_weights(ema, &self.model, t.ema_decay)?;
         }
         self.step += 1;
+        self.figures = None;
         Ok(norm)
     }
 
@@ -253,6 +265,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.best = Some(figure);
             self.save(&self.setting.run.best(), loader)?;
         }
+        self.figures = Some(values);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What `data` does for COCO folders.
 
-use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use kat_datasets::shapes::Layout;
 
 use crate::cli::data::{DataTools, MakeShapesArgs, check_coco};
 
@@ -11,16 +11,7 @@ pub const TOOLS: DataTools = DataTools { check: check_coco, make_shapes };
 const SIDE: u32 = 128;
 
 fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
-    let val_images = args.images / 5;
-    let config = ShapesConfig {
-        train_images: args.images - val_images,
-        val_images,
-        width: SIDE,
-        height: SIDE,
-        seed: args.seed,
-        ..ShapesConfig::default()
-    };
-    let made = write_shapes(&args.dir, Layout::Coco, &config)?;
+    let made = args.write(Layout::Coco, SIDE)?;
     Ok(format!(
         "{}: {} images with {} objects of {} categories in images/, annotations/instances_train.json and \
          instances_val.json",

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use kat_datasets::ade20k::{LabelFolders, LabelScheme};
 use kat_datasets::loader::Dataset as _;
 use kat_datasets::sample::Target;
-use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
@@ -80,15 +80,11 @@ fn survey(name: &str, folders: &LabelFolders, classes: &[String]) -> Survey {
     survey
 }
 
+/// Side of a generated image in pixels.
+const SIDE: u32 = 64;
+
 fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
-    let val_images = args.images / 5;
-    let config = ShapesConfig {
-        train_images: args.images - val_images,
-        val_images,
-        seed: args.seed,
-        ..ShapesConfig::default()
-    };
-    let made = write_shapes(&args.dir, Layout::SceneParsing, &config)?;
+    let made = args.write(Layout::SceneParsing, SIDE)?;
     Ok(format!(
         "{}: {} images with {} shapes of {} classes, in ADE20K's layout",
         args.dir.display(),

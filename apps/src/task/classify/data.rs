@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
 use kat_datasets::loader::decode_upright;
-use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use kat_datasets::shapes::Layout;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::task::generated::generate;
 
 /// Training and held-out images over the same classes.
 #[derive(Debug, Clone)]
@@ -37,7 +37,11 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
     let dir = Path::new(dir);
     match data.dataset.as_deref() {
-        Some("shapes") if !dir.exists() => generate(plan, dir)?,
+        Some("shapes") if !dir.exists() => {
+            let made = generate(data, dir, Layout::ImageFolders)?;
+            let (images, classes) = (made.images, made.classes.len());
+            tracing::info!("generated {images} images of {classes} classes in {}", dir.display());
+        }
         None | Some("shapes" | "folder") => {}
         Some(other) => {
             return Err(
@@ -60,31 +64,6 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         }
         None => Ok(hold_out(train, data.val_fraction)),
     }
-}
-
-/// Writes generated shapes to `dir`, which appears only when they are complete.
-fn generate(plan: &Plan, dir: &Path) -> anyhow::Result<()> {
-    let data = &plan.raw.data;
-    let side = u32::try_from(data.generate_size).unwrap_or(u32::MAX);
-    let config = ShapesConfig {
-        train_images: data.generate_train,
-        val_images: data.generate_val,
-        width: side,
-        height: side,
-        classes: data.generate_classes,
-        ..ShapesConfig::default()
-    };
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let partial = dir.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let summary = write_shapes(&partial, Layout::ImageFolders, &config)?;
-    std::fs::rename(&partial, dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    tracing::info!(
-        "generated {} images of {} classes in {}",
-        summary.images,
-        summary.classes.len(),
-        dir.display()
-    );
-    Ok(())
 }
 
 /// Holds out a share of each class: the same images whatever the run's seed, so that runs compare.

@@ -14,12 +14,11 @@ use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, ops};
 use kat_datasets::imagenet::ImageFolder;
-use kat_datasets::loader::{BoxError, Loader, LoaderConfig, LoaderState, OnBad, Order, Transformed};
+use kat_datasets::loader::{Loader, LoaderState};
 use kat_datasets::metrics::topk::TopK;
 use kat_datasets::pipeline::{
     ClassifyEval, ClassifyEvalConfig, ClassifyTrain, ClassifyTrainConfig, ColorAugment,
 };
-use kat_datasets::sample::Sample;
 use kat_datasets::transform::color_jitter::ColorJitter;
 use kat_datasets::transform::crop::CenterCrop;
 use kat_datasets::transform::mixup::Mixup;
@@ -27,9 +26,9 @@ use kat_datasets::transform::normalize::Normalize;
 use kat_datasets::transform::random_erasing::RandomErasing;
 use kat_datasets::transform::random_resized_crop::RandomResizedCrop;
 use kat_datasets::transform::resize::Filter;
-use rand_chacha::ChaCha8Rng;
 
 use super::Task;
+use super::loading::{self, decoded};
 use super::model::kat_config;
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
@@ -38,8 +37,6 @@ use data::Splits;
 
 /// The metadata key of the class names, a JSON list.
 pub const CLASSES_KEY: &str = "kat_classes";
-/// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
-const MAX_BAD: f64 = 0.05;
 
 /// Classification on a device.
 pub struct Classify<D: Device> {
@@ -159,15 +156,9 @@ impl<D: Device> Task for Classify<D> {
         Ok(model)
     }
 
-    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
-        let on_bad = match self.plan.raw.data.on_corrupt {
-            raw::OnCorrupt::Fail => OnBad::Fail,
-            raw::OnCorrupt::Skip => OnBad::Replace { max_fraction: MAX_BAD },
-        };
-        let t = &self.plan.raw.train;
-        let config = loader_config(&self.plan, t.batch_size, Order::training(t.seed), epochs, on_bad);
-        let collate = Arc::new(self.train_collate()?);
-        Ok(Loader::start(source(&self.splits.train), collate, config, resume)?)
+    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
+        let (images, collate) = (decoded(&self.splits.train), Arc::new(self.train_collate()?));
+        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
     }
 
     fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
@@ -239,15 +230,9 @@ impl<D: Device> HeldOut<'_, D> {
         model: &Kat<D>,
         see: &mut dyn FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let e = &self.plan.raw.eval;
-        let batch_size = if e.batch_size == 0 { self.plan.raw.train.batch_size } else { e.batch_size };
-        let on_bad = match self.plan.raw.data.on_corrupt {
-            raw::OnCorrupt::Fail => OnBad::Fail,
-            raw::OnCorrupt::Skip => OnBad::Skip { max_fraction: MAX_BAD },
-        };
         let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
-        let config = loader_config(self.plan, batch_size, Order::evaluation(), 1, on_bad);
-        for batch in Loader::start(source(self.images), Arc::new(collate), config, None)? {
+        let config = loading::evaluation(self.plan);
+        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
             let batch = batch?;
             if batch.ids.is_empty() {
                 continue;
@@ -292,29 +277,4 @@ pub fn normalize(data: &raw::Data) -> Normalize {
 pub fn eval_pipeline(plan: &Plan, side: u32) -> anyhow::Result<ClassifyEval> {
     let crop = CenterCrop { size: side, crop_pct: plan.raw.eval.crop, filter: Filter::Bicubic };
     Ok(ClassifyEval::new(ClassifyEvalConfig { crop, normalize: normalize(&plan.raw.data) })?)
-}
-
-/// How batches are read ahead.
-pub fn loader_config(
-    plan: &Plan,
-    batch_size: usize,
-    order: Order,
-    epochs: u64,
-    on_bad: OnBad,
-) -> LoaderConfig {
-    let threads = match plan.raw.data.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    };
-    LoaderConfig { batch_size, order, epochs, threads, buffers: threads + 2, on_bad }
-}
-
-type AsIs = fn(Sample, &mut ChaCha8Rng) -> Result<Sample, BoxError>;
-
-/// The images as decoded; the batch's maker transforms them, straight into the batch.
-fn source(folder: &ImageFolder) -> Arc<Transformed<ImageFolder, AsIs>> {
-    fn as_is(sample: Sample, _: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
-        Ok(sample)
-    }
-    Arc::new(Transformed { dataset: folder.clone(), transform: as_is as AsIs })
 }

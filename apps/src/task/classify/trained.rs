@@ -34,11 +34,7 @@ impl<D: Device> Trained<D> {
     pub fn open(device: &D, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let map = state::weights(&safetensors::load(path)?);
         let shown = path.display();
-        let text = |key: &str| {
-            map.metadata.get(key).with_context(|| {
-                format!("{shown} holds no \"{key}\": weights from elsewhere need --model NAME")
-            })
-        };
+        let text = |key| state::described(&map, key, path, "weights from elsewhere need --model NAME");
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
         let plan = Plan::new(

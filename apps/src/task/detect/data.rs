@@ -9,10 +9,11 @@ use kat_datasets::coco::check::OnProblem;
 use kat_datasets::coco::layout::{self, Split};
 use kat_datasets::loader::{BoxError, Dataset, decode_upright};
 use kat_datasets::sample::Sample;
-use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use kat_datasets::shapes::Layout;
 
 use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::task::generated::generate;
 
 /// Images of one annotation file, decoded when asked for.
 #[derive(Debug, Clone)]
@@ -52,7 +53,11 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
     let dir = Path::new(dir);
     match data.dataset.as_deref() {
-        Some("shapes") if !dir.exists() => generate(plan, dir)?,
+        Some("shapes") if !dir.exists() => {
+            let made = generate(data, dir, Layout::Coco)?;
+            let (images, objects) = (made.images, made.objects);
+            tracing::info!("generated {images} images with {objects} objects in {}", dir.display());
+        }
         None | Some("shapes" | "coco") => {}
         Some(other) => {
             let text = format!("data.dataset is \"{other}\", expected \"coco\" or \"shapes\"");
@@ -91,25 +96,4 @@ pub fn open_split(dir: &Path, name: Option<&str>, usual: &str) -> anyhow::Result
     }
     anyhow::ensure!(!data.is_empty(), "{}: no images", split.annotations.display());
     Ok(CocoImages(Arc::new(data)))
-}
-
-/// Writes generated shapes to `dir`, which appears only when they are complete.
-fn generate(plan: &Plan, dir: &Path) -> anyhow::Result<()> {
-    let data = &plan.raw.data;
-    let side = u32::try_from(data.generate_size).unwrap_or(u32::MAX);
-    let config = ShapesConfig {
-        train_images: data.generate_train,
-        val_images: data.generate_val,
-        width: side,
-        height: side,
-        classes: data.generate_classes,
-        max_objects: data.generate_objects,
-        ..ShapesConfig::default()
-    };
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let partial = dir.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let made = write_shapes(&partial, Layout::Coco, &config)?;
-    std::fs::rename(&partial, dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    tracing::info!("generated {} images with {} objects in {}", made.images, made.objects, dir.display());
-    Ok(())
 }

@@ -14,20 +14,19 @@ use std::sync::Arc;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::{Device, Graph, Tensor};
 use kat_datasets::coco::json::Category;
-use kat_datasets::loader::{BoxError, Loader, LoaderState, OnBad, Order, Transformed};
+use kat_datasets::loader::{Loader, LoaderState};
 use kat_datasets::pipeline::{DetectEval, DetectEvalConfig, DetectTrain, DetectTrainConfig};
-use kat_datasets::sample::Sample;
 use kat_datasets::transform::scale_jitter::ScaleJitter;
 use kat_datasets::transform::shortest_edge::ShortestEdge;
 use kat_heads::detect::finish;
 use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
 use kat_heads::structures::ImageResult;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Task;
-use super::classify::{loader_config, normalize};
-use crate::config::{Plan, raw};
+use super::classify::normalize;
+use super::loading::{self, decoded};
+use crate::config::Plan;
 use batch::{DetectBatch, EvalCollate, TrainCollate};
 use data::{CocoImages, Splits};
 use scored::Scored;
@@ -36,8 +35,6 @@ use scored::Scored;
 pub const DETECTOR_KEY: &str = "kat_detector_config";
 /// The metadata key of the categories in the order of their classes, as JSON.
 pub const CATEGORIES_KEY: &str = "kat_categories";
-/// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
-const MAX_BAD: f64 = 0.05;
 
 /// A category as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,19 +109,15 @@ impl<D: Device> Task for Detect<D> {
         Ok(model)
     }
 
-    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<DetectBatch>> {
-        let on_bad = match self.plan.raw.data.on_corrupt {
-            raw::OnCorrupt::Fail => OnBad::Fail,
-            raw::OnCorrupt::Skip => OnBad::Replace { max_fraction: MAX_BAD },
-        };
-        let (t, a) = (&self.plan.raw.train, &self.plan.raw.augment);
+    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<DetectBatch>> {
+        let a = &self.plan.raw.augment;
         let pipeline = DetectTrain::new(DetectTrainConfig {
             flip: a.hflip,
             jitter: ScaleJitter { scale: a.scale, target: self.side(), ..ScaleJitter::default() },
             normalize: normalize(&self.plan.raw.data),
         })?;
-        let config = loader_config(&self.plan, t.batch_size, Order::training(t.seed), epochs, on_bad);
-        Ok(Loader::start(source(&self.splits.train), Arc::new(TrainCollate(pipeline)), config, resume)?)
+        let (images, collate) = (decoded(&self.splits.train), Arc::new(TrainCollate(pipeline)));
+        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
     }
 
     fn loss(
@@ -186,15 +179,9 @@ impl<D: Device> HeldOut<'_, D> {
     /// # Errors
     /// Images that cannot be read, or an error of `see`.
     pub fn look(&self, model: &MaskRcnn<D>, see: &mut See<'_>) -> anyhow::Result<()> {
-        let e = &self.plan.raw.eval;
-        let batch_size = if e.batch_size == 0 { self.plan.raw.train.batch_size } else { e.batch_size };
-        let on_bad = match self.plan.raw.data.on_corrupt {
-            raw::OnCorrupt::Fail => OnBad::Fail,
-            raw::OnCorrupt::Skip => OnBad::Skip { max_fraction: MAX_BAD },
-        };
         let collate = EvalCollate(eval_pipeline(self.plan, model.config())?);
-        let config = loader_config(self.plan, batch_size, Order::evaluation(), 1, on_bad);
-        for batch in Loader::start(source(self.images), Arc::new(collate), config, None)? {
+        let config = loading::evaluation(self.plan);
+        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
             let batch = batch?;
             if !batch.ids.is_empty() {
                 see(&batch, &detect(self.device, model, &batch)?)?;
@@ -228,14 +215,4 @@ pub fn eval_pipeline(plan: &Plan, config: &MaskRcnnConfig) -> anyhow::Result<Det
     let side = config.backbone.image_size.height as u32;
     let resize = ShortestEdge { short: side, max: side };
     Ok(DetectEval::new(DetectEvalConfig { resize, normalize: normalize(&plan.raw.data) })?)
-}
-
-type AsIs = fn(Sample, &mut ChaCha8Rng) -> Result<Sample, BoxError>;
-
-/// The images as decoded; the batch's maker transforms them, straight into the batch.
-fn source(images: &CocoImages) -> Arc<Transformed<CocoImages, AsIs>> {
-    fn as_is(sample: Sample, _: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
-        Ok(sample)
-    }
-    Arc::new(Transformed { dataset: images.clone(), transform: as_is as AsIs })
 }

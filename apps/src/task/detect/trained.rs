@@ -33,11 +33,7 @@ impl<D: Device> Trained<D> {
     pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
         let map = state::weights(&safetensors::load(path)?);
         let shown = path.display();
-        let text = |key: &str| {
-            map.metadata
-                .get(key)
-                .with_context(|| format!("{shown} holds no \"{key}\": not a detect checkpoint"))
-        };
+        let text = |key| state::described(&map, key, path, "not a detect checkpoint");
         let names: Vec<CategoryName> = serde_json::from_str(text(CATEGORIES_KEY)?)
             .with_context(|| format!("{shown}: the categories cannot be read"))?;
         let plan = from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Detect)?;

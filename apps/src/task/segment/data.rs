@@ -6,10 +6,11 @@ use anyhow::Context;
 use kat_datasets::ade20k::classes::{NAMES, read_names};
 use kat_datasets::ade20k::{LabelFolders, LabelScheme};
 use kat_datasets::loader::{Dataset as _, decode_upright};
-use kat_datasets::shapes::{Layout, ShapesConfig, write_shapes};
+use kat_datasets::shapes::Layout;
 
 use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::task::generated::generate;
 
 /// Files in which class names are looked for, under the root of the data.
 const NAME_FILES: [&str; 3] = ["objectInfo150.txt", "objectInfo.txt", "classes.txt"];
@@ -40,7 +41,11 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
     let dir = Path::new(dir);
     match data.dataset.as_deref() {
-        Some("shapes") if !dir.exists() => generate(plan, dir)?,
+        Some("shapes") if !dir.exists() => {
+            let made = generate(data, dir, Layout::SceneParsing)?;
+            let (images, shapes) = (made.images, made.objects);
+            tracing::info!("generated {images} images of {shapes} shapes in {}", dir.display());
+        }
         None | Some("shapes" | "ade20k") => {}
         Some(other) => {
             let expected = "expected \"ade20k\" or \"shapes\"";
@@ -114,26 +119,6 @@ pub fn class_names(dir: &Path, scheme: LabelScheme) -> anyhow::Result<Vec<String
         names.insert(0, BACKGROUND.to_owned());
     }
     Ok(names)
-}
-
-/// Writes generated shapes to `dir`, which appears only when they are complete.
-fn generate(plan: &Plan, dir: &Path) -> anyhow::Result<()> {
-    let data = &plan.raw.data;
-    let side = u32::try_from(data.generate_size).unwrap_or(u32::MAX);
-    let config = ShapesConfig {
-        train_images: data.generate_train,
-        val_images: data.generate_val,
-        width: side,
-        height: side,
-        classes: data.generate_classes,
-        ..ShapesConfig::default()
-    };
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let partial = dir.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let summary = write_shapes(&partial, Layout::SceneParsing, &config)?;
-    std::fs::rename(&partial, dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    tracing::info!("generated {} images of {} shapes in {}", summary.images, summary.objects, dir.display());
-    Ok(())
 }
 
 impl Splits {

@@ -9,9 +9,9 @@ use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig};
 use kat_datasets::sample::{Sample, Target};
 use kat_heads::segment::Segmentor;
 
-use super::MAX_BAD;
 use super::inference::{Inference, Settings};
 use crate::config::{Plan, raw};
+use crate::task::loading::MAX_BAD;
 
 /// Images to evaluate on, with the network to evaluate.
 pub struct HeldOut<'a, D: Device> {

@@ -16,19 +16,18 @@ use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::loader::{BoxError, Loader, LoaderState, OnBad, Order, Transformed};
+use kat_datasets::loader::{Loader, LoaderState};
 use kat_datasets::pipeline::{SegmentTrain, SegmentTrainConfig};
-use kat_datasets::sample::Sample;
 use kat_datasets::transform::category_crop::CategoryCrop;
 use kat_datasets::transform::photometric::Photometric;
 use kat_datasets::transform::random_scale::RandomScale;
 use kat_heads::segment::{SegmentLoss, Segmentor, SegmentorConfig};
-use rand_chacha::ChaCha8Rng;
 
 use super::Task;
-use super::classify::{loader_config, normalize};
+use super::classify::normalize;
+use super::loading::{self, decoded};
 use crate::cli::Misuse;
-use crate::config::{Plan, raw};
+use crate::config::Plan;
 use batch::{SegmentBatch, TrainCollate};
 use data::Splits;
 use held_out::HeldOut;
@@ -37,8 +36,6 @@ use model::{segment_loss, segmentor_config};
 
 /// The metadata key of the class names, a JSON list.
 pub const CLASSES_KEY: &str = "kat_classes";
-/// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
-const MAX_BAD: f64 = 0.05;
 
 /// Segmentation on a device.
 pub struct Segment<D: Device> {
@@ -120,18 +117,9 @@ impl<D: Device> Task for Segment<D> {
         Ok(model)
     }
 
-    fn batches(&self, epochs: u64, resume: Option<LoaderState>) -> anyhow::Result<Loader<SegmentBatch>> {
-        let on_bad = match self.plan.raw.data.on_corrupt {
-            raw::OnCorrupt::Fail => OnBad::Fail,
-            raw::OnCorrupt::Skip => OnBad::Replace { max_fraction: MAX_BAD },
-        };
-        fn as_is(sample: Sample, _: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
-            Ok(sample)
-        }
-        let t = &self.plan.raw.train;
-        let config = loader_config(&self.plan, t.batch_size, Order::training(t.seed), epochs, on_bad);
-        let source = Transformed { dataset: self.splits.train.clone(), transform: as_is };
-        Ok(Loader::start(Arc::new(source), Arc::new(TrainCollate(self.pipeline()?)), config, resume)?)
+    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<SegmentBatch>> {
+        let (images, collate) = (decoded(&self.splits.train), Arc::new(TrainCollate(self.pipeline()?)));
+        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
     }
 
     fn loss(

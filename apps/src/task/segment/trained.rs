@@ -34,11 +34,7 @@ impl<D: Device> Trained<D> {
     pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
         let map = state::weights(&safetensors::load(path)?);
         let shown = path.display();
-        let text = |key: &str| {
-            map.metadata
-                .get(key)
-                .with_context(|| format!("{shown} holds no \"{key}\": not a segment checkpoint"))
-        };
+        let text = |key| state::described(&map, key, path, "not a segment checkpoint");
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
         let loaded = from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Segment)
