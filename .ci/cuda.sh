@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles every CUDA kernel for sm_80 and sm_90, without a GPU, and prints registers and spills of each: a spill fails.
-# Then checks the workspace with the feature cuda, and links and starts the GPU's tests against stub libraries: they end
-# by saying that there is no GPU.
+# Then checks the workspace with the feature cuda, and runs the GPU's tests on the kernels compiled for the processor
+# (tests/gpu/host), with a block's threads in the usual order and in reverse.
 # Takes nvcc from PATH, or else from NVIDIA's wheels on PyPI, which it installs into target/cuda.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -51,7 +51,9 @@ export PATH=$bin:$PATH
 command -v nvidia-smi >/dev/null || export PATH=$tools:$PATH
 
 cargo check --workspace --all-targets --features kat-apps/cuda,kat-tests/cuda
-stubs=$PWD/target/cuda/stubs
-.ci/cuda_stubs.sh "$stubs"
-LIBRARY_PATH=$stubs LD_LIBRARY_PATH=$stubs \
-    cargo test -p kat-backbone --features cuda --test cuda_parity -- --nocapture
+host=$PWD/target/cuda/host
+tests/gpu/host/build.sh "$host"
+export LIBRARY_PATH=$host LD_LIBRARY_PATH=$host KAT_REQUIRE_CUDA=1
+cargo test -p kat-backbone --features cuda --test cuda_parity
+KAT_HOST_GPU_ORDER=reverse cargo test -p kat-backbone --features cuda --test cuda_parity
+cargo test -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model
