@@ -41,7 +41,7 @@ fn main() -> Result<(), Failure> {
         let text = run(Command::new(&nvcc).args(["-std=c++17", "-E"]).arg(source))?;
         let mut names = String::new();
         for kernel in kernels(&text) {
-            // Kernels of types that no Rust code uses yet (16-bit storage) are compiled, and get no function.
+            // Kernels of types that no Rust code uses yet (half) are compiled, and get no function.
             if let Some(function) = function(&kernel) {
                 write!(names, "{:?}, ", kernel.name)?;
                 functions += &function;
@@ -126,24 +126,30 @@ fn function(kernel: &Kernel) -> Option<String> {
             "double" => "f64",
             "uint32_t" => "u32",
             "uint64_t" => "u64",
+            "bf16" | "__nv_bfloat16" => "BFloat16",
             "Geometry" => "RationalSizes",
             _ => return None,
         };
-        let (rust, pointer) = match (kind.ends_with('*'), kind.starts_with("const ")) {
-            (true, true) if optional => (format!("Option<&CudaSlice<{element}>>"), true),
-            (true, true) => (format!("&impl DevicePtr<{element}>"), true),
-            (true, false) => (format!("&mut impl DevicePtrMut<{element}>"), true),
-            (false, _) => (element.to_owned(), false),
+        let (rust, value) = match (kind.ends_with('*'), kind.starts_with("const ")) {
+            (true, true) if optional => (
+                match element {
+                    "f32" => "Option<View<'_>>".to_owned(),
+                    _ => format!("Option<&CudaSlice<{element}>>"),
+                },
+                format!("{name}.map(|values| Input::<{element}>::input(values, context)).transpose()?"),
+            ),
+            (true, true) => (format!("&impl Input<{element}>"), format!("{name}.input(context)?")),
+            (true, false) => (format!("&mut impl Output<{element}>"), format!("{name}.output(context)?")),
+            (false, _) => (element.to_owned(), String::new()),
         };
         write!(signature, ", {name}: {rust}").ok()?;
-        let value = match (pointer, optional, kind.starts_with("const ")) {
-            (true, true, _) => format!("{name}.map_or(0, |values| *values.device_ptr())"),
-            (true, false, true) => format!("*{name}.device_ptr()"),
-            (true, false, false) => format!("*{name}.device_ptr_mut()"),
-            (false, ..) => String::new(),
-        };
-        if pointer {
-            writeln!(bindings, "    let {name} = {value};").ok()?;
+        match (kind.ends_with('*'), kind.starts_with("const ")) {
+            (true, true) if optional => {
+                writeln!(bindings, "    let ({name}, _{name}) = {value}.unwrap_or((0, None));").ok()?;
+            }
+            (true, true) => writeln!(bindings, "    let ({name}, _{name}) = {value};").ok()?,
+            (true, false) => writeln!(bindings, "    let {name} = {value};").ok()?,
+            (false, _) => {}
         }
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
     }

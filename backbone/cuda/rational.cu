@@ -5,11 +5,9 @@
 // in registers. The gradients at the coefficients are summed in a thread over its elements, then over the warp, then
 // over the block, and each block writes its ten numbers once: no atomics, the same bits run to run. A second, small
 // kernel adds the blocks' numbers in a fixed order.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "rational_math.h"
 #include "rational_place.h"
+#include "storage.h"
 
 namespace {
 
@@ -22,29 +20,9 @@ using kat::Sums;
 constexpr int kWarps = kThreads / 32;
 constexpr int kMaxCoefficients = 13;
 
-template <typename T>
-__device__ __forceinline__ float to_float(T v);
-template <>
-__device__ __forceinline__ float to_float(float v) { return v; }
-template <>
-__device__ __forceinline__ float to_float(__half v) { return __half2float(v); }
-template <>
-__device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
-
-template <typename T>
-__device__ __forceinline__ T from_float(float v);
-template <>
-__device__ __forceinline__ float from_float(float v) { return v; }
-template <>
-__device__ __forceinline__ __half from_float(float v) { return __float2half_rn(v); }
-template <>
-__device__ __forceinline__ __nv_bfloat16 from_float(float v) { return __float2bfloat16_rn(v); }
-
-// V neighbours; 16 bytes wide in the fast form.
-template <typename T, int V>
-struct alignas(sizeof(T) * V) Pack {
-    T v[V];
-};
+using kat::from_float;
+using kat::Pack;
+using kat::to_float;
 
 template <int M, int N>
 __device__ __forceinline__ Coefficients<M, N> load(const float* __restrict__ a, const float* __restrict__ b,

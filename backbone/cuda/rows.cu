@@ -1,15 +1,19 @@
 // Kernels over rows of channels: layer norm, sums of columns, moves of tokens and patches.
 #include "common.h"
+#include "storage.h"
 
+using kat::bf16;
 using kat::kBlock;
 
 #define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
 
 // A warp a row; the second and third pass over a row find it in the cache. statistics: mean and inverse deviation of
 // each row.
-KAT_KERNEL layer_norm_forward(const float* __restrict__ x, const float* __restrict__ weight,
-                              const float* __restrict__ bias, float* __restrict__ y, float* __restrict__ statistics,
-                              uint64_t rows, uint32_t channels, float eps) {
+template <typename T>
+__device__ __forceinline__ void layer_norm(const float* __restrict__ x, const float* __restrict__ weight,
+                                           const float* __restrict__ bias, T* __restrict__ y,
+                                           float* __restrict__ statistics, uint64_t rows, uint32_t channels,
+                                           float eps) {
     const uint32_t lane = threadIdx.x % 32;
     KAT_EACH_WARP(row, rows) {
         const float* in = x + row * channels;
@@ -20,7 +24,7 @@ KAT_KERNEL layer_norm_forward(const float* __restrict__ x, const float* __restri
         for (uint32_t c = lane; c < channels; c += 32) squares += (in[c] - mean) * (in[c] - mean);
         const float inverse = 1.0f / sqrtf(kat::warp_sum(squares) / channels + eps);
         for (uint32_t c = lane; c < channels; c += 32) {
-            y[row * channels + c] = (in[c] - mean) * inverse * weight[c] + bias[c];
+            y[row * channels + c] = kat::from_float<T>((in[c] - mean) * inverse * weight[c] + bias[c]);
         }
         if (lane == 0) {
             statistics[2 * row] = mean;
@@ -29,17 +33,29 @@ KAT_KERNEL layer_norm_forward(const float* __restrict__ x, const float* __restri
     }
 }
 
-// dx in place of dy: inverse (g - mean(g) - xhat mean(g xhat)), g = dy weight.
-KAT_KERNEL layer_norm_backward(const float* __restrict__ x, const float* __restrict__ weight,
-                               const float* __restrict__ statistics, float* dy, uint64_t rows, uint32_t channels) {
+KAT_KERNEL layer_norm_forward(const float* x, const float* weight, const float* bias, float* y, float* statistics,
+                              uint64_t rows, uint32_t channels, float eps) {
+    layer_norm(x, weight, bias, y, statistics, rows, channels, eps);
+}
+
+KAT_KERNEL layer_norm_forward_bf16(const float* x, const float* weight, const float* bias, bf16* y, float* statistics,
+                                   uint64_t rows, uint32_t channels, float eps) {
+    layer_norm(x, weight, bias, y, statistics, rows, channels, eps);
+}
+
+// dx = inverse (g - mean(g) - xhat mean(g xhat)), g = dy weight. dx may be dy: a thread reads what it then writes.
+template <typename T>
+__device__ __forceinline__ void layer_norm_slope(const float* __restrict__ x, const float* __restrict__ weight,
+                                                 const float* __restrict__ statistics, const T* dy, float* dx,
+                                                 uint64_t rows, uint32_t channels) {
     const uint32_t lane = threadIdx.x % 32;
     KAT_EACH_WARP(row, rows) {
         const float* in = x + row * channels;
-        float* slope = dy + row * channels;
+        const T* slope = dy + row * channels;
         const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
         float sum = 0.0f, along = 0.0f;
         for (uint32_t c = lane; c < channels; c += 32) {
-            const float g = slope[c] * weight[c];
+            const float g = kat::to_float(slope[c]) * weight[c];
             sum += g;
             along += g * (in[c] - mean) * inverse;
         }
@@ -47,29 +63,41 @@ KAT_KERNEL layer_norm_backward(const float* __restrict__ x, const float* __restr
         along = kat::warp_sum(along) / channels;
         for (uint32_t c = lane; c < channels; c += 32) {
             const float normal = (in[c] - mean) * inverse;
-            slope[c] = inverse * (slope[c] * weight[c] - sum - normal * along);
+            dx[row * channels + c] = inverse * (kat::to_float(slope[c]) * weight[c] - sum - normal * along);
         }
     }
 }
 
+// In place of dy.
+KAT_KERNEL layer_norm_backward(const float* x, const float* weight, const float* statistics, float* dy, uint64_t rows,
+                               uint32_t channels) {
+    layer_norm_slope(x, weight, statistics, dy, dy, rows, channels);
+}
+
+KAT_KERNEL layer_norm_backward_bf16(const float* x, const float* weight, const float* statistics, const bf16* dy,
+                                    float* dx, uint64_t rows, uint32_t channels) {
+    layer_norm_slope(x, weight, statistics, dy, dx, rows, channels);
+}
+
 // Sums over a run of rows of dy and, where statistics are given, of dy xhat: `out` is (runs, 2, channels), or (runs,
 // channels) without. The grid is (32 columns a block, runs); a warp walks over every eighth row.
-KAT_KERNEL column_sums(const float* __restrict__ dy, const float* __restrict__ optional_x,
-                       const float* __restrict__ optional_statistics, float* __restrict__ out, uint64_t rows,
-                       uint32_t channels, uint32_t rows_per_run) {
+template <typename T>
+__device__ __forceinline__ void run_sums(const T* __restrict__ dy, const float* __restrict__ x,
+                                         const float* __restrict__ statistics, float* __restrict__ out, uint64_t rows,
+                                         uint32_t channels, uint32_t rows_per_run) {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint32_t column = blockIdx.x * 32 + lane;
     const uint64_t first = static_cast<uint64_t>(blockIdx.y) * rows_per_run;
     const uint64_t end = min(first + rows_per_run, rows);
-    const bool normed = optional_statistics != nullptr;
+    const bool normed = statistics != nullptr;
     float sum = 0.0f, along = 0.0f;
     if (column < channels) {
         for (uint64_t row = first + warp; row < end; row += kat::kBlockWarps) {
-            const float slope = dy[row * channels + column];
+            const float slope = kat::to_float(dy[row * channels + column]);
             sum += slope;
             if (normed) {
-                const float centred = optional_x[row * channels + column] - optional_statistics[2 * row];
-                along += slope * centred * optional_statistics[2 * row + 1];
+                const float centred = x[row * channels + column] - statistics[2 * row];
+                along += slope * centred * statistics[2 * row + 1];
             }
         }
     }
@@ -83,6 +111,16 @@ KAT_KERNEL column_sums(const float* __restrict__ dy, const float* __restrict__ o
         const uint64_t kinds = normed ? 2 : 1;
         out[(blockIdx.y * kinds + warp) * channels + column] = total;
     }
+}
+
+KAT_KERNEL column_sums(const float* dy, const float* optional_x, const float* optional_statistics, float* out,
+                       uint64_t rows, uint32_t channels, uint32_t rows_per_run) {
+    run_sums(dy, optional_x, optional_statistics, out, rows, channels, rows_per_run);
+}
+
+KAT_KERNEL column_sums_bf16(const bf16* dy, const float* optional_x, const float* optional_statistics, float* out,
+                            uint64_t rows, uint32_t channels, uint32_t rows_per_run) {
+    run_sums(dy, optional_x, optional_statistics, out, rows, channels, rows_per_run);
 }
 
 // Adds what the runs of column_sums wrote, in order and in f64: out[c] of `width` columns that begin at `first` of
@@ -99,6 +137,10 @@ KAT_KERNEL column_totals(const float* __restrict__ sums, float* __restrict__ out
 // Every row the same.
 KAT_KERNEL repeat_row(const float* __restrict__ row, float* __restrict__ y, uint64_t n, uint32_t width) {
     KAT_EACH(i, n) y[i] = row[i % width];
+}
+
+KAT_KERNEL repeat_row_bf16(const float* __restrict__ row, bf16* __restrict__ y, uint64_t n, uint32_t width) {
+    KAT_EACH(i, n) y[i] = kat::from_float<bf16>(row[i % width]);
 }
 
 // prefix (one for all) before each sequence; sizes in values.

@@ -17,7 +17,7 @@ mod gpu {
     use kat_backbone::ops::rational::{Geometry, RationalKernel as _};
     use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
     use kat_backbone::ops::{self, add::AddKernel as _};
-    use kat_backbone::{Cuda, Error, Graph, Kat, KatConfig, MatrixMode, Tensor, variants};
+    use kat_backbone::{Cuda, Error, Graph, Kat, KatConfig, Precision, Tensor, variants};
     use std::time::Instant;
 
     /// Seconds of one call, the mean of `rounds` after a few that do not count.
@@ -39,9 +39,9 @@ mod gpu {
     }
 
     pub(super) fn run() -> Result<(), Box<dyn std::error::Error>> {
-        let device = Cuda::open(0, MatrixMode::F32)?;
+        let device = Cuda::open(0, Precision::F32)?;
         rational(&device)?;
-        for mode in [MatrixMode::F32, MatrixMode::Tf32] {
+        for mode in [Precision::F32, Precision::Tf32] {
             train(&Cuda::open(0, mode)?, mode)?;
         }
         Ok(())
@@ -81,7 +81,7 @@ mod gpu {
         Ok(())
     }
 
-    fn train(device: &Cuda, mode: MatrixMode) -> Result<(), Box<dyn std::error::Error>> {
+    fn train(device: &Cuda, mode: Precision) -> Result<(), Box<dyn std::error::Error>> {
         const BATCH: usize = 64;
         let config = KatConfig { mimetic: false, ..variants::named("kat_small_patch16_224")?.config };
         let model = Kat::new(device, &config, 0)?;

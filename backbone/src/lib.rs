@@ -35,7 +35,7 @@ pub use config::{InitScheme, KatConfig, Pool, Size};
 pub use error::{Error, Result};
 pub use kat::Kat;
 #[cfg(feature = "cuda")]
-pub use ops::cuda::{Cuda, MatrixMode};
+pub use ops::cuda::{Cuda, Precision};
 pub use ops::device::{Backend, Device};
 pub use ops::host::Cpu;
 pub use ops::tape::{Gradients, Grads, Graph, Mode};

@@ -10,13 +10,17 @@ use kat_backbone::ops::roi_align::{Options as RoiOptions, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::ops::window::Placement;
 use kat_backbone::ops::{self, RelativePositions, batch_norm, resize};
-use kat_backbone::{Cpu, Cuda, Device, Graph, Kat, KatConfig, MatrixMode, Result, Size, Tensor, variants};
+use kat_backbone::{Cpu, Cuda, Device, Graph, Kat, KatConfig, Precision, Result, Size, Tensor, variants};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 /// The GPU, or none with a line that says why.
 fn gpu() -> Option<Cuda> {
-    match Cuda::open(0, MatrixMode::F32) {
+    gpu_in(Precision::F32)
+}
+
+fn gpu_in(precision: Precision) -> Option<Cuda> {
+    match Cuda::open(0, precision) {
         Ok(device) => Some(device),
         Err(error) if std::env::var_os("KAT_REQUIRE_CUDA").is_some() => panic!("no GPU: {error}"),
         Err(error) => {
@@ -68,6 +72,10 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 }
 
 fn compare(name: &str, gpu: [Result<Vec<Vec<f32>>>; 2], cpu: Result<Vec<Vec<f32>>>) {
+    compare_within(1e-5, name, gpu, cpu);
+}
+
+fn compare_within(bound: f32, name: &str, gpu: [Result<Vec<Vec<f32>>>; 2], cpu: Result<Vec<Vec<f32>>>) {
     let [first, second] = gpu.map(|run| run.unwrap_or_else(|error| panic!("{name}: {error}")));
     let cpu = cpu.unwrap_or_else(|error| panic!("{name}, CPU: {error}"));
     assert!(first == second, "{name}: two runs differ");
@@ -75,7 +83,7 @@ fn compare(name: &str, gpu: [Result<Vec<Vec<f32>>>; 2], cpu: Result<Vec<Vec<f32>
         let what = if i == 0 { "output".to_owned() } else { format!("gradient of input {}", i - 1) };
         let worst = difference(found, expected);
         println!("{name:<28} {what:<22} {worst:.1e}");
-        assert!(worst <= 1e-5, "{name}: {what} is off by {worst:e}");
+        assert!(worst <= bound, "{name}: {what} is off by {worst:e}");
     }
 }
 
@@ -238,4 +246,73 @@ fn a_training_step_of_kat() {
     let named = variants::named("kat_tiny_patch16_224").unwrap().config;
     let config = KatConfig { image_size: Size::square(32), depth: 2, classes: 10, ..named };
     compare("kat", [model(&gpu, &config), model(&gpu, &config)], model(&Cpu::default(), &config));
+}
+
+/// One rounding to bfloat16: 8 bits.
+const ROUNDING: f32 = 1.0 / 256.0;
+
+/// An op between two that keep bfloat16: its input and the gradient at its output are in that type.
+macro_rules! same_mixed {
+    ($gpu:ident, $name:expr, [$($shape:expr),*], |$graph:ident, $t:ident| $call:expr) => {{
+        let shapes: &[&[usize]] = &[$(&$shape),*];
+        let on_gpu = || run(&$gpu, shapes, |$graph: &mut Graph<Cuda>, $t: &[Tensor<Cuda>]| $call);
+        let on_cpu = run(&Cpu::default(), shapes, |$graph: &mut Graph<Cpu>, $t: &[Tensor<Cpu>]| $call);
+        compare_within(6.0 * ROUNDING, $name, [on_gpu(), on_gpu()], on_cpu);
+    }};
+}
+
+#[test]
+fn mixed_precision() {
+    let Some(gpu) = gpu_in(Precision::Bf16) else { return };
+    for shape in [[37, 64], [9, 24], [50, 193]] {
+        let (rows, channels) = (shape[0], shape[1]);
+        let weights = [channels, channels];
+        same_mixed!(gpu, "linear twice", [[rows, channels], weights, [channels], weights], |graph, t| {
+            let hidden = ops::linear(graph, &t[0], &t[1], Some(&t[2]))?;
+            let y = ops::linear(graph, &hidden, &t[3], None)?;
+            ops::scale(graph, &y, 1.0 / channels as f32)
+        });
+        same_mixed!(gpu, "norm, linear", [[rows, channels], [channels], [channels], weights], |graph, t| {
+            let x = ops::layer_norm(graph, &t[0], &t[1], &t[2], 1e-6)?;
+            ops::linear(graph, &x, &t[3], None)
+        });
+        same_mixed!(gpu, "linear, gelu, linear", [[rows, channels], weights, weights], |graph, t| {
+            let x = ops::linear(graph, &t[0], &t[1], None)?;
+            let x = ops::gelu(graph, &x)?;
+            ops::linear(graph, &x, &t[2], None)
+        });
+        same_mixed!(gpu, "branch", [[rows, channels], [rows, channels], weights], |graph, t| {
+            let branch = ops::linear(graph, &t[1], &t[2], None)?;
+            let once = ops::add(graph, &t[0], &branch)?;
+            ops::add_drop_path(graph, &once, &branch, 0.4)
+        });
+    }
+    // bfloat16 packs of 8, single values, other orders
+    for (channels, groups, orders) in [(64, 8, [6, 4]), (24, 2, [6, 4]), (24, 8, [6, 4]), (16, 4, [4, 2])] {
+        let shapes = [[50, channels], [1, orders[0]], [groups, orders[1]]];
+        same_mixed!(gpu, "rational", [shapes[0], shapes[1], shapes[2]], |graph, t| {
+            // Rounds x, and keeps its sign: the slope jumps at 0.
+            let x = ops::linear(graph, &t[0], &identity(&t[0])?, None)?;
+            let y = ops::rational(graph, &x, &t[1], &t[2], groups)?;
+            ops::linear(graph, &y, &identity(&t[0])?, None)
+        });
+    }
+}
+
+/// The unit matrix of x's channels.
+fn identity<D: Device>(x: &Tensor<D>) -> Result<Tensor<D>> {
+    let n = x.shape().last();
+    let values = (0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    Tensor::from_vec(x.device(), values, [n, n])
+}
+
+#[test]
+fn a_training_step_in_mixed_precision() {
+    let named = variants::named("kat_tiny_patch16_224").unwrap().config;
+    let config = KatConfig { image_size: Size::square(32), depth: 2, classes: 10, ..named };
+    let cpu = || model(&Cpu::default(), &config);
+    for (precision, bound) in [(Precision::Tf32, 1e-2), (Precision::Bf16, 5e-2)] {
+        let Some(gpu) = gpu_in(precision) else { return };
+        compare_within(bound, "kat", [model(&gpu, &config), model(&gpu, &config)], cpu());
+    }
 }

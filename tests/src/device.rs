@@ -17,7 +17,7 @@ pub fn device() -> TestDevice {
     thread_local! {
         // one for all tensors of a test: each opening loads the kernels again
         static DEVICE: TestDevice =
-            TestDevice::open(0, kat_backbone::MatrixMode::F32).unwrap_or_else(|error| panic!("no GPU: {error}"));
+            TestDevice::open(0, kat_backbone::Precision::F32).unwrap_or_else(|error| panic!("no GPU: {error}"));
     }
     DEVICE.with(Clone::clone)
 }

@@ -2,7 +2,7 @@
 
 use kat_backbone::Cpu;
 #[cfg(feature = "cuda")]
-use kat_backbone::{Cuda, MatrixMode};
+use kat_backbone::{Cuda, Precision};
 
 use super::Misuse;
 use super::common::{Device, DeviceArgs};
@@ -61,7 +61,7 @@ fn numbered(n: usize) -> anyhow::Result<Chosen> {
 
 #[cfg(feature = "cuda")]
 fn first() -> Chosen {
-    match Cuda::open(0, MatrixMode::F32) {
+    match Cuda::open(0, Precision::F32) {
         Ok(device) => {
             tracing::info!("computing on cuda:0");
             Chosen::Cuda(device)
@@ -75,5 +75,5 @@ fn first() -> Chosen {
 
 #[cfg(feature = "cuda")]
 fn numbered(n: usize) -> anyhow::Result<Chosen> {
-    Ok(Chosen::Cuda(Cuda::open(n, MatrixMode::F32)?))
+    Ok(Chosen::Cuda(Cuda::open(n, Precision::F32)?))
 }

@@ -41,8 +41,8 @@ pub trait Backend: Clone + std::fmt::Debug + 'static {
 
     /// An empty tensor with an identity of its own: the name of a gradient on the tape.
     fn gradient_key(&self) -> Result<Key<Self>>;
-    /// Takes a gradient off the tape's table; `None` if nothing was written to it.
-    fn take_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec) -> Option<Self::Buf>;
+    /// Takes a gradient of `len` values off the tape's table; `None` if nothing was written to it.
+    fn take_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, len: usize) -> Option<Self::Buf>;
     /// Puts a gradient on the tape's table.
     fn put_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, buf: Self::Buf);
     /// Runs the tape backwards.

@@ -102,7 +102,7 @@ impl Backend for Cpu {
         self.store(Vec::new())
     }
 
-    fn take_gradient(gradient: &mut <Self as Storage<f32>>::Vec) -> Option<Vec<f32>> {
+    fn take_gradient(gradient: &mut <Self as Storage<f32>>::Vec, _: usize) -> Option<Vec<f32>> {
         let taken = std::mem::take(&mut **gradient);
         (!taken.is_empty()).then_some(taken)
     }

@@ -114,9 +114,10 @@ impl<D: Device> Graph<D> {
             return Ok(out);
         }
         let out = out.parameter()?;
+        let len = out.numel();
         let ghost = out.key().expect("a parameter has a key").clone();
         let backward = backward();
-        self.on_tape(move |grads| match grads.take_key(&ghost)? {
+        self.on_tape(move |grads| match grads.take_key(&ghost, len)? {
             Some(dy) => backward(dy, grads),
             None => Ok(()),
         });
@@ -186,13 +187,13 @@ impl<D: Device> Grads<'_, D> {
     ) -> Result<()> {
         let Some(key) = input.key() else { return Ok(()) };
         let entry = slot::<D>(self.gradients, key)?;
-        let updated = f(D::take_gradient(entry))?;
+        let updated = f(D::take_gradient(entry, input.numel()))?;
         D::put_gradient(entry, updated);
         Ok(())
     }
 
-    fn take_key(&mut self, key: &crate::tensor::Key<D>) -> Result<Option<D::Buf>> {
-        Ok(D::take_gradient(slot::<D>(self.gradients, key)?))
+    fn take_key(&mut self, key: &crate::tensor::Key<D>, len: usize) -> Result<Option<D::Buf>> {
+        Ok(D::take_gradient(slot::<D>(self.gradients, key)?, len))
     }
 }
 
@@ -213,7 +214,7 @@ impl<D: Device> Gradients<D> {
     pub fn take(&mut self, parameter: &Tensor<D>) -> Result<Option<D::Buf>> {
         match parameter.key() {
             None => Ok(None),
-            Some(key) => Ok(D::take_gradient(slot::<D>(&mut self.gradients, key)?)),
+            Some(key) => Ok(D::take_gradient(slot::<D>(&mut self.gradients, key)?, parameter.numel())),
         }
     }
 

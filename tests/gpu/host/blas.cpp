@@ -12,12 +12,8 @@
 namespace {
 
 enum Type { kF32 = 0, kF16 = 2, kBf16 = 14 };
-enum Mode { kTf32 = 3 };
+constexpr int kFastTf32 = 77;  // of cublasComputeType_t
 constexpr int kNotSupported = 15, kInvalidValue = 7;
-
-struct Handle {
-    int mode = 0;
-};
 
 // To nearest with 10 bits of mantissa.
 float to_tf32(float v) {
@@ -89,16 +85,15 @@ void product(const Matrix& lhs, const Matrix& rhs, void* out, int out_type, int 
 
 extern "C" {
 
-int cublasCreate_v2(void** handle) { return *handle = new Handle, 0; }
-int cublasDestroy_v2(void* handle) { return delete static_cast<Handle*>(handle), 0; }
+int cublasCreate_v2(void** handle) { return *handle = handle, 0; }
+int cublasDestroy_v2(void*) { return 0; }
 int cublasSetStream_v2(void*, void*) { return 0; }
-int cublasSetMathMode(void* handle, int mode) { return static_cast<Handle*>(handle)->mode = mode, 0; }
 int cublasSetWorkspace_v2(void*, void*, size_t) { return 0; }
 
-int cublasGemmStridedBatchedEx(void* handle, int lhs_op, int rhs_op, int m, int n, int k, const void* alpha,
+int cublasGemmStridedBatchedEx(void*, int lhs_op, int rhs_op, int m, int n, int k, const void* alpha,
                                const void* lhs, int lhs_type, int lhs_stride, long long lhs_step, const void* rhs,
                                int rhs_type, int rhs_stride, long long rhs_step, const void* beta, void* out,
-                               int out_type, int out_stride, long long out_step, int batch, int, int) {
+                               int out_type, int out_stride, long long out_step, int batch, int compute, int) {
     for (const int type : {lhs_type, rhs_type, out_type}) {
         if (type != kF32 && type != kF16 && type != kBf16) return kNotSupported;
     }
@@ -108,7 +103,7 @@ int cublasGemmStridedBatchedEx(void* handle, int lhs_op, int rhs_op, int m, int 
         out_stride < std::max(1, m) || m < 0 || n < 0 || k < 0 || batch < 0) {
         return kInvalidValue;
     }
-    const bool tf32 = lhs_type == kF32 && static_cast<Handle*>(handle)->mode == kTf32;
+    const bool tf32 = lhs_type == kF32 && compute == kFastTf32;
     const auto step = [](const void* at, int type, long long step, int i) {
         return static_cast<const char*>(at) + static_cast<long long>(bytes(type)) * step * i;
     };
@@ -119,22 +114,6 @@ int cublasGemmStridedBatchedEx(void* handle, int lhs_op, int rhs_op, int m, int 
                 *static_cast<const float*>(alpha), *static_cast<const float*>(beta), tf32);
     }
     return 0;
-}
-
-int cublasGemmEx(void* handle, int lhs_op, int rhs_op, int m, int n, int k, const void* alpha, const void* lhs,
-                 int lhs_type, int lhs_stride, const void* rhs, int rhs_type, int rhs_stride, const void* beta,
-                 void* out, int out_type, int out_stride, int compute, int algorithm) {
-    return cublasGemmStridedBatchedEx(handle, lhs_op, rhs_op, m, n, k, alpha, lhs, lhs_type, lhs_stride, 0, rhs,
-                                      rhs_type, rhs_stride, 0, beta, out, out_type, out_stride, 0, 1, compute,
-                                      algorithm);
-}
-
-int cublasSgemmStridedBatched(void* handle, int lhs_op, int rhs_op, int m, int n, int k, const float* alpha,
-                              const float* lhs, int lhs_stride, long long lhs_step, const float* rhs, int rhs_stride,
-                              long long rhs_step, const float* beta, float* out, int out_stride, long long out_step,
-                              int batch) {
-    return cublasGemmStridedBatchedEx(handle, lhs_op, rhs_op, m, n, k, alpha, lhs, kF32, lhs_stride, lhs_step, rhs,
-                                      kF32, rhs_stride, rhs_step, beta, out, kF32, out_stride, out_step, batch, 0, 0);
 }
 
 }  // extern "C"

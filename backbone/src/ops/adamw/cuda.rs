@@ -3,15 +3,14 @@
 use super::{AdamWKernel, Coefficients, OP};
 use crate::error::{Error, Result};
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl AdamWKernel for Cuda {
     fn adamw_update(
         &self,
-        parameter: &mut CudaSlice<f32>,
+        parameter: &mut Buffer,
         gradient: View<'_>,
-        [first, second]: [&mut CudaSlice<f32>; 2],
+        [first, second]: [&mut Buffer; 2],
         c: &Coefficients,
     ) -> Result<()> {
         let count = parameter.len();
@@ -43,7 +42,7 @@ impl AdamWKernel for Cuda {
         self.dot(x, x)
     }
 
-    fn move_towards(&self, average: &mut CudaSlice<f32>, x: View<'_>, weight: f32) -> Result<()> {
+    fn move_towards(&self, average: &mut Buffer, x: View<'_>, weight: f32) -> Result<()> {
         kernels::move_towards(self.context(), Grid::each(x.len()), average, x, x.len() as u64, weight)
     }
 }

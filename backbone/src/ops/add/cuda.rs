@@ -2,20 +2,25 @@
 
 use super::AddKernel;
 use crate::error::Result;
+use crate::ops::cuda::buffer::Bf16;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl AddKernel for Cuda {
-    fn add_forward(&self, a: View<'_>, b: View<'_>, repeats: usize) -> Result<CudaSlice<f32>> {
+    fn add_forward(&self, a: View<'_>, b: View<'_>, repeats: usize) -> Result<Buffer> {
         let count = a.len();
         let mut y = self.empty(count)?;
-        let period = (count / repeats.max(1)).max(1) as u64;
-        kernels::add_repeated(self.context(), Grid::each(count), a, b, &mut y, count as u64, period)?;
+        let (context, grid, n) = (self.context(), Grid::each(count), count as u64);
+        if repeats == 1 && b.is_bf16() {
+            kernels::add_bf16(context, grid, a, b, &mut y, n)?;
+        } else {
+            let period = (count / repeats.max(1)).max(1) as u64;
+            kernels::add_repeated(context, grid, a, b, &mut y, n, period)?;
+        }
         Ok(y)
     }
 
-    fn sum_parts(&self, dy: View<'_>, repeats: usize) -> Result<CudaSlice<f32>> {
+    fn sum_parts(&self, dy: View<'_>, repeats: usize) -> Result<Buffer> {
         let period = dy.len() / repeats.max(1);
         let mut sums = self.empty(period)?;
         kernels::sum_repeats(
@@ -29,22 +34,37 @@ impl AddKernel for Cuda {
         Ok(sums)
     }
 
-    fn add_scaled(&self, a: View<'_>, b: View<'_>, factors: &[f32]) -> Result<CudaSlice<f32>> {
+    fn add_scaled(&self, a: View<'_>, b: View<'_>, factors: &[f32]) -> Result<Buffer> {
         let count = a.len();
-        let (mut y, factors) = (self.empty(count)?, self.send(factors.to_vec())?);
         let sample = (count / factors.len().max(1)).max(1) as u64;
-        kernels::add_scaled(self.context(), Grid::each(count), a, b, &factors, &mut y, count as u64, sample)?;
+        let (mut y, factors) = (self.empty(count)?, self.send(factors.to_vec())?);
+        let (context, grid, n) = (self.context(), Grid::each(count), count as u64);
+        match b.is_bf16() {
+            true => kernels::add_scaled_bf16(context, grid, a, b, &factors, &mut y, n, sample),
+            false => kernels::add_scaled(context, grid, a, b, &factors, &mut y, n, sample),
+        }?;
         Ok(y)
     }
 
-    fn scale_samples(&self, mut x: CudaSlice<f32>, factors: &[f32]) -> Result<CudaSlice<f32>> {
-        let (count, factors) = (x.len(), self.send(factors.to_vec())?);
+    fn scale_samples(&self, mut x: Buffer, factors: &[f32]) -> Result<Buffer> {
+        let count = x.len();
         let sample = (count / factors.len().max(1)).max(1) as u64;
-        kernels::scale_samples(self.context(), Grid::each(count), &mut x, &factors, count as u64, sample)?;
+        let (context, grid, factors) = (self.context(), Grid::each(count), self.send(factors.to_vec())?);
+        match &mut x {
+            Buffer::Bf16(x) => kernels::scale_samples_bf16(context, grid, x, &factors, count as u64, sample),
+            Buffer::F32(x) => kernels::scale_samples(context, grid, x, &factors, count as u64, sample),
+        }?;
         Ok(x)
     }
 
-    fn duplicate(&self, x: View<'_>) -> Result<CudaSlice<f32>> {
+    fn copy_as(&self, x: View<'_>, like: View<'_>) -> Result<Buffer> {
+        match (x, like) {
+            (Buffer::F32(values), Buffer::Bf16(_)) => Ok(Bf16::rounded(self.context(), values)?.into()),
+            _ => self.copy(x),
+        }
+    }
+
+    fn duplicate(&self, x: View<'_>) -> Result<Buffer> {
         self.copy(x)
     }
 

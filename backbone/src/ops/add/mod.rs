@@ -20,6 +20,8 @@ pub trait AddKernel: Backend {
     fn add_scaled(&self, a: Self::View<'_>, b: Self::View<'_>, factors: &[f32]) -> Result<Self::Buf>;
     /// `factors[sample] x`, in place of x.
     fn scale_samples(&self, x: Self::Buf, factors: &[f32]) -> Result<Self::Buf>;
+    /// A copy, as precise as `like`: that of a gradient for a tensor that may be kept in fewer bits.
+    fn copy_as(&self, x: Self::View<'_>, like: Self::View<'_>) -> Result<Self::Buf>;
     /// A copy.
     fn duplicate(&self, x: Self::View<'_>) -> Result<Self::Buf>;
     /// The sum of all elements, in f64.
@@ -39,7 +41,7 @@ pub fn add<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, b: &Tensor<D>) -> Res
         move |dy, grads| {
             if b.wants_gradient() {
                 let db = match repeats {
-                    1 => b.device().duplicate(D::view_buf(&dy))?,
+                    1 => b.device().copy_as(D::view_buf(&dy), b.view())?,
                     _ => b.device().sum_parts(D::view_buf(&dy), repeats)?,
                 };
                 grads.add(&b, db)?;
@@ -77,7 +79,8 @@ pub fn add_drop_path<D: Device>(
     graph.record(a.device(), y, a.shape(), &[a, b], || {
         let (a, b) = (a.clone(), b.clone());
         move |dy, grads| {
-            let db = b.device().scale_samples(b.device().duplicate(D::view_buf(&dy))?, &factors)?;
+            let db = b.device().copy_as(D::view_buf(&dy), b.view())?;
+            let db = b.device().scale_samples(db, &factors)?;
             grads.add(&b, db)?;
             grads.add(&a, dy)
         }
@@ -171,6 +174,10 @@ impl AddKernel for Cpu {
             x.iter_mut().for_each(|x| *x *= factor);
         });
         Ok(x)
+    }
+
+    fn copy_as(&self, x: &[f32], _: &[f32]) -> Result<Vec<f32>> {
+        self.duplicate(x)
     }
 
     fn duplicate(&self, x: &[f32]) -> Result<Vec<f32>> {

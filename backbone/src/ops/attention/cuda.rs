@@ -4,7 +4,7 @@
 use super::{Attended, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::error::Result;
 use crate::ops::cuda::launch::{Grid, Order, Product};
-use crate::ops::cuda::{Cuda, View, kernels, size};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use cudarc::driver::{CudaSlice, DeviceSlice as _};
 
 const OP: &str = "attention";
@@ -12,7 +12,7 @@ const OP: &str = "attention";
 /// Scores that are in memory at a time: 512 MiB.
 const SCORES: usize = 128 << 20;
 
-type Buf = CudaSlice<f32>;
+type Buf = Buffer;
 
 /// A call, cut into groups of whole images.
 struct Call<'d, 'a> {
@@ -56,7 +56,7 @@ impl<'d, 'a> Call<'d, 'a> {
     }
 
     /// Part `part` of `parts` of a group's images, heads apart.
-    fn split(&self, x: View<'_>, group: Group, parts: usize, part: usize) -> Result<Buf> {
+    fn split(&self, x: &CudaSlice<f32>, group: Group, parts: usize, part: usize) -> Result<Buf> {
         let image = self.geometry.tokens * self.geometry.channels() * parts;
         let count = self.len(group);
         let mut y = self.device.empty(count)?;
@@ -71,7 +71,9 @@ impl<'d, 'a> Call<'d, 'a> {
     fn join(&self, x: &Buf, y: &mut Buf, group: Group, parts: usize, part: usize) -> Result<()> {
         let image = self.geometry.tokens * self.geometry.channels() * parts;
         let count = self.len(group);
-        let mut y = y.slice_mut(group.first * image..(group.first + group.images) * image);
+        let mut y = y
+            .f32_mut(self.device.context())?
+            .slice_mut(group.first * image..(group.first + group.images) * image);
         let (grid, parts, part) = (Grid::each(count), size(OP, parts)?, size(OP, part)?);
         let (context, n) = (self.device.context(), count as u64);
         kernels::join_heads(context, grid, x, &mut y, n, self.tokens, self.heads, self.dim, parts, part)
@@ -148,8 +150,9 @@ impl AttentionKernel for Cuda {
         g: Geometry,
     ) -> Result<Attended<Self>> {
         let call = Call::new(self, g, relative)?;
+        let qkv = &*qkv.f32(self.context())?;
         let mut y = self.empty(g.batch * g.tokens * g.channels())?;
-        let mut log_sums = self.empty(g.batch * g.heads * g.tokens)?;
+        let mut log_sums: CudaSlice<f32> = self.context().empty(g.batch * g.heads * g.tokens)?;
         let [rows, columns] = call.grid()?;
         for group in call.groups() {
             let q = call.split(qkv, group, 3, 0)?;
@@ -175,7 +178,7 @@ impl AttentionKernel for Cuda {
             let out = call.product(sizes, 1.0, (&scores, Order::Rows), (&v, Order::Rows), group)?;
             call.join(&out, &mut y, group, 1, 0)?;
         }
-        Ok(Attended { y, log_sums })
+        Ok(Attended { y, log_sums: log_sums.into() })
     }
 
     fn attention_backward(
@@ -187,6 +190,8 @@ impl AttentionKernel for Cuda {
         g: Geometry,
     ) -> Result<AttentionGradients<Self>> {
         let call = Call::new(self, g, relative)?;
+        let (qkv, dy) = (&*qkv.f32(self.context())?, &*dy.f32(self.context())?);
+        let log_sums = &*log_sums.f32(self.context())?;
         let mut dqkv = self.empty(qkv.len())?;
         let (n, d) = (g.tokens, g.head_dim);
         let axes = call.axes()?;

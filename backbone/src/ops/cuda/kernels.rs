@@ -1,9 +1,11 @@
 //! A launch function for each kernel, made by the build script from `backbone/cuda/*.cu`.
 
+use super::View;
+use super::buffer::{BFloat16, Input, Output};
 use super::launch::{Context, Grid};
 use crate::error::Result;
 use crate::ops::rational::LaunchSizes as RationalSizes;
-use cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut};
+use cudarc::driver::CudaSlice;
 
 /// A fat binary where the driver wants it: at a multiple of 16 bytes.
 #[repr(C, align(16))]

@@ -6,7 +6,9 @@
 
 use crate::error::{Error, Result};
 use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, result, sys};
+use cudarc::driver::{
+    CudaDevice, CudaSlice, CudaView, CudaViewMut, DevicePtr, DeviceRepr, DeviceSlice as _, result, sys,
+};
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
 use std::sync::Arc;
@@ -38,14 +40,17 @@ impl Grid {
     }
 }
 
-/// How matrix products treat their f32 inputs.
+/// In what numbers the GPU computes; sums are f32 or f64 in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MatrixMode {
-    /// As f32: the mode of every check against the CPU.
+pub enum Precision {
+    /// f32: the one of every check against the CPU.
     #[default]
     F32,
-    /// Rounded to TF32 for the tensor cores, sums in f32.
+    /// f32, but the factors of matrix products rounded to TF32 for the tensor cores.
     Tf32,
+    /// Mixed: weights, the residual stream, statistics and losses in f32; the factors of the layers' products and what
+    /// lies between them (activations and their gradients) in bfloat16; other products as with [`Precision::Tf32`].
+    Bf16,
 }
 
 /// How a factor of a product lies in memory.
@@ -91,6 +96,7 @@ unsafe impl Sync for Kernels {}
 
 /// An open GPU: its context, cuBLAS and the suite's kernels.
 pub(in crate::ops) struct Context {
+    precision: Precision,
     kernels: Kernels,
     blas: CudaBlas,
     driver: Arc<CudaDevice>,
@@ -129,21 +135,18 @@ impl Context {
     pub(super) fn open(
         driver: Arc<CudaDevice>,
         modules: &[(&'static str, &[u8], &[&'static str])],
-        mode: MatrixMode,
+        precision: Precision,
     ) -> Result<Self> {
         let blas = CudaBlas::new(driver.clone()).map_err(failed("open cuBLAS"))?;
-        let mut context =
-            Self { kernels: Kernels { modules: Vec::new(), functions: HashMap::new() }, blas, driver };
+        let mut context = Self {
+            precision,
+            kernels: Kernels { modules: Vec::new(), functions: HashMap::new() },
+            blas,
+            driver,
+        };
         for (name, image, functions) in modules {
             context.load(name, image, functions)?;
         }
-        let mode = match mode {
-            MatrixMode::F32 => blas_sys::cublasMath_t::CUBLAS_DEFAULT_MATH,
-            MatrixMode::Tf32 => blas_sys::cublasMath_t::CUBLAS_TF32_TENSOR_OP_MATH,
-        };
-        // SAFETY: the handle is open as long as `context.blas`.
-        let set = unsafe { blas_sys::cublasSetMathMode(*context.blas.handle(), mode) };
-        set.result().map_err(failed("set cuBLAS's mode"))?;
         context.keep_freed_memory()?;
         Ok(context)
     }
@@ -187,6 +190,11 @@ impl Context {
         }
     }
 
+    /// The numbers that it computes in.
+    pub(in crate::ops) fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The driver's side.
     pub(in crate::ops) fn driver(&self) -> &Arc<CudaDevice> {
         &self.driver
@@ -223,20 +231,21 @@ impl Context {
         })
     }
 
-    /// Runs `product` by cuBLAS.
+    /// Runs `product` by cuBLAS. Both factors are of one type; f32 factors give f32.
     ///
     /// # Errors
     /// Buffers that are shorter than the product needs; what cuBLAS says.
     pub(in crate::ops) fn multiply(
         &self,
         product: &Product,
-        lhs: &impl DevicePtr<f32>,
-        rhs: &impl DevicePtr<f32>,
-        out: &mut impl DevicePtrMut<f32>,
+        lhs: &impl Matrix,
+        rhs: &impl Matrix,
+        out: &mut impl Matrix,
     ) -> Result<()> {
         const OP: &str = "matrix product";
         let [m, n, k] = product.size;
-        let lens = [(lhs.len(), m * k), (rhs.len(), k * n), (out.len(), m * n)];
+        let (lhs, rhs, out) = (lhs.values(), rhs.values(), out.values());
+        let lens = [(lhs.len, m * k), (rhs.len, k * n), (out.len, m * n)];
         if let Some((found, each)) = lens.iter().find(|(found, each)| *found < each * product.batch) {
             let reason = format!("{found} values for {} matrices of {each} in {product:?}", product.batch);
             return Err(Error::Device { op: OP, reason });
@@ -257,30 +266,82 @@ impl Context {
         let (lhs_op, lhs_stride) = side(product.orders[0], k, m);
         let (rhs_op, rhs_stride) = side(product.orders[1], n, k);
         let [alpha, beta] = product.factors;
+        let compute = match self.precision {
+            Precision::F32 => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            _ if lhs.kind == blas_sys::cudaDataType::CUDA_R_16BF => {
+                blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+            }
+            _ => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        };
         // SAFETY: the buffers hold what the product reads and writes (checked above; strides are those of whole
-        // matrices), the scalars live through the call, and the handle's context is bound.
+        // matrices) and are borrowed until the call returns, the scalars are f32 as the compute type asks and live
+        // through the call, and the handle's context is bound.
         unsafe {
-            blas::sgemm_strided_batched(
+            blas::gemm_strided_batched_ex(
                 *self.blas.handle(),
                 rhs_op,
                 lhs_op,
                 int(n)?,
                 int(m)?,
                 int(k)?,
-                &raw const alpha,
-                *rhs.device_ptr() as *const f32,
+                (&raw const alpha).cast(),
+                rhs.address as *const c_void,
+                rhs.kind,
                 int(rhs_stride.max(1))?,
                 (k * n) as i64,
-                *lhs.device_ptr() as *const f32,
+                lhs.address as *const c_void,
+                lhs.kind,
                 int(lhs_stride.max(1))?,
                 (m * k) as i64,
-                &raw const beta,
-                *out.device_ptr_mut() as *mut f32,
+                (&raw const beta).cast(),
+                out.address as *mut c_void,
+                out.kind,
                 int(n)?,
                 (m * n) as i64,
                 int(product.batch)?,
+                compute,
+                blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT,
             )
         }
         .map_err(failed(OP))
+    }
+}
+
+/// Where a matrix's values are, how many and of what type.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct MatrixValues {
+    address: sys::CUdeviceptr,
+    len: usize,
+    kind: blas_sys::cudaDataType,
+}
+
+impl MatrixValues {
+    /// `len` values of type `kind`, at `words`.
+    pub(super) fn new<T>(words: &impl DevicePtr<T>, len: usize, kind: blas_sys::cudaDataType) -> Self {
+        Self { address: *words.device_ptr(), len, kind }
+    }
+}
+
+/// What cuBLAS may read or, borrowed mutably, write.
+pub(in crate::ops) trait Matrix {
+    /// The values.
+    fn values(&self) -> MatrixValues;
+}
+
+impl Matrix for CudaSlice<f32> {
+    fn values(&self) -> MatrixValues {
+        MatrixValues::new(self, self.len(), blas_sys::cudaDataType::CUDA_R_32F)
+    }
+}
+
+impl Matrix for CudaView<'_, f32> {
+    fn values(&self) -> MatrixValues {
+        MatrixValues::new(self, self.len(), blas_sys::cudaDataType::CUDA_R_32F)
+    }
+}
+
+impl Matrix for CudaViewMut<'_, f32> {
+    fn values(&self) -> MatrixValues {
+        MatrixValues::new(self, self.len(), blas_sys::cudaDataType::CUDA_R_32F)
     }
 }

@@ -3,15 +3,18 @@
 //! A kernel's C++ source is in `backbone/cuda`, its launch in the op's own `cuda.rs`. Ops that no training step needs
 //! often run on the CPU by way of the host ([`through_host`]).
 
+pub(in crate::ops) mod buffer;
 pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
 mod storage;
 mod sums;
 mod through_host;
 
-pub use launch::MatrixMode;
+pub use buffer::Buffer;
+pub use launch::Precision;
 
 use crate::error::{Error, Result};
+use buffer::Bf16;
 use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, DeviceSlice as _};
 use dfdx::prelude::Storage as _;
 use launch::{Context, failed};
@@ -25,14 +28,14 @@ pub struct Cuda {
 }
 
 /// Values on the GPU, as kernels read them.
-pub type View<'a> = &'a CudaSlice<f32>;
+pub type View<'a> = &'a Buffer;
 
 impl Cuda {
     /// Opens GPU number `ordinal`.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no such GPU; [`Error::Device`] if the driver, cuBLAS or a kernel does not load.
-    pub fn open(ordinal: usize, mode: MatrixMode) -> Result<Self> {
+    pub fn open(ordinal: usize, precision: Precision) -> Result<Self> {
         let count = launch::device_count()?;
         if ordinal >= count {
             let found = match count {
@@ -48,7 +51,7 @@ impl Cuda {
             .try_alloc_len(0)
             .map(|empty: <dfdx::tensor::Cuda as dfdx::tensor::Storage<f32>>::Vec| empty.device());
         let driver: Arc<CudaDevice> = driver.map_err(failed("open"))?;
-        Ok(Self { context: Arc::new(Context::open(driver, kernels::MODULES, mode)?), tape })
+        Ok(Self { context: Arc::new(Context::open(driver, kernels::MODULES, precision)?), tape })
     }
 
     /// The number of this GPU.
@@ -66,14 +69,25 @@ impl Cuda {
         &self.context
     }
 
-    /// Memory for `len` values that the next kernel writes completely.
-    pub(in crate::ops) fn empty(&self, len: usize) -> Result<CudaSlice<f32>> {
-        self.context.empty(len)
+    /// Whether layers keep activations in bfloat16.
+    pub(in crate::ops) fn mixed(&self) -> bool {
+        self.context.precision() == Precision::Bf16
+    }
+
+    /// Memory for `len` f32 values that the next kernel writes completely.
+    pub(in crate::ops) fn empty(&self, len: usize) -> Result<Buffer> {
+        Ok(self.context.empty::<f32>(len)?.into())
+    }
+
+    /// As [`Cuda::empty`], for bfloat16.
+    pub(in crate::ops) fn empty_bf16(&self, len: usize) -> Result<Bf16> {
+        Bf16::empty(&self.context, len)
     }
 
     /// `len` zeros.
-    pub(in crate::ops) fn zeros(&self, len: usize) -> Result<CudaSlice<f32>> {
-        self.context.driver().alloc_zeros(len).map_err(failed("allocate"))
+    pub(in crate::ops) fn zeros(&self, len: usize) -> Result<Buffer> {
+        let zeros: CudaSlice<f32> = self.context.driver().alloc_zeros(len).map_err(failed("allocate"))?;
+        Ok(zeros.into())
     }
 
     /// Arguments of a kernel that are lists: copied without waiting.
@@ -91,11 +105,22 @@ impl Cuda {
         Ok(host)
     }
 
+    /// f32 values on the host.
+    pub(in crate::ops) fn fetch_values(&self, values: View<'_>) -> Result<Vec<f32>> {
+        self.fetch(&*values.f32(&self.context)?)
+    }
+
     /// A copy on the GPU.
-    pub(in crate::ops) fn copy(&self, values: View<'_>) -> Result<CudaSlice<f32>> {
-        let mut copy = self.empty(values.len())?;
-        self.context.driver().dtod_copy(values, &mut copy).map_err(failed("copy"))?;
-        Ok(copy)
+    pub(in crate::ops) fn copy(&self, values: View<'_>) -> Result<Buffer> {
+        // not by Clone, which has no error
+        Ok(match values {
+            Buffer::F32(values) => {
+                let mut copy = self.context.empty::<f32>(values.len())?;
+                self.context.driver().dtod_copy(values, &mut copy).map_err(failed("copy"))?;
+                copy.into()
+            }
+            Buffer::Bf16(values) => values.copy(&self.context)?.into(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tensors on the GPU: cudarc's buffers behind a counted reference, and gradients in the table of dfdx's tape.
 
 use super::launch::{Grid, failed};
-use super::{Cuda, View, kernels};
+use super::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
 use crate::ops::device::Backend;
 use crate::tensor::{Key, Stored};
@@ -14,15 +14,15 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Values {
     device: Cuda,
-    slice: Arc<CudaSlice<f32>>,
+    buffer: Arc<Buffer>,
 }
 
 impl Backend for Cuda {
     type Tape = dfdx::tensor::Cuda;
     type Stored = Values;
     type View<'a> = View<'a>;
-    type ViewMut<'a> = &'a mut CudaSlice<f32>;
-    type Buf = CudaSlice<f32>;
+    type ViewMut<'a> = &'a mut Buffer;
+    type Buf = Buffer;
 
     fn device(stored: &Stored<Self>) -> &Self {
         &stored.device
@@ -33,37 +33,41 @@ impl Backend for Cuda {
     }
 
     fn download(stored: &Stored<Self>) -> Vec<f32> {
-        Self::download_buf(&stored.slice)
+        Self::download_buf(&stored.buffer)
     }
 
     fn view(stored: &Stored<Self>) -> View<'_> {
-        &stored.slice
+        &stored.buffer
     }
 
-    fn view_mut(stored: &mut Stored<Self>) -> &mut CudaSlice<f32> {
-        Arc::make_mut(&mut stored.slice)
+    fn view_mut(stored: &mut Stored<Self>) -> &mut Buffer {
+        Arc::make_mut(&mut stored.buffer)
     }
 
-    fn view_buf(buf: &CudaSlice<f32>) -> View<'_> {
+    fn view_buf(buf: &Buffer) -> View<'_> {
         buf
     }
 
-    fn store(&self, buf: CudaSlice<f32>) -> Result<Stored<Self>> {
-        Ok(Values { device: self.clone(), slice: Arc::new(buf) })
+    fn store(&self, buf: Buffer) -> Result<Stored<Self>> {
+        Ok(Values { device: self.clone(), buffer: Arc::new(buf) })
     }
 
-    fn download_buf(buf: &CudaSlice<f32>) -> Vec<f32> {
+    fn download_buf(buf: &Buffer) -> Vec<f32> {
         // The trait has no error here, as on the host nothing can fail. A copy fails only after a kernel did, which
         // leaves the whole context unusable; not-a-number then stops whoever reads the values.
-        let mut host = vec![0.0; buf.len()];
-        match buf.device().dtoh_sync_copy_into(buf, &mut host) {
-            Ok(()) => host,
-            Err(_) => vec![f32::NAN; buf.len()],
-        }
+        let fetch = |values: &CudaSlice<f32>| {
+            let mut host = vec![0.0; values.len()];
+            values.device().dtoh_sync_copy_into(values, &mut host).ok().map(|()| host)
+        };
+        let host = match buf {
+            Buffer::F32(values) => fetch(values),
+            Buffer::Bf16(values) => fetch(values.as_words()).map(|words| values.widened(&words)),
+        };
+        host.unwrap_or_else(|| vec![f32::NAN; buf.len()])
     }
 
-    fn upload_buf(&self, values: Vec<f32>) -> Result<CudaSlice<f32>> {
-        let mut buf = self.empty(values.len())?;
+    fn upload_buf(&self, values: Vec<f32>) -> Result<Buffer> {
+        let mut buf = self.context.empty(values.len())?;
         // Small lists go without waiting; large ones would be kept on the host as long as the buffer lives.
         let copied = match values.len() {
             0 => Ok(()),
@@ -71,28 +75,31 @@ impl Backend for Cuda {
             _ => self.context.driver().htod_sync_copy_into(&values, &mut buf),
         };
         copied.map_err(failed("copy to the GPU"))?;
-        Ok(buf)
+        Ok(Buffer::F32(buf))
     }
 
-    fn add_assign(&self, dst: &mut CudaSlice<f32>, src: View<'_>) -> Result<()> {
-        let count = src.len();
-        kernels::add_assign(self.context(), Grid::each(count), dst, src, count as u64)
+    fn add_assign(&self, dst: &mut Buffer, src: View<'_>) -> Result<()> {
+        let (context, grid, n) = (self.context(), Grid::each(src.len()), src.len() as u64);
+        match src.is_bf16() {
+            true => kernels::add_assign_bf16(context, grid, dst, src, n),
+            false => kernels::add_assign(context, grid, dst, src, n),
+        }
     }
 
     fn gradient_key(&self) -> Result<Key<Self>> {
         self.tape.try_zeros_like(&(0,)).map_err(failed("gradient"))
     }
 
-    fn take_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec) -> Option<CudaSlice<f32>> {
+    fn take_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, len: usize) -> Option<Buffer> {
         if gradient.len() == 0 {
             return None;
         }
         let empty = gradient.device().null().ok()?;
-        Some(std::mem::replace(&mut **gradient, empty))
+        Some(Buffer::from_words(std::mem::replace(&mut **gradient, empty), len))
     }
 
-    fn put_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, buf: CudaSlice<f32>) {
-        **gradient = buf;
+    fn put_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, buf: Buffer) {
+        **gradient = buf.into_words();
     }
 
     fn execute(&self, tape: OwnedTape<f32, Self::Tape>) -> Result<Gradients<f32, Self::Tape>> {

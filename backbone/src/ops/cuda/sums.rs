@@ -3,7 +3,6 @@
 use super::launch::{Grid, THREADS};
 use super::{Cuda, View, kernels};
 use crate::error::Result;
-use cudarc::driver::DeviceSlice as _;
 
 /// Blocks of a sum, whatever the GPU: the order of additions, and so the bits, depend on the length alone.
 const BLOCKS: usize = 512;

@@ -10,9 +10,8 @@ use crate::ops::layer_norm::{NormGradients, Normalized};
 use crate::ops::{
     batch_norm, bspline, channel_norm, conv2d, dropout, elementwise_loss, pool, resample, resize, roi_align,
 };
-use cudarc::driver::CudaSlice;
 
-type Buf = CudaSlice<f32>;
+type Buf = super::Buffer;
 
 /// The methods of a kernel trait that take and give plain buffers: `view` arguments are downloaded and lent to the
 /// CPU's kernel, `option` ones if they are there, `buf` arguments are handed over, `plain` ones passed on.
@@ -26,9 +25,9 @@ macro_rules! through_host {
             })*
         }
     };
-    (@down $device:ident view $argument:ident) => { $device.fetch($argument)? };
-    (@down $device:ident option $argument:ident) => { $argument.map(|view| $device.fetch(view)).transpose()? };
-    (@down $device:ident buf $argument:ident) => { $device.fetch(&$argument)? };
+    (@down $device:ident view $argument:ident) => { $device.fetch_values($argument)? };
+    (@down $device:ident option $argument:ident) => { $argument.map(|view| $device.fetch_values(view)).transpose()? };
+    (@down $device:ident buf $argument:ident) => { $device.fetch_values(&$argument)? };
     (@down $device:ident plain $argument:ident) => { $argument };
     (@lend view $argument:ident) => { &$argument };
     (@lend option $argument:ident) => { $argument.as_deref() };
@@ -85,7 +84,7 @@ impl elementwise_loss::ElementwiseLossKernel for Cuda {
         x: View<'_>,
         goal: &elementwise_loss::Goal,
     ) -> Result<f64> {
-        Cpu::default().elementwise_loss(kind, &self.fetch(x)?, goal)
+        Cpu::default().elementwise_loss(kind, &self.fetch_values(x)?, goal)
     }
 
     fn elementwise_loss_gradient(
@@ -95,17 +94,22 @@ impl elementwise_loss::ElementwiseLossKernel for Cuda {
         goal: &elementwise_loss::Goal,
         dloss: f32,
     ) -> Result<Buf> {
-        self.upload_buf(Cpu::default().elementwise_loss_gradient(kind, &self.fetch(x)?, goal, dloss)?)
+        self.upload_buf(Cpu::default().elementwise_loss_gradient(
+            kind,
+            &self.fetch_values(x)?,
+            goal,
+            dloss,
+        )?)
     }
 }
 
 impl batch_norm::BatchNormKernel for Cuda {
     fn channel_moments(&self, x: View<'_>, channels: usize, plane: usize) -> Result<Vec<[f64; 2]>> {
-        Cpu::default().channel_moments(&self.fetch(x)?, channels, plane)
+        Cpu::default().channel_moments(&self.fetch_values(x)?, channels, plane)
     }
 
     fn channel_affine(&self, x: View<'_>, maps: &[batch_norm::Affine], plane: usize) -> Result<Buf> {
-        self.upload_buf(Cpu::default().channel_affine(&self.fetch(x)?, maps, plane)?)
+        self.upload_buf(Cpu::default().channel_affine(&self.fetch_values(x)?, maps, plane)?)
     }
 
     fn channel_gradient_sums(
@@ -115,7 +119,7 @@ impl batch_norm::BatchNormKernel for Cuda {
         centers: &[f32],
         plane: usize,
     ) -> Result<Vec<[f64; 2]>> {
-        Cpu::default().channel_gradient_sums(&self.fetch(x)?, &self.fetch(dy)?, centers, plane)
+        Cpu::default().channel_gradient_sums(&self.fetch_values(x)?, &self.fetch_values(dy)?, centers, plane)
     }
 
     fn channel_affine_sum(
@@ -126,8 +130,14 @@ impl batch_norm::BatchNormKernel for Cuda {
         dy: Buf,
         plane: usize,
     ) -> Result<Buf> {
-        let dy = self.fetch(&dy)?;
-        self.upload_buf(Cpu::default().channel_affine_sum(&self.fetch(x)?, maps, factors, dy, plane)?)
+        let dy = self.fetch_values(&dy)?;
+        self.upload_buf(Cpu::default().channel_affine_sum(
+            &self.fetch_values(x)?,
+            maps,
+            factors,
+            dy,
+            plane,
+        )?)
     }
 }
 
@@ -140,7 +150,7 @@ impl channel_norm::ChannelNormKernel for Cuda {
         plane: usize,
         eps: f32,
     ) -> Result<Normalized<Self>> {
-        let (x, weight, bias) = (self.fetch(x)?, self.fetch(weight)?, self.fetch(bias)?);
+        let (x, weight, bias) = (self.fetch_values(x)?, self.fetch_values(weight)?, self.fetch_values(bias)?);
         let made = Cpu::default().channel_norm_forward(&x, &weight, &bias, plane, eps)?;
         Ok(Normalized { y: self.upload_buf(made.y)?, statistics: self.upload_buf(made.statistics)? })
     }
@@ -153,8 +163,10 @@ impl channel_norm::ChannelNormKernel for Cuda {
         dy: Buf,
         plane: usize,
     ) -> Result<NormGradients<Self>> {
-        let (x, weight, statistics) = (self.fetch(x)?, self.fetch(weight)?, self.fetch(statistics)?);
-        let made = Cpu::default().channel_norm_backward(&x, &weight, &statistics, self.fetch(&dy)?, plane)?;
+        let (x, weight, statistics) =
+            (self.fetch_values(x)?, self.fetch_values(weight)?, self.fetch_values(statistics)?);
+        let made =
+            Cpu::default().channel_norm_backward(&x, &weight, &statistics, self.fetch_values(&dy)?, plane)?;
         Ok(NormGradients {
             dx: self.upload_buf(made.dx)?,
             weight: self.upload_buf(made.weight)?,

@@ -3,18 +3,30 @@
 use super::GeluKernel;
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl GeluKernel for Cuda {
-    fn gelu_forward(&self, x: View<'_>) -> Result<CudaSlice<f32>> {
+    fn gelu_forward(&self, x: View<'_>) -> Result<Buffer> {
+        let (context, grid, n) = (self.context(), Grid::each(x.len()), x.len() as u64);
+        if x.is_bf16() {
+            let mut y = self.empty_bf16(x.len())?;
+            kernels::gelu_forward_bf16(context, grid, x, &mut y, n)?;
+            return Ok(y.into());
+        }
         let mut y = self.empty(x.len())?;
-        kernels::gelu_forward(self.context(), Grid::each(x.len()), x, &mut y, x.len() as u64)?;
+        kernels::gelu_forward(context, grid, x, &mut y, n)?;
         Ok(y)
     }
 
-    fn gelu_backward(&self, x: View<'_>, mut dy: CudaSlice<f32>) -> Result<CudaSlice<f32>> {
-        kernels::gelu_backward(self.context(), Grid::each(x.len()), x, &mut dy, x.len() as u64)?;
-        Ok(dy)
+    fn gelu_backward(&self, x: View<'_>, dy: Buffer) -> Result<Buffer> {
+        let (context, grid, n) = (self.context(), Grid::each(x.len()), x.len() as u64);
+        if x.is_bf16() {
+            let mut dx = dy.into_bf16(context)?;
+            kernels::gelu_backward_bf16(context, grid, x, &mut dx, n)?;
+            return Ok(dx.into());
+        }
+        let mut dx = dy.into_f32(context)?;
+        kernels::gelu_backward(context, grid, x, &mut dx, n)?;
+        Ok(dx.into())
     }
 }

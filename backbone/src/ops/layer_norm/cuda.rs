@@ -3,8 +3,7 @@
 use super::{LayerNormKernel, NormGradients, Normalized};
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels, size};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "layer norm";
 
@@ -18,20 +17,18 @@ impl LayerNormKernel for Cuda {
     ) -> Result<Normalized<Self>> {
         let channels = weight.len();
         let rows = x.len() / channels.max(1);
-        let (mut y, mut statistics) = (self.empty(x.len())?, self.empty(2 * rows)?);
-        let (grid, channels) = (Grid::warps(rows), size(OP, channels)?);
-        kernels::layer_norm_forward(
-            self.context(),
-            grid,
-            x,
-            weight,
-            bias,
-            &mut y,
-            &mut statistics,
-            rows as u64,
-            channels,
-            eps,
-        )?;
+        let mut statistics = self.empty(2 * rows)?;
+        let (context, grid) = (self.context(), Grid::warps(rows));
+        let (n, c, stats) = (rows as u64, size(OP, channels)?, &mut statistics);
+        let y = if self.mixed() {
+            let mut y = self.empty_bf16(x.len())?;
+            kernels::layer_norm_forward_bf16(context, grid, x, weight, bias, &mut y, stats, n, c, eps)?;
+            y.into()
+        } else {
+            let mut y = self.empty(x.len())?;
+            kernels::layer_norm_forward(context, grid, x, weight, bias, &mut y, stats, n, c, eps)?;
+            y
+        };
         Ok(Normalized { y, statistics })
     }
 
@@ -40,24 +37,25 @@ impl LayerNormKernel for Cuda {
         x: View<'_>,
         weight: View<'_>,
         statistics: View<'_>,
-        mut dy: CudaSlice<f32>,
+        dy: Buffer,
     ) -> Result<NormGradients<Self>> {
         let channels = weight.len();
         let rows = x.len() / channels.max(1);
         // before dx takes the place of dy
         let [bias, along] = self.column_sums(&dy, Some((x, statistics)), channels)?;
-        let (grid, count) = (Grid::warps(rows), size(OP, channels)?);
-        kernels::layer_norm_backward(
-            self.context(),
-            grid,
-            x,
-            weight,
-            statistics,
-            &mut dy,
-            rows as u64,
-            count,
-        )?;
-        Ok(NormGradients { dx: dy, weight: along, bias })
+        let (context, grid, n, c) = (self.context(), Grid::warps(rows), rows as u64, size(OP, channels)?);
+        let dx = match dy {
+            Buffer::Bf16(dy) => {
+                let mut dx = self.empty(x.len())?;
+                kernels::layer_norm_backward_bf16(context, grid, x, weight, statistics, &dy, &mut dx, n, c)?;
+                dx
+            }
+            Buffer::F32(mut dy) => {
+                kernels::layer_norm_backward(context, grid, x, weight, statistics, &mut dy, n, c)?;
+                dy.into()
+            }
+        };
+        Ok(NormGradients { dx, weight: along, bias })
     }
 }
 
@@ -69,7 +67,7 @@ impl Cuda {
         dy: View<'_>,
         normed: Option<(View<'_>, View<'_>)>,
         channels: usize,
-    ) -> Result<[CudaSlice<f32>; 2]> {
+    ) -> Result<[Buffer; 2]> {
         /// Rows of a run: the order of additions depends on the shape alone.
         const RUN: usize = 256;
         let rows = dy.len() / channels.max(1);
@@ -79,17 +77,12 @@ impl Cuda {
         let runs = rows.div_ceil(run);
         let mut sums = self.empty(runs * kinds * channels)?;
         let (x, statistics) = normed.unzip();
-        kernels::column_sums(
-            self.context(),
-            Grid([channels.div_ceil(32), runs, 1]),
-            dy,
-            x,
-            statistics,
-            &mut sums,
-            rows as u64,
-            size(OP, channels)?,
-            size(OP, run)?,
-        )?;
+        let (context, grid) = (self.context(), Grid([channels.div_ceil(32), runs, 1]));
+        let (out, n, c, run) = (&mut sums, rows as u64, size(OP, channels)?, size(OP, run)?);
+        match dy.is_bf16() {
+            true => kernels::column_sums_bf16(context, grid, dy, x, statistics, out, n, c, run),
+            false => kernels::column_sums(context, grid, dy, x, statistics, out, n, c, run),
+        }?;
         let total = |first: usize, width: usize| -> Result<_> {
             let mut out = self.empty(width)?;
             let [runs, stride, first] = [runs, kinds * channels, first].map(|n| size(OP, n));

@@ -3,21 +3,20 @@
 use super::LayoutKernel;
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels, size};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use std::ops::Range;
 
 const OP: &str = "layout";
 
 impl LayoutKernel for Cuda {
-    fn transpose(&self, x: View<'_>, batch: usize, rows: usize, columns: usize) -> Result<CudaSlice<f32>> {
+    fn transpose(&self, x: View<'_>, batch: usize, rows: usize, columns: usize) -> Result<Buffer> {
         let mut y = self.empty(x.len())?;
         let grid = Grid::blocks(batch * rows.div_ceil(32) * columns.div_ceil(32));
         kernels::transpose_tiles(self.context(), grid, x, &mut y, size(OP, rows)?, size(OP, columns)?)?;
         Ok(y)
     }
 
-    fn join_rows(&self, parts: &[(View<'_>, usize)], outer: usize) -> Result<CudaSlice<f32>> {
+    fn join_rows(&self, parts: &[(View<'_>, usize)], outer: usize) -> Result<Buffer> {
         let width: usize = parts.iter().map(|(_, width)| width).sum();
         let mut y = self.empty(outer * width)?;
         let mut first = 0;
@@ -30,7 +29,7 @@ impl LayoutKernel for Cuda {
         Ok(y)
     }
 
-    fn slice_rows(&self, x: View<'_>, width: usize, range: Range<usize>) -> Result<CudaSlice<f32>> {
+    fn slice_rows(&self, x: View<'_>, width: usize, range: Range<usize>) -> Result<Buffer> {
         let count = x.len() / width.max(1) * range.len();
         let mut y = self.empty(count)?;
         let (grid, n) = (Grid::each(count), count as u64);
@@ -39,7 +38,7 @@ impl LayoutKernel for Cuda {
         Ok(y)
     }
 
-    fn spread_rows(&self, dy: View<'_>, width: usize, range: Range<usize>) -> Result<CudaSlice<f32>> {
+    fn spread_rows(&self, dy: View<'_>, width: usize, range: Range<usize>) -> Result<Buffer> {
         let count = dy.len() / range.len().max(1) * width;
         let mut dx = self.empty(count)?;
         let (grid, n) = (Grid::each(count), count as u64);
@@ -48,7 +47,7 @@ impl LayoutKernel for Cuda {
         Ok(dx)
     }
 
-    fn gather(&self, x: View<'_>, width: usize, indices: &[usize]) -> Result<CudaSlice<f32>> {
+    fn gather(&self, x: View<'_>, width: usize, indices: &[usize]) -> Result<Buffer> {
         let count = indices.len() * width;
         let mut y = self.empty(count)?;
         let indices = indices.iter().map(|i| size(OP, *i)).collect::<Result<Vec<u32>>>()?;
@@ -60,13 +59,7 @@ impl LayoutKernel for Cuda {
         Ok(y)
     }
 
-    fn scatter_add(
-        &self,
-        dy: View<'_>,
-        width: usize,
-        indices: &[usize],
-        rows: usize,
-    ) -> Result<CudaSlice<f32>> {
+    fn scatter_add(&self, dy: View<'_>, width: usize, indices: &[usize], rows: usize) -> Result<Buffer> {
         // which rows of dy each row gets, one list after the other
         let mut starts = vec![0u32; rows + 1];
         for &index in indices {

@@ -3,8 +3,7 @@
 use super::{Geometry, LinearKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::{Grid, Order, Product};
-use crate::ops::cuda::{Cuda, View, kernels, size};
-use cudarc::driver::CudaSlice;
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl LinearKernel for Cuda {
     fn linear_forward(
@@ -13,16 +12,24 @@ impl LinearKernel for Cuda {
         weight: View<'_>,
         bias: Option<View<'_>>,
         g: Geometry,
-    ) -> Result<CudaSlice<f32>> {
-        let count = g.rows * g.outputs;
-        let mut y = self.empty(count)?;
+    ) -> Result<Buffer> {
+        let (context, count) = (self.context(), g.rows * g.outputs);
         let mut product = Product::new([g.rows, g.outputs, g.inputs], [Order::Rows, Order::Transposed]);
-        if let Some(bias) = bias {
-            let width = size("linear", g.outputs)?;
-            kernels::repeat_row(self.context(), Grid::each(count), bias, &mut y, count as u64, width)?;
-            product.factors[1] = 1.0;
+        product.factors[1] = if bias.is_some() { 1.0 } else { 0.0 };
+        let (grid, n, width) = (Grid::each(count), count as u64, size("linear", g.outputs)?);
+        if self.mixed() {
+            let mut y = self.empty_bf16(count)?;
+            if let Some(bias) = bias {
+                kernels::repeat_row_bf16(context, grid, bias, &mut y, n, width)?;
+            }
+            context.multiply(&product, &*x.bf16(context)?, &*weight.bf16(context)?, &mut y)?;
+            return Ok(y.into());
         }
-        self.context().multiply(&product, x, weight, &mut y)?;
+        let mut y = self.empty(count)?;
+        if let Some(bias) = bias {
+            kernels::repeat_row(context, grid, bias, &mut y, n, width)?;
+        }
+        context.multiply(&product, x, weight, &mut y)?;
         Ok(y)
     }
 
@@ -30,49 +37,56 @@ impl LinearKernel for Cuda {
         &self,
         dy: View<'_>,
         weight: View<'_>,
-        earlier: Option<CudaSlice<f32>>,
+        earlier: Option<Buffer>,
         g: Geometry,
-    ) -> Result<CudaSlice<f32>> {
+    ) -> Result<Buffer> {
         let product = Product::new([g.rows, g.inputs, g.outputs], [Order::Rows, Order::Rows]);
-        self.product_onto(earlier, product, dy, weight)
+        self.product_onto(earlier, product, dy, weight, self.mixed())
     }
 
     fn linear_weight_gradient(
         &self,
         dy: View<'_>,
         x: View<'_>,
-        earlier: Option<CudaSlice<f32>>,
+        earlier: Option<Buffer>,
         g: Geometry,
-    ) -> Result<CudaSlice<f32>> {
+    ) -> Result<Buffer> {
         let product = Product::new([g.outputs, g.inputs, g.rows], [Order::Transposed, Order::Rows]);
-        self.product_onto(earlier, product, dy, x)
+        self.product_onto(earlier, product, dy, x, false)
     }
 
-    fn linear_bias_gradient(&self, dy: View<'_>, g: Geometry) -> Result<CudaSlice<f32>> {
+    fn linear_bias_gradient(&self, dy: View<'_>, g: Geometry) -> Result<Buffer> {
         let [sums, _] = self.column_sums(dy, None, g.outputs)?;
         Ok(sums)
     }
 }
 
 impl Cuda {
-    /// `earlier + lhs · rhs`, in place of `earlier` where there is one.
+    /// `earlier + lhs · rhs`, in place of `earlier` where there is one; `narrow`: a new one in bfloat16.
     fn product_onto(
         &self,
-        earlier: Option<CudaSlice<f32>>,
+        earlier: Option<Buffer>,
         mut product: Product,
         lhs: View<'_>,
         rhs: View<'_>,
-    ) -> Result<CudaSlice<f32>> {
+        narrow: bool,
+    ) -> Result<Buffer> {
+        let (context, count) = (self.context(), product.size[0] * product.size[1]);
         let mut out = match earlier {
             Some(sum) => {
                 product.factors[1] = 1.0;
                 sum
             }
             // a product over nothing writes nothing
-            None if product.size[2] == 0 => self.zeros(product.size[0] * product.size[1])?,
-            None => self.empty(product.size[0] * product.size[1])?,
+            None if product.size[2] == 0 => self.zeros(count)?,
+            None if narrow => self.empty_bf16(count)?.into(),
+            None => self.empty(count)?,
         };
-        self.context().multiply(&product, lhs, rhs, &mut out)?;
+        if self.mixed() {
+            context.multiply(&product, &*lhs.bf16(context)?, &*rhs.bf16(context)?, &mut out)?;
+        } else {
+            context.multiply(&product, lhs, rhs, &mut out)?;
+        }
         Ok(out)
     }
 }

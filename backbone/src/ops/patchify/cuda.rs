@@ -3,8 +3,7 @@
 use super::{Geometry, PatchifyKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels, size};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl Geometry {
     /// Channels, grid and patch as the kernels take them.
@@ -19,14 +18,14 @@ impl Geometry {
 }
 
 impl PatchifyKernel for Cuda {
-    fn patchify(&self, x: View<'_>, geometry: Geometry) -> Result<CudaSlice<f32>> {
+    fn patchify(&self, x: View<'_>, geometry: Geometry) -> Result<Buffer> {
         let (mut y, [c, gh, gw, ph, pw]) = (self.empty(x.len())?, geometry.sizes()?);
         let count = x.len() as u64;
         kernels::patchify(self.context(), Grid::each(x.len()), x, &mut y, count, c, gh, gw, ph, pw)?;
         Ok(y)
     }
 
-    fn unpatchify(&self, x: View<'_>, geometry: Geometry) -> Result<CudaSlice<f32>> {
+    fn unpatchify(&self, x: View<'_>, geometry: Geometry) -> Result<Buffer> {
         let (mut y, [c, gh, gw, ph, pw]) = (self.empty(x.len())?, geometry.sizes()?);
         let count = x.len() as u64;
         kernels::unpatchify(self.context(), Grid::each(x.len()), x, &mut y, count, c, gh, gw, ph, pw)?;

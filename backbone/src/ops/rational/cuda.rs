@@ -4,8 +4,7 @@
 use super::{Geometry, RationalGradients, RationalKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::{Grid, THREADS};
-use crate::ops::cuda::{Cuda, View, kernels, size};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "group rational";
 
@@ -44,11 +43,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(len: usize, g: &Geometry) -> Result<Self> {
+    /// `packed`: values in 16 bytes.
+    fn new(len: usize, packed: usize, g: &Geometry) -> Result<Self> {
         let (rows, group_size) = (len / g.channels.max(1), g.channels / g.groups);
         let published = g.numerator_len == 6 && g.denominator_len == 4;
-        let (form, pack, widths) = match (published, group_size % 4) {
-            (true, 0) => (Form::Packed, 4, [6, 4]),
+        let (form, pack, widths) = match (published, group_size % packed) {
+            (true, 0) => (Form::Packed, packed, [6, 4]),
             (true, _) => (Form::Single, 1, [6, 4]),
             (false, _) => (Form::Any, 1, [super::MAX_COEFFICIENTS; 2]),
         };
@@ -79,14 +79,24 @@ impl RationalKernel for Cuda {
         numerator: View<'_>,
         denominator: View<'_>,
         geometry: &Geometry,
-    ) -> Result<CudaSlice<f32>> {
-        let Plan { form, sizes, grid, .. } = Plan::new(x.len(), geometry)?;
+    ) -> Result<Buffer> {
+        let packed = if x.is_bf16() { 8 } else { 4 };
+        let Plan { form, sizes, grid, .. } = Plan::new(x.len(), packed, geometry)?;
+        let (context, a, b) = (self.context(), numerator, denominator);
+        if x.is_bf16() {
+            let mut y = self.empty_bf16(x.len())?;
+            match form {
+                Form::Packed => kernels::rational_forward_bf16(context, grid, x, a, b, &mut y, sizes),
+                Form::Single => kernels::rational_forward_bf16_single(context, grid, x, a, b, &mut y, sizes),
+                Form::Any => kernels::rational_forward_bf16_any(context, grid, x, a, b, &mut y, sizes),
+            }?;
+            return Ok(y.into());
+        }
         let mut y = self.empty(x.len())?;
-        let (context, a, b, out) = (self.context(), numerator, denominator, &mut y);
         match form {
-            Form::Packed => kernels::rational_forward_f32(context, grid, x, a, b, out, sizes),
-            Form::Single => kernels::rational_forward_f32_single(context, grid, x, a, b, out, sizes),
-            Form::Any => kernels::rational_forward_f32_any(context, grid, x, a, b, out, sizes),
+            Form::Packed => kernels::rational_forward_f32(context, grid, x, a, b, &mut y, sizes),
+            Form::Single => kernels::rational_forward_f32_single(context, grid, x, a, b, &mut y, sizes),
+            Form::Any => kernels::rational_forward_f32_any(context, grid, x, a, b, &mut y, sizes),
         }?;
         Ok(y)
     }
@@ -96,21 +106,40 @@ impl RationalKernel for Cuda {
         x: View<'_>,
         numerator: View<'_>,
         denominator: View<'_>,
-        dy: CudaSlice<f32>,
+        dy: Buffer,
         geometry: &Geometry,
     ) -> Result<RationalGradients<Self>> {
-        let Plan { form, sizes, grid, widths } = Plan::new(x.len(), geometry)?;
+        let packed = if x.is_bf16() { 8 } else { 4 };
+        let Plan { form, sizes, grid, widths } = Plan::new(x.len(), packed, geometry)?;
         let width = widths[0] + widths[1];
         let blocks = grid.0.iter().product::<usize>();
-        let (mut dx, mut partial) = (self.empty(x.len())?, self.empty(blocks * width)?);
-        let (context, a, b, out, sums) = (self.context(), numerator, denominator, &mut dx, &mut partial);
-        match form {
-            Form::Packed => kernels::rational_backward_f32(context, grid, x, a, b, &dy, out, sums, sizes),
-            Form::Single => {
-                kernels::rational_backward_f32_single(context, grid, x, a, b, &dy, out, sums, sizes)
-            }
-            Form::Any => kernels::rational_backward_f32_any(context, grid, x, a, b, &dy, out, sums, sizes),
-        }?;
+        let mut partial = self.empty(blocks * width)?;
+        let (context, a, b, sums) = (self.context(), numerator, denominator, &mut partial);
+        let dx: Buffer = if x.is_bf16() {
+            let (dy, mut dx) = (dy.bf16(context)?, self.empty_bf16(x.len())?);
+            let (dy, out) = (&*dy, &mut dx);
+            match form {
+                Form::Packed => kernels::rational_backward_bf16(context, grid, x, a, b, dy, out, sums, sizes),
+                Form::Single => {
+                    kernels::rational_backward_bf16_single(context, grid, x, a, b, dy, out, sums, sizes)
+                }
+                Form::Any => {
+                    kernels::rational_backward_bf16_any(context, grid, x, a, b, dy, out, sums, sizes)
+                }
+            }?;
+            dx.into()
+        } else {
+            let (dy, mut dx) = (&dy, self.empty(x.len())?);
+            let out = &mut dx;
+            match form {
+                Form::Packed => kernels::rational_backward_f32(context, grid, x, a, b, dy, out, sums, sizes),
+                Form::Single => {
+                    kernels::rational_backward_f32_single(context, grid, x, a, b, dy, out, sums, sizes)
+                }
+                Form::Any => kernels::rational_backward_f32_any(context, grid, x, a, b, dy, out, sums, sizes),
+            }?;
+            dx
+        };
         let runs = size(OP, grid.0[0] * grid.0[2])?;
         let reduce = |first: usize, rows: usize, len: usize, signs: Option<View<'_>>| -> Result<_> {
             let mut total = self.empty(rows * len)?;

@@ -3,17 +3,17 @@
 use super::{Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels, size};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::ops::device::Backend as _;
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use cudarc::driver::CudaSlice;
 
 const OP: &str = "softmax cross entropy";
 
 /// A plan's lists on the GPU.
 struct Lists {
     labels: Option<CudaSlice<u32>>,
-    soft: Option<CudaSlice<f32>>,
-    class_weights: Option<CudaSlice<f32>>,
+    soft: Option<Buffer>,
+    class_weights: Option<Buffer>,
 }
 
 impl Lists {
@@ -71,7 +71,7 @@ impl SoftmaxCrossEntropyKernel for Cuda {
         log_sums: View<'_>,
         dlosses: View<'_>,
         plan: &Plan,
-    ) -> Result<CudaSlice<f32>> {
+    ) -> Result<Buffer> {
         let (g, lists) = (plan.geometry, Lists::new(self, plan)?);
         let mut dx = self.empty(logits.len())?;
         match g.inner {

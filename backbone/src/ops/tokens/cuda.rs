@@ -3,12 +3,11 @@
 use super::TokensKernel;
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels};
-use cudarc::driver::{CudaSlice, DeviceSlice as _};
+use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 use std::ops::Range;
 
 impl TokensKernel for Cuda {
-    fn prepend(&self, prefix: View<'_>, x: View<'_>, batch: usize) -> Result<CudaSlice<f32>> {
+    fn prepend(&self, prefix: View<'_>, x: View<'_>, batch: usize) -> Result<Buffer> {
         let sequence = x.len() / batch.max(1);
         let count = batch * (prefix.len() + sequence);
         let mut y = self.empty(count)?;
@@ -17,13 +16,7 @@ impl TokensKernel for Cuda {
         Ok(y)
     }
 
-    fn take_range(
-        &self,
-        x: View<'_>,
-        tokens: usize,
-        range: Range<usize>,
-        channels: usize,
-    ) -> Result<CudaSlice<f32>> {
+    fn take_range(&self, x: View<'_>, tokens: usize, range: Range<usize>, channels: usize) -> Result<Buffer> {
         let (row, part) = (tokens * channels, range.len() * channels);
         let count = x.len() / row.max(1) * part;
         let mut y = self.empty(count)?;
@@ -33,13 +26,7 @@ impl TokensKernel for Cuda {
         Ok(y)
     }
 
-    fn put_range(
-        &self,
-        dy: View<'_>,
-        tokens: usize,
-        range: Range<usize>,
-        channels: usize,
-    ) -> Result<CudaSlice<f32>> {
+    fn put_range(&self, dy: View<'_>, tokens: usize, range: Range<usize>, channels: usize) -> Result<Buffer> {
         let (row, part) = (tokens * channels, range.len() * channels);
         let count = dy.len() / part.max(1) * row;
         let mut dx = self.empty(count)?;
@@ -58,7 +45,7 @@ impl TokensKernel for Cuda {
         Ok(dx)
     }
 
-    fn mean_tokens(&self, x: View<'_>, tokens: usize, channels: usize) -> Result<CudaSlice<f32>> {
+    fn mean_tokens(&self, x: View<'_>, tokens: usize, channels: usize) -> Result<Buffer> {
         let count = x.len() / tokens.max(1);
         let mut y = self.empty(count)?;
         let (grid, tokens, channels) = (Grid::each(count), tokens as u64, channels as u64);
@@ -66,7 +53,7 @@ impl TokensKernel for Cuda {
         Ok(y)
     }
 
-    fn spread_tokens(&self, dy: View<'_>, tokens: usize, channels: usize) -> Result<CudaSlice<f32>> {
+    fn spread_tokens(&self, dy: View<'_>, tokens: usize, channels: usize) -> Result<Buffer> {
         let count = dy.len() * tokens;
         let mut dx = self.empty(count)?;
         let (grid, tokens, channels) = (Grid::each(count), tokens as u64, channels as u64);

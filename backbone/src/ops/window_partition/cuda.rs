@@ -3,8 +3,7 @@
 use super::{Geometry, WindowKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, View, kernels, size};
-use cudarc::driver::CudaSlice;
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl Geometry {
     /// Rows, columns, channels, window and the windows down and across, as the kernels take them.
@@ -20,7 +19,7 @@ impl Geometry {
 }
 
 impl WindowKernel for Cuda {
-    fn partition(&self, x: View<'_>, g: Geometry) -> Result<CudaSlice<f32>> {
+    fn partition(&self, x: View<'_>, g: Geometry) -> Result<Buffer> {
         let (down, across) = g.windows();
         let count = g.batch * down * across * g.window * g.window * g.channels;
         let (mut y, [rows, columns, channels, window, down, across]) = (self.empty(count)?, g.sizes()?);
@@ -41,7 +40,7 @@ impl WindowKernel for Cuda {
         Ok(y)
     }
 
-    fn unpartition(&self, x: View<'_>, g: Geometry) -> Result<CudaSlice<f32>> {
+    fn unpartition(&self, x: View<'_>, g: Geometry) -> Result<Buffer> {
         let count = g.batch * g.rows * g.cols * g.channels;
         let (mut y, [rows, columns, channels, window, down, across]) = (self.empty(count)?, g.sizes()?);
         let (grid, n) = (Grid::each(count), count as u64);

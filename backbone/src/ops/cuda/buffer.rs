@@ -1,0 +1,271 @@
+//! Values on the GPU: f32, or bfloat16 under mixed precision, and how kernels take them.
+//!
+//! A kernel's parameter has one type; a buffer of the other is converted on the way, so that every op takes either.
+//! Those that matter for speed have a kernel for both.
+
+use super::kernels;
+use super::launch::{Context, Grid, Matrix, MatrixValues, failed};
+use crate::error::Result;
+use cudarc::cublas::sys::cudaDataType;
+use cudarc::driver::sys::CUdeviceptr;
+use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice as _};
+
+/// The type of a kernel's bfloat16 parameters.
+#[derive(Debug)]
+pub enum BFloat16 {}
+
+/// Values of a tensor or a gradient.
+#[derive(Clone, Debug)]
+pub enum Buffer {
+    /// In single precision.
+    F32(CudaSlice<f32>),
+    /// In bfloat16.
+    Bf16(Bf16),
+}
+
+/// bfloat16 values, in words of 32 bits, because the table of dfdx's tape keeps buffers of f32 only.
+#[derive(Clone, Debug)]
+pub struct Bf16 {
+    words: CudaSlice<f32>,
+    len: usize,
+}
+
+impl Bf16 {
+    /// Words of `len` values: never as many as values, so that the number tells both types apart.
+    fn words(len: usize) -> usize {
+        if len < 3 { 3 } else { len / 2 + 1 }
+    }
+
+    /// Memory that the next kernel writes completely.
+    pub(in crate::ops) fn empty(context: &Context, len: usize) -> Result<Self> {
+        Ok(Self { words: context.empty(Self::words(len))?, len })
+    }
+
+    /// f32 values rounded, ties to even.
+    pub(in crate::ops) fn rounded(context: &Context, values: &CudaSlice<f32>) -> Result<Self> {
+        let len = values.len();
+        let mut narrow = Self::empty(context, len)?;
+        kernels::f32_to_bf16(context, Grid::each(len.div_ceil(2)), values, &mut narrow, len as u64)?;
+        Ok(narrow)
+    }
+
+    /// A copy.
+    pub(super) fn copy(&self, context: &Context) -> Result<Self> {
+        let mut copy = Self::empty(context, self.len)?;
+        context.driver().dtod_copy(&self.words, &mut copy.words).map_err(failed("copy"))?;
+        Ok(copy)
+    }
+
+    /// As they lie on the GPU, two a word.
+    pub(super) fn as_words(&self) -> &CudaSlice<f32> {
+        &self.words
+    }
+
+    /// The values, from a copy of the words on the host.
+    pub(super) fn widened(&self, words: &[f32]) -> Vec<f32> {
+        let both = words.iter().flat_map(|word| [word.to_bits() << 16, word.to_bits() & 0xffff_0000]);
+        both.take(self.len).map(f32::from_bits).collect()
+    }
+}
+
+impl From<CudaSlice<f32>> for Buffer {
+    fn from(values: CudaSlice<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl From<Bf16> for Buffer {
+    fn from(values: Bf16) -> Self {
+        Self::Bf16(values)
+    }
+}
+
+impl Buffer {
+    /// The number of values.
+    pub(in crate::ops) fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len,
+        }
+    }
+
+    /// Whether they are bfloat16.
+    pub(in crate::ops) fn is_bf16(&self) -> bool {
+        matches!(self, Self::Bf16(_))
+    }
+
+    /// As the tape's table keeps it.
+    pub(super) fn into_words(self) -> CudaSlice<f32> {
+        match self {
+            Self::F32(values) => values,
+            Self::Bf16(values) => values.words,
+        }
+    }
+
+    /// The reverse, of `len` values.
+    pub(super) fn from_words(words: CudaSlice<f32>, len: usize) -> Self {
+        if words.len() == len { Self::F32(words) } else { Self::Bf16(Bf16 { words, len }) }
+    }
+
+    /// In single precision.
+    pub(in crate::ops) fn into_f32(self, context: &Context) -> Result<CudaSlice<f32>> {
+        match self {
+            Self::F32(values) => Ok(values),
+            Self::Bf16(values) => widen(context, &values),
+        }
+    }
+
+    /// In bfloat16.
+    pub(in crate::ops) fn into_bf16(self, context: &Context) -> Result<Bf16> {
+        match self {
+            Self::F32(values) => Bf16::rounded(context, &values),
+            Self::Bf16(values) => Ok(values),
+        }
+    }
+
+    /// In bfloat16, converted where it is not.
+    pub(in crate::ops) fn bf16(&self, context: &Context) -> Result<Lent<'_, Bf16>> {
+        match self {
+            Self::F32(values) => Ok(Lent::Made(Bf16::rounded(context, values)?)),
+            Self::Bf16(values) => Ok(Lent::Here(values)),
+        }
+    }
+
+    /// In single precision, converted where it is not.
+    pub(in crate::ops) fn f32(&self, context: &Context) -> Result<Lent<'_, CudaSlice<f32>>> {
+        match self {
+            Self::F32(values) => Ok(Lent::Here(values)),
+            Self::Bf16(values) => Ok(Lent::Made(widen(context, values)?)),
+        }
+    }
+
+    /// In single precision from now on.
+    pub(in crate::ops) fn f32_mut(&mut self, context: &Context) -> Result<&mut CudaSlice<f32>> {
+        if let Self::Bf16(values) = self {
+            *self = Self::F32(widen(context, values)?);
+        }
+        match self {
+            Self::F32(values) => Ok(values),
+            Self::Bf16(_) => unreachable!("made f32 above"),
+        }
+    }
+}
+
+fn widen(context: &Context, values: &Bf16) -> Result<CudaSlice<f32>> {
+    let mut wide = context.empty(values.len)?;
+    kernels::bf16_to_f32(context, Grid::each(values.len.div_ceil(2)), values, &mut wide, values.len as u64)?;
+    Ok(wide)
+}
+
+/// Values of a buffer in the type asked for: its own, or a copy.
+#[derive(Debug)]
+pub enum Lent<'a, T> {
+    /// The buffer's own.
+    Here(&'a T),
+    /// A copy in the other type.
+    Made(T),
+}
+
+impl<T> std::ops::Deref for Lent<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Here(values) => values,
+            Self::Made(values) => values,
+        }
+    }
+}
+
+/// What a kernel may read as values of type T.
+pub trait Input<T> {
+    /// Where they are; the second, a converted copy, must live as long as the address is used.
+    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)>;
+}
+
+/// What a kernel may write as values of type T.
+pub trait Output<T> {
+    /// Where they are.
+    fn output(&mut self, context: &Context) -> Result<CUdeviceptr>;
+}
+
+macro_rules! plain {
+    ($($kind:ty),*) => { $(
+        impl<T> Input<T> for $kind {
+            fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+                Ok((*self.device_ptr(), None))
+            }
+        }
+    )* };
+}
+
+plain!(CudaSlice<T>, CudaView<'_, T>, CudaViewMut<'_, T>);
+
+impl<T> Output<T> for CudaSlice<T> {
+    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.device_ptr_mut())
+    }
+}
+
+impl<T> Output<T> for CudaViewMut<'_, T> {
+    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.device_ptr_mut())
+    }
+}
+
+impl Input<BFloat16> for Bf16 {
+    fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+        Ok((*self.words.device_ptr(), None))
+    }
+}
+
+impl Output<BFloat16> for Bf16 {
+    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.words.device_ptr_mut())
+    }
+}
+
+impl Input<f32> for Buffer {
+    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+        match self {
+            Self::F32(values) => Ok((*values.device_ptr(), None)),
+            Self::Bf16(values) => {
+                let wide = widen(context, values)?;
+                Ok((*wide.device_ptr(), Some(wide.into())))
+            }
+        }
+    }
+}
+
+impl Output<f32> for Buffer {
+    fn output(&mut self, context: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.f32_mut(context)?.device_ptr_mut())
+    }
+}
+
+impl Input<BFloat16> for Buffer {
+    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+        match self {
+            Self::Bf16(values) => values.input(context),
+            Self::F32(values) => {
+                let narrow = Bf16::rounded(context, values)?;
+                Ok((*narrow.words.device_ptr(), Some(narrow.into())))
+            }
+        }
+    }
+}
+
+impl Matrix for Bf16 {
+    fn values(&self) -> MatrixValues {
+        MatrixValues::new(&self.words, self.len, cudaDataType::CUDA_R_16BF)
+    }
+}
+
+impl Matrix for Buffer {
+    fn values(&self) -> MatrixValues {
+        match self {
+            Self::F32(values) => values.values(),
+            Self::Bf16(values) => values.values(),
+        }
+    }
+}
