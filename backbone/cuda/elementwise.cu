@@ -111,37 +111,31 @@ KAT_KERNEL sigmoid_backward(const float* x, float* dy, uint64_t n) {
     }
 }
 
-// The sum of each block's values: the grid decides the order, not the GPU.
-KAT_KERNEL sum_values(const float* x, double* sums, uint64_t n) {
-    double sum = 0.0;
-    KAT_EACH(i, n) sum += x[i];
-    sum = kat::block_sum(sum);
-    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-}
-
-// Products of which y is 0 do not count, whatever x is.
-KAT_KERNEL sum_products(const float* x, const float* y, double* sums, uint64_t n) {
+// The sum of each block's values: the grid decides the order, not the GPU. What has a weight of 0 does not count,
+// whatever it is.
+KAT_KERNEL sum_values(const float* x, const float* optional_weights, double* sums, uint64_t n) {
     double sum = 0.0;
     KAT_EACH(i, n) {
-        if (y[i] != 0.0f) sum += static_cast<double>(x[i]) * y[i];
+        if (optional_weights == nullptr) {
+            sum += x[i];
+        } else if (optional_weights[i] != 0.0f) {
+            sum += static_cast<double>(x[i]) * optional_weights[i];
+        }
     }
     sum = kat::block_sum(sum);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// AdamW, with coefficients as in ops/adamw.
-KAT_KERNEL adamw(float* p, const float* g, float* m, float* v, uint64_t n, float scale, float beta1, float rest1,
-                 float beta2, float rest2, float eps, float keep, float step_size, float root_scale) {
-    KAT_EACH(i, n) {
-        const float slope = g[i] * scale;
-        const float first = beta1 * m[i] + rest1 * slope;
-        const float second = beta2 * v[i] + rest2 * (slope * slope);
-        m[i] = first;
-        v[i] = second;
-        p[i] = keep * p[i] - step_size * first / (sqrtf(second) * root_scale + eps);
-    }
+// One block: factor times the blocks' sums, in order.
+KAT_KERNEL sum_of_sums(const double* sums, float* total, uint32_t count, double factor) {
+    double sum = 0.0;
+    for (uint32_t i = threadIdx.x; i < count; i += kBlock) sum += sums[i];
+    sum = kat::block_sum(sum);
+    if (threadIdx.x == 0) total[0] = static_cast<float>(sum * factor);
 }
 
-KAT_KERNEL move_towards(float* average, const float* x, uint64_t n, float weight) {
-    KAT_EACH(i, n) average[i] += weight * (x[i] - average[i]);
+// The gradient of a total: dy (one value) factor weights.
+KAT_KERNEL spread_total(const float* dy, const float* optional_weights, float* dx, uint64_t n, float factor) {
+    const float slope = dy[0] * factor;
+    KAT_EACH(i, n) dx[i] = optional_weights == nullptr ? slope : slope * optional_weights[i];
 }

@@ -30,6 +30,7 @@ pub mod shape;
 pub mod tensor;
 pub mod variants;
 pub mod verify;
+pub mod watch;
 
 pub use config::{InitScheme, KatConfig, Pool, Size};
 pub use error::{Error, Result};

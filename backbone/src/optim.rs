@@ -3,9 +3,10 @@
 use crate::checkpoint::{HostTensor, TensorMap};
 use crate::error::{Error, Result};
 use crate::nn::{Kind, Module};
-use crate::ops::adamw::{Moments, Update, adamw, moving_average};
+use crate::ops::adamw::{Averages, Moments, Update, Updates};
 use crate::ops::device::Device;
 use crate::ops::tape;
+use crate::watch::Watch;
 use std::collections::BTreeMap;
 
 pub use crate::ops::adamw::AdamWConfig;
@@ -38,12 +39,6 @@ impl<D: Device> GradientSet<D> {
             }
         }
         Ok(())
-    }
-
-    /// The Euclidean norm of all gradients together; not finite if one of them is not.
-    pub fn norm(&self, device: &D) -> Result<f64> {
-        let squares = self.buffers.iter().flatten().map(|buf| device.sum_of_squares(D::view_buf(buf)));
-        Ok(squares.sum::<Result<f64>>()?.sqrt())
     }
 }
 
@@ -98,8 +93,8 @@ impl<D: Device> AdamW<D> {
         self.steps
     }
 
-    /// One update of every parameter that has a gradient, at the rate `lr`; each gradient is first multiplied by
-    /// `gradient_scale`.
+    /// One update of every parameter that has a gradient, at the rate `lr`. `watch` has seen these gradients: it says
+    /// what they are multiplied by, and after a failure nothing changes.
     ///
     /// # Errors
     /// [`Error::Config`] if the gradients are not those of the module this optimiser was made for.
@@ -108,7 +103,7 @@ impl<D: Device> AdamW<D> {
         module: &mut impl Module<D>,
         gradients: &GradientSet<D>,
         lr: f64,
-        gradient_scale: f64,
+        watch: &Watch<D>,
     ) -> Result<()> {
         if gradients.buffers.len() != self.entries.len() {
             let (found, expected) = (gradients.buffers.len(), self.entries.len());
@@ -117,6 +112,7 @@ impl<D: Device> AdamW<D> {
         let step = self.steps + 1;
         let mut pairs = self.entries.iter_mut().zip(&gradients.buffers);
         let (config, mut outcome) = (self.config, Ok(()));
+        let mut updates = Updates::new(watch.device(), watch.view());
         module.visit_mut("", &mut |name, kind, tensor| {
             if kind != Kind::Parameter || outcome.is_err() {
                 return;
@@ -127,14 +123,15 @@ impl<D: Device> AdamW<D> {
                 }
                 Some((entry, Some(gradient))) => {
                     let ParameterOptions { lr_scale, weight_decay } = entry.options;
-                    let update = Update { step, lr: lr * lr_scale, weight_decay, gradient_scale };
-                    adamw(tensor, D::view_buf(gradient), &mut entry.moments, &config, &update)
+                    let update = Update { step, lr: lr * lr_scale, weight_decay };
+                    updates.add(tensor, D::view_buf(gradient), &mut entry.moments, &config, &update)
                 }
                 Some((_, None)) => Ok(()),
                 None => Err(Error::config("adamw", format!("parameter {name} is new"))),
             };
         });
         outcome?;
+        updates.run()?;
         self.steps = step;
         Ok(())
     }
@@ -186,18 +183,21 @@ pub fn average_weights<D: Device, M: Module<D>>(average: &mut M, module: &M, dec
     module.visit("", &mut |name, _, tensor| {
         tensors.insert(name.to_owned(), tensor.clone());
     });
-    let mut outcome = Ok(());
+    let (mut outcome, mut averages) = (Ok(()), None);
     average.visit_mut("", &mut |name, kind, tensor| {
         if outcome.is_err() {
             return;
         }
         outcome = match (tensors.get(name), kind) {
             (None, _) => Err(Error::config("moving average", format!("the model has no {name}"))),
-            (Some(x), Kind::Parameter) => moving_average(tensor, x, decay),
-            (Some(x), Kind::Buffer) => tensor.set(x.to_vec()),
+            (Some(x), Kind::Parameter) => {
+                averages.get_or_insert_with(|| Averages::new(x.device(), decay)).add(tensor, x)
+            }
+            (Some(x), Kind::Buffer) => tensor.copy_from(x),
         };
     });
-    outcome
+    outcome?;
+    averages.map_or(Ok(()), Averages::run)
 }
 
 #[cfg(test)]
@@ -205,6 +205,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::model::export;
     use crate::nn::{Builder, Linear};
+    use crate::watch::Clip;
     use crate::{Cpu, Graph, Tensor, ops};
 
     fn one_pass(module: &Linear<Cpu>) -> GradientSet<Cpu> {
@@ -231,18 +232,23 @@ mod tests {
         let mut sum = one_pass(&module);
         // mean over 4 outputs: weight gradients (x0 + x1) / 4, bias gradients 2 / 4
         let exact = (2.0 * (1.5f64.powi(2) + 1.0 + 3f64.powi(2)) / 16.0 + 2.0 * 0.25).sqrt();
-        let norm = sum.norm(&Cpu::default()).unwrap();
-        assert!((norm - exact).abs() < 1e-6, "{norm} is not {exact}");
+        let norm = |sum: &GradientSet<Cpu>| {
+            let mut watch = Watch::new(&Cpu::default()).unwrap();
+            watch.gradients(sum, Clip::NONE, 0).unwrap();
+            watch.read().norm
+        };
+        assert!((norm(&sum) - exact).abs() < 1e-6, "{} is not {exact}", norm(&sum));
         sum.add(&Cpu::default(), one_pass(&module)).unwrap();
-        assert!((sum.norm(&Cpu::default()).unwrap() - 2.0 * exact).abs() < 1e-6);
+        assert!((norm(&sum) - 2.0 * exact).abs() < 1e-6);
     }
 
     #[test]
     fn a_restored_optimiser_goes_on_to_the_same_bits() {
         let (mut module, mut optimizer) = setup();
+        let watch = Watch::new(&Cpu::default()).unwrap();
         for _ in 0..3 {
             let gradients = one_pass(&module);
-            optimizer.step(&mut module, &gradients, 0.1, 1.0).unwrap();
+            optimizer.step(&mut module, &gradients, 0.1, &watch).unwrap();
         }
         let mut saved = export(&module);
         optimizer.export(&mut saved);
@@ -251,7 +257,7 @@ mod tests {
         restored.import(&saved, optimizer.steps()).unwrap();
         for (module, optimizer) in [(&mut module, &mut optimizer), (&mut other, &mut restored)] {
             let gradients = one_pass(module);
-            optimizer.step(module, &gradients, 0.1, 0.5).unwrap();
+            optimizer.step(module, &gradients, 0.1, &watch).unwrap();
         }
         assert_eq!(export(&module), export(&other));
         saved.tensors.remove("optimizer.second.bias");

@@ -37,6 +37,15 @@ impl<D: Device> Tensor<D> {
         Self::from_stored(device.upload(values)?, shape)
     }
 
+    /// As [`Tensor::from_vec`] from borrowed values; a GPU copies them while it computes.
+    pub fn from_slice(device: &D, values: &[f32], shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if values.len() != shape.numel() {
+            return Err(Error::Length { shape, expected: shape.numel(), found: values.len() });
+        }
+        Self::from_stored(device.store(device.upload_slice(values)?)?, shape)
+    }
+
     /// A constant of zeros.
     pub fn zeros(device: &D, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
@@ -115,6 +124,16 @@ impl<D: Device> Tensor<D> {
     /// first, so that the clone keeps its values.
     pub fn view_mut(&mut self) -> D::ViewMut<'_> {
         D::view_mut(&mut self.stored)
+    }
+
+    /// Takes the values of another tensor, which then share storage, keeping the identity under which gradients are
+    /// found.
+    pub fn copy_from(&mut self, other: &Self) -> Result<()> {
+        if other.numel() != self.numel() {
+            return Err(Error::Length { shape: self.shape, expected: self.numel(), found: other.numel() });
+        }
+        self.stored = other.stored.clone();
+        Ok(())
     }
 
     /// Replaces the values, keeping the identity under which gradients are found.

@@ -4,12 +4,15 @@
 #![cfg(feature = "cuda")]
 
 use kat_backbone::nn::Module as _;
+use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::ops::elementwise_loss::Goal;
 use kat_backbone::ops::pool::PaddingCounts;
 use kat_backbone::ops::roi_align::{Options as RoiOptions, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::ops::window::Placement;
 use kat_backbone::ops::{self, RelativePositions, batch_norm, resize};
+use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions, average_weights};
+use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Cpu, Cuda, Device, Graph, Kat, KatConfig, Precision, Result, Size, Tensor, variants};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -246,6 +249,87 @@ fn a_training_step_of_kat() {
     let named = variants::named("kat_tiny_patch16_224").unwrap().config;
     let config = KatConfig { image_size: Size::square(32), depth: 2, classes: 10, ..named };
     compare("kat", [model(&gpu, &config), model(&gpu, &config)], model(&Cpu::default(), &config));
+}
+
+/// Weights, their averages, the first moments, losses and norms after three steps of training; then a loss that is no
+/// number, after which nothing may change.
+fn optimize<D: Device>(device: &D, config: &KatConfig) -> Result<Vec<Vec<f32>>> {
+    let mut model = Kat::new(device, config, 3)?;
+    let mut average = model.clone();
+    // An eps that keeps gradients of nothing but rounding (the keys' bias) from steps of full length.
+    let adamw = AdamWConfig { betas: [0.9, 0.95], eps: 1e-3 };
+    let mut optimizer = AdamW::new(&model, adamw, |_, rank| ParameterOptions {
+        lr_scale: if rank > 1 { 1.0 } else { 0.5 },
+        weight_decay: if rank > 1 { 0.05 } else { 0.0 },
+    })?;
+    let mut watch = Watch::new(device)?;
+    let mut step = |number: u64, factor: f32, results: &mut Vec<Vec<f32>>| -> Result<()> {
+        let images = random(2 * 3 * 32 * 32, number).iter().map(|v| v * factor).collect();
+        let images = Tensor::from_vec(device, images, [2, 3, 32, 32])?;
+        let mut graph = Graph::training(number);
+        let logits = model.forward(&mut graph, &images)?;
+        let loss =
+            ops::softmax_cross_entropy(&mut graph, &logits, &Targets::hard(vec![3, 7]), &Options::default())?;
+        watch.loss(&loss, number)?;
+        let gradients = GradientSet::take(&model, graph.backward(&loss)?)?;
+        watch.gradients(&gradients, Clip { mean: 0.5, max_norm: 0.2 }, number)?;
+        optimizer.step(&mut model, &gradients, 1e-3, &watch)?;
+        average_weights(&mut average, &model, 0.9)?;
+        let seen = watch.take()?;
+        match seen.failure {
+            Some(failure) => assert!(failure.what == "loss" && failure.step == 3, "{failure:?}"),
+            None => results.push(vec![seen.loss as f32, seen.norm as f32]),
+        }
+        Ok(())
+    };
+    let mut results = Vec::new();
+    for number in 0..3 {
+        step(number, 1.0, &mut results)?;
+    }
+    step(3, f32::NAN, &mut results)?;
+    assert_eq!(results.len(), 3, "the last loss is no number");
+    results.extend(model.parameters().iter().chain(&average.parameters()).map(Tensor::to_vec));
+    Ok(results)
+}
+
+#[test]
+fn three_steps_of_training() {
+    let Some(gpu) = gpu() else { return };
+    let named = variants::named("kat_tiny_patch16_224").unwrap().config;
+    let config = KatConfig { image_size: Size::square(32), depth: 1, classes: 10, ..named };
+    let cpu = optimize(&Cpu::default(), &config);
+    compare("optimizer", [optimize(&gpu, &config), optimize(&gpu, &config)], cpu);
+}
+
+#[test]
+fn a_training_step_waits_for_nothing() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let Some(gpu) = gpu_in(precision) else { return };
+        let named = variants::named("kat_tiny_patch16_224").unwrap().config;
+        let config =
+            KatConfig { image_size: Size::square(32), depth: 1, classes: 10, drop_path: 0.2, ..named };
+        let mut model = Kat::new(&gpu, &config, 3).unwrap();
+        let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
+            lr_scale: 1.0,
+            weight_decay: 0.05,
+        })
+        .unwrap();
+        let mut watch = Watch::new(&gpu).unwrap();
+        let pixels = random(4 * 3 * 32 * 32, 1);
+        let before = gpu.waits();
+        let images = Tensor::from_slice(&gpu, &pixels, [4, 3, 32, 32]).unwrap();
+        let mut graph = Graph::training(1);
+        let logits = model.forward(&mut graph, &images).unwrap();
+        let targets = Targets::Soft(vec![0.1; 40]);
+        let loss =
+            ops::softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1)).unwrap();
+        watch.loss(&loss, 0).unwrap();
+        let gradients = GradientSet::take(&model, graph.backward(&loss).unwrap()).unwrap();
+        watch.gradients(&gradients, Clip { mean: 1.0, max_norm: 1.0 }, 0).unwrap();
+        optimizer.step(&mut model, &gradients, 1e-3, &watch).unwrap();
+        assert_eq!(gpu.waits(), before);
+        assert!(watch.read().loss > 0.0 && gpu.waits() > before);
+    }
 }
 
 /// One rounding to bfloat16: 8 bits.

@@ -9,6 +9,7 @@ use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::ops::linear::gemm::{Dst, Mat, Threads, gemm};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
+use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Cpu, Graph, Kat, KatConfig, Tensor, count, variants};
 use serde::Serialize;
 
@@ -140,7 +141,9 @@ fn train_step(
     let targets = Targets::hard((0..batch).map(|i| (i % classes) as u32).collect());
     let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
     let gradients = GradientSet::take(model, graph.backward(&loss)?)?;
-    Ok(optimizer.step(model, &gradients, 1e-4, 1.0)?)
+    let mut watch = Watch::new(&Cpu::default())?;
+    watch.gradients(&gradients, Clip::NONE, round as u64)?;
+    Ok(optimizer.step(model, &gradients, 1e-4, &watch)?)
 }
 
 /// The machine's rate on a block's four linear layers, as bare products.

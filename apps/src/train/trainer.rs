@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
-use kat_backbone::{Device, Graph};
+use kat_backbone::watch::{Clip, Failure, Readings, Watch};
+use kat_backbone::{Backend as _, Device, Graph};
 use kat_datasets::loader::LoaderState;
 
 use super::param_groups::ParamRules;
@@ -91,6 +92,7 @@ pub struct Trainer<'a, T: Task> {
     model: T::Model,
     ema: Option<T::Model>,
     optimizer: AdamW<T::Device>,
+    watch: Watch<T::Device>,
     step: u64,
     resume: Option<Progress>,
     best: Option<f64>,
@@ -136,7 +138,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let best = resume.as_ref().and_then(|p| p.best.as_ref()?.parse().ok());
         let step = resume.as_ref().map_or(0, |p| p.step);
-        Ok(Self { task, setting, exchange, model, ema, optimizer, step, resume, best, figures: None })
+        let watch = Watch::new(task.device())?;
+        Ok(Self { task, setting, exchange, model, ema, optimizer, watch, step, resume, best, figures: None })
     }
 
     /// The weights that evaluation looks at: the averaged ones where kept and wanted.
@@ -169,13 +172,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         let total = schedule.total() as u64;
         let mut logs = Logs::open(&self.setting, self.resume.as_ref().map(|p| p.step))?;
         let mut progress = self.setting.screen.progress("training", "steps", self.step, total);
-        let mut seen = Mean::default();
         while self.step < total {
             let mut gradients: Option<GradientSet<T::Device>> = None;
             for micro in 0..t.accumulate as u64 {
                 let batch = loader.next().context("the data ended before the run did")??;
-                let (loss, found) = self.pass(&batch, micro, &schedule)?;
-                seen.add(loss);
+                let found = self.pass(&batch, micro)?;
                 match &mut gradients {
                     None => gradients = Some(found),
                     Some(sum) => sum.add(self.task.device(), found)?,
@@ -183,21 +184,27 @@ impl<'a, T: Task> Trainer<'a, T> {
             }
             let Some(mut gradients) = gradients else { break };
             self.exchange.average(&mut gradients)?;
-            let norm = self.update(&gradients, &schedule)?;
+            self.update(&gradients, &schedule)?;
             let lr = schedule.lr(self.step as usize - 1);
-            progress.update(self.step, &[("loss", seen.value()), ("lr", lr)]);
             let done = self.step == total;
-            if self.step.is_multiple_of(t.log_every as u64) || done {
-                let values = [("loss", seen.take()), ("lr", lr), ("gradient norm", norm)];
-                logs.push(self.step, &values)?;
-            }
+            let log = self.step.is_multiple_of(t.log_every as u64) || done;
             let epoch_ends = self.step.is_multiple_of(steps_per_epoch as u64);
             let evaluate = self.step.is_multiple_of((steps_per_epoch * t.eval_every) as u64);
+            let stop = self.setting.interrupt.requested();
+            let due = t.save_every > 0 && self.step.is_multiple_of(t.save_every as u64);
+            // A GPU is asked only when something depends on the answer.
+            if !T::Device::WAITS || log || evaluate || epoch_ends || due || stop {
+                let seen = if log { self.watch.take()? } else { self.watch.read() };
+                self.check(&seen, &schedule)?;
+                progress.update(self.step, &[("loss", seen.loss), ("lr", lr)]);
+                if log {
+                    let values = [("loss", seen.loss), ("lr", lr), ("gradient norm", seen.norm)];
+                    logs.push(self.step, &values)?;
+                }
+            }
             if evaluate || done {
                 self.evaluate(&mut logs, &loader.state(), &schedule)?;
             }
-            let stop = self.setting.interrupt.requested();
-            let due = t.save_every > 0 && self.step.is_multiple_of(t.save_every as u64);
             if epoch_ends || due || done || stop {
                 self.save(&self.setting.run.last(), &loader.state())?;
             }
@@ -210,44 +217,38 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(Ended::Complete)
     }
 
-    /// Loss and gradients of one batch.
-    fn pass(
-        &self,
-        batch: &T::Batch,
-        micro: u64,
-        schedule: &Schedule,
-    ) -> anyhow::Result<(f64, GradientSet<T::Device>)> {
+    /// The gradients of one batch.
+    fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
         let t = &self.setting.plan.raw.train;
         let mut graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
         let loss = self.task.loss(&self.model, &mut graph, batch)?;
-        let value = f64::from(loss.scalar()?);
-        self.check_finite("loss", value, schedule)?;
-        Ok((value, GradientSet::take(&self.model, graph.backward(&loss)?)?))
+        self.watch.loss(&loss, self.step)?;
+        Ok(GradientSet::take(&self.model, graph.backward(&loss)?)?)
     }
 
-    /// Clips, updates weights and averages; returns the gradient's norm before clipping.
-    fn update(&mut self, gradients: &GradientSet<T::Device>, schedule: &Schedule) -> anyhow::Result<f64> {
+    /// Clips, updates weights and averages.
+    fn update(&mut self, gradients: &GradientSet<T::Device>, schedule: &Schedule) -> anyhow::Result<()> {
         let t = &self.setting.plan.raw.train;
-        let mean = 1.0 / t.accumulate as f64;
-        let norm = gradients.norm(self.task.device())? * mean;
-        self.check_finite("gradient norm", norm, schedule)?;
-        let clip = if t.clip_grad > 0.0 && norm > t.clip_grad { t.clip_grad / norm } else { 1.0 };
+        let clip = Clip { mean: 1.0 / t.accumulate as f64, max_norm: t.clip_grad };
+        self.watch.gradients(gradients, clip, self.step)?;
         let lr = schedule.lr(self.step as usize);
-        self.optimizer.step(&mut self.model, gradients, lr, mean * clip)?;
+        self.optimizer.step(&mut self.model, gradients, lr, &self.watch)?;
         if let Some(ema) = &mut self.ema {
             average_weights(ema, &self.model, t.ema_decay)?;
         }
         self.step += 1;
         self.figures = None;
-        Ok(norm)
+        Ok(())
     }
 
-    fn check_finite(&self, what: &'static str, value: f64, schedule: &Schedule) -> Result<(), TrainError> {
-        if value.is_finite() {
-            return Ok(());
-        }
+    /// Stops at what the watch saw fail; the weights are those before it.
+    fn check(&self, seen: &Readings, schedule: &Schedule) -> Result<(), TrainError> {
+        seen.failure.map_or(Ok(()), |failure| Err(self.not_finite(failure, schedule)))
+    }
+
+    fn not_finite(&self, Failure { what, value, step }: Failure, schedule: &Schedule) -> TrainError {
         let last = Some(self.setting.run.last()).filter(|path| path.is_file());
-        Err(TrainError::NotFinite { what, value, step: self.step, lr: schedule.lr(self.step as usize), last })
+        TrainError::NotFinite { what, value, step, lr: schedule.lr(step as usize), last }
     }
 
     /// Looks at the held-out part and keeps the checkpoint if it is the best so far.
@@ -255,7 +256,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         let values = self.task.evaluate(self.evaluated())?;
         // Before the checkpoint is written, so that the last one stays a good one.
         for (name, value) in &values {
-            self.check_finite(name, *value, schedule)?;
+            if !value.is_finite() {
+                return Err(self
+                    .not_finite(Failure { what: name, value: *value, step: self.step }, schedule)
+                    .into());
+            }
         }
         logs.push(self.step, &values)?;
         let shown: Vec<String> = values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
@@ -303,30 +308,6 @@ fn warn_of_changes(plan: &Plan, stored: Option<&String>) {
     let Ok(before) = from_text(stored, "checkpoint", plan.task) else { return };
     for change in differences(&before.raw, &plan.raw) {
         tracing::warn!("resuming with another value of {change}");
-    }
-}
-
-/// A running mean.
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    count: u64,
-}
-
-impl Mean {
-    fn add(&mut self, value: f64) {
-        self.sum += value;
-        self.count += 1;
-    }
-
-    fn value(&self) -> f64 {
-        self.sum / self.count as f64
-    }
-
-    fn take(&mut self) -> f64 {
-        let value = self.value();
-        *self = Self::default();
-        value
     }
 }
 

@@ -7,6 +7,8 @@ use dfdx::tensor::{Gradients, HasErr, OwnedTape, Storage};
 
 /// Storage and tape of a device, as the kernels see them.
 pub trait Backend: Clone + std::fmt::Debug + 'static {
+    /// Whether calls return before their work is done, so that reading a value waits.
+    const WAITS: bool;
     /// The dfdx device whose tape records this device's ops and keeps their gradients.
     type Tape: Storage<f32>;
     /// The values of a tensor; cloning shares them.
@@ -33,9 +35,13 @@ pub trait Backend: Clone + std::fmt::Debug + 'static {
     /// A kernel's result as a tensor, without a copy.
     fn store(&self, buf: Self::Buf) -> Result<Stored<Self>>;
     /// A kernel's result on the host.
-    fn download_buf(buf: &Self::Buf) -> Vec<f32>;
+    fn download_buf(&self, buf: &Self::Buf) -> Vec<f32>;
     /// Values on the device that are no tensor yet.
     fn upload_buf(&self, values: Vec<f32>) -> Result<Self::Buf>;
+    /// The same from borrowed values, such as a batch's.
+    fn upload_slice(&self, values: &[f32]) -> Result<Self::Buf> {
+        self.upload_buf(values.to_vec())
+    }
     /// `dst += src`, element by element.
     fn add_assign(&self, dst: &mut Self::Buf, src: Self::View<'_>) -> Result<()>;
 
@@ -83,5 +89,6 @@ device_of!(
     super::roi_align::RoiAlignKernel,
     super::softmax_cross_entropy::SoftmaxCrossEntropyKernel,
     super::tokens::TokensKernel,
+    super::watch::WatchKernel,
     super::window_partition::WindowKernel,
 );

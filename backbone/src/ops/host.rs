@@ -35,6 +35,7 @@ pub fn overwritten(len: usize, fill: impl FnOnce(&mut [f32])) -> Vec<f32> {
 }
 
 impl Backend for Cpu {
+    const WAITS: bool = false;
     type Tape = Self;
     type Stored = dfdx::tensor::Tensor<(usize,), f32, Self>;
     type View<'a> = &'a [f32];
@@ -83,7 +84,7 @@ impl Backend for Cpu {
         self.try_tensor_from_vec(buf, (len,)).map_err(|e| device_error("store", e))
     }
 
-    fn download_buf(buf: &Vec<f32>) -> Vec<f32> {
+    fn download_buf(&self, buf: &Vec<f32>) -> Vec<f32> {
         buf.clone()
     }
 

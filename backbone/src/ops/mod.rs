@@ -38,6 +38,7 @@ pub mod simd;
 pub mod softmax_cross_entropy;
 pub mod tape;
 pub mod tokens;
+pub mod watch;
 pub mod window;
 pub mod window_partition;
 

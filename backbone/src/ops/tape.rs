@@ -220,6 +220,6 @@ impl<D: Device> Gradients<D> {
 
     /// Takes the gradient at `parameter` to the host, row-major.
     pub fn take_host(&mut self, parameter: &Tensor<D>) -> Result<Option<Vec<f32>>> {
-        Ok(self.take(parameter)?.map(|buf| D::download_buf(&buf)))
+        Ok(self.take(parameter)?.map(|buf| parameter.device().download_buf(&buf)))
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
+use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Cpu, Graph, Tensor};
 use kat_heads::detect::finish;
 use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig, Operations};
@@ -182,7 +183,11 @@ fn train(
     let loss =
         round.stage("forward", || Ok(model.losses(&mut graph, image, &[targets])?.total(&mut graph)?))?;
     let gradients = round.stage("backward", || Ok(GradientSet::take(model, graph.backward(&loss)?)?))?;
-    round.stage("update", || Ok(optimizer.step(model, &gradients, 1e-6, 1.0)?))?;
+    round.stage("update", || {
+        let mut watch = Watch::new(&Cpu::default())?;
+        watch.gradients(&gradients, Clip::NONE, number)?;
+        Ok(optimizer.step(model, &gradients, 1e-6, &watch)?)
+    })?;
     Ok(round)
 }
 

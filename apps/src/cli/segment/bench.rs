@@ -8,6 +8,7 @@ use clap::Args;
 use kat_backbone::ops::resize::Filter;
 use kat_backbone::ops::{batch_norm, resize};
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
+use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Cpu, Graph, Size, Tensor};
 use kat_heads::segment::{Segmentor, SegmentorConfig};
 use serde::Serialize;
@@ -181,6 +182,7 @@ impl BenchCommand {
         let labels: Vec<u8> =
             (0..batch * height * width).map(|i| (i / 64 % config.classes.min(255)) as u8).collect();
         let loss = segment_loss(plan, config.classes)?;
+        let mut watch = Watch::new(&Cpu::default())?;
         for round in 0..=self.rounds.get() {
             let mut graph = Graph::training(round as u64);
             clock.start();
@@ -190,7 +192,8 @@ impl BenchCommand {
             clock.stop("loss");
             let gradients = GradientSet::take(model, graph.backward(&value)?)?;
             clock.stop("backward");
-            optimizer.step(model, &gradients, 1e-5, 1.0)?;
+            watch.gradients(&gradients, Clip::NONE, round as u64)?;
+            optimizer.step(model, &gradients, 1e-5, &watch)?;
             clock.stop("optimiser");
         }
         Ok(())

@@ -247,7 +247,7 @@ impl<D: Device> HeldOut<'_, D> {
 /// The images of a batch as a tensor (N, 3, S, S).
 fn images<D: Device>(device: &D, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
     let shape = [batch.ids.len(), 3, batch.side, batch.side];
-    Ok(Tensor::from_vec(device, batch.images.clone(), shape)?)
+    Ok(Tensor::from_slice(device, &batch.images, shape)?)
 }
 
 /// -log softmax(row)[label].

@@ -37,7 +37,7 @@ impl DetectBatch {
     /// # Errors
     /// The device's.
     pub fn tensor<D: Device>(&self, device: &D) -> kat_backbone::Result<Tensor<D>> {
-        Tensor::from_vec(device, self.images.clone(), [self.ids.len(), 3, self.side, self.side])
+        Tensor::from_slice(device, &self.images, [self.ids.len(), 3, self.side, self.side])
     }
 
     fn begin(&mut self, side: u32) {

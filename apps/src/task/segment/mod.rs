@@ -129,7 +129,7 @@ impl<D: Device> Task for Segment<D> {
         batch: &SegmentBatch,
     ) -> anyhow::Result<Tensor<D>> {
         let side = batch.side;
-        let images = Tensor::from_vec(&self.device, batch.images.clone(), [batch.count, 3, side, side])?;
+        let images = Tensor::from_slice(&self.device, &batch.images, [batch.count, 3, side, side])?;
         let scores = model.scores(graph, &images)?;
         Ok(self.loss.forward(graph, &scores, &batch.labels, [side, side])?)
     }

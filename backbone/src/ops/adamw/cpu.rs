@@ -4,20 +4,29 @@ use super::{AdamWKernel, Coefficients, OP};
 use crate::error::{Error, Result};
 use crate::ops::host::{Cpu, GRAIN};
 use crate::ops::simd::vectorized;
+use crate::ops::watch::place;
 use rayon::prelude::*;
 
 impl AdamWKernel for Cpu {
-    fn adamw_update(
+    type Gathered = ();
+
+    fn gather_update(
         &self,
+        _: &mut (),
         parameter: &mut [f32],
         gradient: &[f32],
         [first, second]: [&mut [f32]; 2],
         c: &Coefficients,
+        watch: &[f32],
     ) -> Result<()> {
         if gradient.len() != parameter.len() {
             let (found, expected) = (gradient.len(), parameter.len());
             return Err(Error::config(OP, format!("gradient of {found} values for {expected} parameters")));
         }
+        if watch[place::FAILED] != 0.0 {
+            return Ok(());
+        }
+        let scale = watch[place::SCALE];
         parameter
             .par_chunks_mut(GRAIN)
             .zip(gradient.par_chunks(GRAIN))
@@ -27,7 +36,7 @@ impl AdamWKernel for Cpu {
                     #[inline(always)]
                     || {
                         for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
-                            let g = g * c.gradient_scale;
+                            let g = g * scale;
                             *m = c.beta1 * *m + c.rest1 * g;
                             *v = c.beta2 * *v + c.rest2 * (g * g);
                             *p = c.keep * *p - c.step_size * *m / (v.sqrt() * c.root_scale + c.eps);
@@ -38,31 +47,11 @@ impl AdamWKernel for Cpu {
         Ok(())
     }
 
-    fn sum_of_squares(&self, x: &[f32]) -> Result<f64> {
-        const LANES: usize = 16;
-        let chunk_sum = |chunk: &[f32]| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    // Lanes of their own, because a single sum cannot be vectorised without reordering it.
-                    let mut sums = [0.0f64; LANES];
-                    let (rows, rest) = chunk.as_chunks::<LANES>();
-                    for row in rows {
-                        for (sum, x) in sums.iter_mut().zip(row) {
-                            *sum += f64::from(*x) * f64::from(*x);
-                        }
-                    }
-                    let rest: f64 = rest.iter().map(|x| f64::from(*x).powi(2)).sum();
-                    sums.iter().sum::<f64>() + rest
-                },
-            )
-        };
-        // Collected and added in order: a parallel sum would depend on the number of threads.
-        let partial: Vec<f64> = x.par_chunks(GRAIN).map(chunk_sum).collect();
-        Ok(partial.iter().sum())
+    fn run_updates(&self, _: (), _: &[f32]) -> Result<()> {
+        Ok(())
     }
 
-    fn move_towards(&self, average: &mut [f32], x: &[f32], weight: f32) -> Result<()> {
+    fn gather_average(&self, _: &mut (), average: &mut [f32], x: &[f32], weight: f32) -> Result<()> {
         average.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(average, x)| {
             vectorized(
                 #[inline(always)]
@@ -73,6 +62,10 @@ impl AdamWKernel for Cpu {
                 },
             )
         });
+        Ok(())
+    }
+
+    fn run_averages(&self, _: (), _: f32) -> Result<()> {
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! g = s · ∇, m ← β₁ m + (1 - β₁) g, v ← β₂ v + (1 - β₂) g²,
 //! p ← (1 - lr λ) p - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε),
 //!
-//! s being the factor that gradient clipping and accumulation ask for. With it the two other passes over all
-//! parameters that training makes: the sum of squares for the gradient's norm, and the moving average of weights.
+//! s being the factor that gradient clipping and accumulation ask for, which the device keeps (see
+//! [`watch`](super::watch)). With it the moving average of weights. On a GPU all parameters are one launch.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -42,8 +42,6 @@ pub struct Update {
     pub lr: f64,
     /// λ of this parameter.
     pub weight_decay: f64,
-    /// s.
-    pub gradient_scale: f64,
 }
 
 /// The numbers of an update as the kernels use them, worked out in f64.
@@ -59,8 +57,6 @@ pub struct Coefficients {
     pub rest2: f32,
     /// ε.
     pub eps: f32,
-    /// s.
-    pub gradient_scale: f32,
     /// 1 - lr λ.
     pub keep: f32,
     /// lr / (1 - β₁ᵗ).
@@ -79,7 +75,6 @@ impl Coefficients {
             beta2: beta2 as f32,
             rest2: (1.0 - beta2) as f32,
             eps: config.eps as f32,
-            gradient_scale: update.gradient_scale as f32,
             keep: (1.0 - update.lr * update.weight_decay) as f32,
             step_size: (update.lr / (1.0 - power(beta1))) as f32,
             root_scale: (1.0 / (1.0 - power(beta2)).sqrt()) as f32,
@@ -105,59 +100,113 @@ impl<D: Device> Moments<D> {
 }
 
 /// Optimiser passes on a device. All give the same bits whatever the number of threads.
+///
+/// Parameters are first gathered, then changed together; a device without launches to save changes each at once. What
+/// is gathered must not move until then.
 pub trait AdamWKernel: Backend {
-    /// The update, in place.
-    fn adamw_update(
+    /// Parameters that were gathered.
+    type Gathered: Default;
+    /// Takes up one parameter's update. `watch` holds s, and whether anything failed: then nothing changes.
+    fn gather_update(
         &self,
+        gathered: &mut Self::Gathered,
         parameter: Self::ViewMut<'_>,
         gradient: Self::View<'_>,
         moments: [Self::ViewMut<'_>; 2],
         coefficients: &Coefficients,
+        watch: Self::View<'_>,
     ) -> Result<()>;
-    /// Σ x², in f64.
-    fn sum_of_squares(&self, x: Self::View<'_>) -> Result<f64>;
-    /// average ← average + weight (x - average), in place.
-    fn move_towards(&self, average: Self::ViewMut<'_>, x: Self::View<'_>, weight: f32) -> Result<()>;
+    /// Does the updates that were gathered.
+    fn run_updates(&self, gathered: Self::Gathered, watch: Self::View<'_>) -> Result<()>;
+    /// Takes up average ← average + weight (x - average); `weight` is the same for all.
+    fn gather_average(
+        &self,
+        gathered: &mut Self::Gathered,
+        average: Self::ViewMut<'_>,
+        x: Self::View<'_>,
+        weight: f32,
+    ) -> Result<()>;
+    /// Moves the averages that were gathered.
+    fn run_averages(&self, gathered: Self::Gathered, weight: f32) -> Result<()>;
 }
 
-/// Updates one parameter and its moments in place. `gradient` has the parameter's layout.
-///
-/// # Errors
-/// [`Error::Config`] for step 0; [`Error::Length`] for moments of another size than the parameter.
-pub fn adamw<D: Device>(
-    parameter: &mut Tensor<D>,
-    gradient: D::View<'_>,
-    moments: &mut Moments<D>,
-    config: &AdamWConfig,
-    update: &Update,
-) -> Result<()> {
-    if update.step == 0 {
-        return Err(Error::config(OP, "step is 0, must be at least 1"));
+/// An update of several parameters; nothing is sure to have changed before [`Updates::run`].
+pub struct Updates<'w, D: Device> {
+    device: D,
+    gathered: D::Gathered,
+    watch: D::View<'w>,
+}
+
+impl<'w, D: Device> Updates<'w, D> {
+    /// None yet.
+    pub fn new(device: &D, watch: D::View<'w>) -> Self {
+        Self { device: device.clone(), gathered: D::Gathered::default(), watch }
     }
-    for moment in [&moments.first, &moments.second] {
-        if moment.numel() != parameter.numel() {
-            let shape = parameter.shape();
-            return Err(Error::Length { shape, expected: shape.numel(), found: moment.numel() });
+
+    /// Takes up the update of one parameter and its moments. `gradient` has the parameter's layout.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for step 0; [`Error::Length`] for moments of another size than the parameter.
+    pub fn add(
+        &mut self,
+        parameter: &mut Tensor<D>,
+        gradient: D::View<'_>,
+        moments: &mut Moments<D>,
+        config: &AdamWConfig,
+        update: &Update,
+    ) -> Result<()> {
+        if update.step == 0 {
+            return Err(Error::config(OP, "step is 0, must be at least 1"));
         }
+        for moment in [&moments.first, &moments.second] {
+            if moment.numel() != parameter.numel() {
+                let shape = parameter.shape();
+                return Err(Error::Length { shape, expected: shape.numel(), found: moment.numel() });
+            }
+        }
+        self.device.gather_update(
+            &mut self.gathered,
+            parameter.view_mut(),
+            gradient,
+            [moments.first.view_mut(), moments.second.view_mut()],
+            &Coefficients::new(config, update),
+            self.watch,
+        )
     }
-    let device = parameter.device().clone();
-    device.adamw_update(
-        parameter.view_mut(),
-        gradient,
-        [moments.first.view_mut(), moments.second.view_mut()],
-        &Coefficients::new(config, update),
-    )
+
+    /// Does them all.
+    pub fn run(self) -> Result<()> {
+        self.device.run_updates(self.gathered, self.watch)
+    }
 }
 
-/// average ← decay · average + (1 - decay) · x, in place (EMA of weights).
-///
-/// # Errors
-/// [`Error::Length`] for tensors of different sizes.
-pub fn moving_average<D: Device>(average: &mut Tensor<D>, x: &Tensor<D>, decay: f64) -> Result<()> {
-    if average.numel() != x.numel() {
-        let shape = average.shape();
-        return Err(Error::Length { shape, expected: shape.numel(), found: x.numel() });
+/// average ← decay · average + (1 - decay) · x of several tensors (EMA of weights); as [`Updates`].
+pub struct Averages<D: Device> {
+    device: D,
+    gathered: D::Gathered,
+    weight: f32,
+}
+
+impl<D: Device> Averages<D> {
+    /// None yet.
+    pub fn new(device: &D, decay: f64) -> Self {
+        Self { device: device.clone(), gathered: D::Gathered::default(), weight: (1.0 - decay) as f32 }
     }
-    let device = x.device().clone();
-    device.move_towards(average.view_mut(), x.view(), (1.0 - decay) as f32)
+
+    /// Takes up one tensor.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for tensors of different sizes.
+    pub fn add(&mut self, average: &mut Tensor<D>, x: &Tensor<D>) -> Result<()> {
+        if average.numel() != x.numel() {
+            let shape = average.shape();
+            return Err(Error::Length { shape, expected: shape.numel(), found: x.numel() });
+        }
+        self.device.gather_average(&mut self.gathered, average.view_mut(), x.view(), self.weight)
+    }
+
+    /// Moves them all.
+    pub fn run(self) -> Result<()> {
+        self.device.run_averages(self.gathered, self.weight)
+    }
 }

@@ -68,7 +68,20 @@ impl AddKernel for Cuda {
         self.copy(x)
     }
 
-    fn sum_all(&self, x: View<'_>) -> Result<f64> {
-        self.total(x)
+    fn total(&self, x: View<'_>, weights: Option<View<'_>>, factor: f64) -> Result<Buffer> {
+        self.weighted_total(x, weights, factor)
+    }
+
+    fn spread_total(
+        &self,
+        dy: View<'_>,
+        weights: Option<View<'_>>,
+        factor: f64,
+        len: usize,
+    ) -> Result<Buffer> {
+        let mut dx = self.empty(len)?;
+        let (grid, n) = (Grid::each(len), len as u64);
+        kernels::spread_total(self.context(), grid, dy, weights, &mut dx, n, factor as f32)?;
+        Ok(dx)
     }
 }

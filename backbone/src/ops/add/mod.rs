@@ -24,8 +24,16 @@ pub trait AddKernel: Backend {
     fn copy_as(&self, x: Self::View<'_>, like: Self::View<'_>) -> Result<Self::Buf>;
     /// A copy.
     fn duplicate(&self, x: Self::View<'_>) -> Result<Self::Buf>;
-    /// The sum of all elements, in f64.
-    fn sum_all(&self, x: Self::View<'_>) -> Result<f64>;
+    /// `factor` Σ weights x, added up in f64: one value. Without weights they are 1.
+    fn total(&self, x: Self::View<'_>, weights: Option<Self::View<'_>>, factor: f64) -> Result<Self::Buf>;
+    /// The gradient of that at x, of `len` values, from `dy` at the total: dy · factor · weights.
+    fn spread_total(
+        &self,
+        dy: Self::View<'_>,
+        weights: Option<Self::View<'_>>,
+        factor: f64,
+        len: usize,
+    ) -> Result<Self::Buf>;
 }
 
 /// `a + b`; `b` may lack leading axes of `a`, or have 1 there, and is then added to each part.
@@ -94,13 +102,13 @@ pub fn mean<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>>
 
 /// `factor` times the sum of all elements, as a scalar.
 pub fn weighted_sum<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, factor: f32) -> Result<Tensor<D>> {
-    let sum = (x.device().sum_all(x.view())? * f64::from(factor)) as f32;
-    let y = x.device().upload_buf(vec![sum])?;
+    let factor = f64::from(factor);
+    let y = x.device().total(x.view(), None, factor)?;
     graph.record(x.device(), y, [], &[x], || {
         let x = x.clone();
         move |dy, grads| {
-            let dy = D::download_buf(&dy)[0];
-            grads.add(&x, x.device().upload_buf(vec![dy * factor; x.numel()])?)
+            let dx = x.device().spread_total(D::view_buf(&dy), None, factor, x.numel())?;
+            grads.add(&x, dx)
         }
     })
 }
@@ -186,9 +194,26 @@ impl AddKernel for Cpu {
         }))
     }
 
-    fn sum_all(&self, x: &[f32]) -> Result<f64> {
-        let parts: Vec<f64> = x.par_chunks(GRAIN).map(|x| x.iter().map(|x| f64::from(*x)).sum()).collect();
-        Ok(parts.iter().sum())
+    fn total(&self, x: &[f32], weights: Option<&[f32]>, factor: f64) -> Result<Vec<f32>> {
+        // Collected and added in order: a parallel sum would depend on the number of threads.
+        let parts: Vec<f64> = match weights {
+            None => x.par_chunks(GRAIN).map(|x| x.iter().map(|x| f64::from(*x)).sum()).collect(),
+            // What has no weight does not count, whatever it is.
+            Some(weights) => x
+                .par_chunks(GRAIN)
+                .zip(weights.par_chunks(GRAIN))
+                .map(|(x, w)| {
+                    let counted = x.iter().zip(w).filter(|(_, w)| **w != 0.0);
+                    counted.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum()
+                })
+                .collect(),
+        };
+        Ok(vec![(parts.iter().sum::<f64>() * factor) as f32])
+    }
+
+    fn spread_total(&self, dy: &[f32], weights: Option<&[f32]>, factor: f64, len: usize) -> Result<Vec<f32>> {
+        let slope = (f64::from(dy[0]) * factor) as f32;
+        Ok(weights.map_or_else(|| vec![slope; len], |weights| weights.iter().map(|w| w * slope).collect()))
     }
 }
 

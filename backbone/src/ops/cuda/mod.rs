@@ -6,6 +6,8 @@
 pub(in crate::ops) mod buffer;
 pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
+pub(in crate::ops) mod listed;
+mod staging;
 mod storage;
 mod sums;
 mod through_host;
@@ -18,12 +20,16 @@ use buffer::Bf16;
 use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, DeviceSlice as _};
 use dfdx::prelude::Storage as _;
 use launch::{Context, failed};
+use staging::Staging;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An open GPU; clones share it.
 #[derive(Clone, Debug)]
 pub struct Cuda {
     context: Arc<Context>,
+    staging: Arc<Staging>,
+    waits: Arc<AtomicU64>,
     tape: dfdx::tensor::Cuda,
 }
 
@@ -51,7 +57,9 @@ impl Cuda {
             .try_alloc_len(0)
             .map(|empty: <dfdx::tensor::Cuda as dfdx::tensor::Storage<f32>>::Vec| empty.device());
         let driver: Arc<CudaDevice> = driver.map_err(failed("open"))?;
-        Ok(Self { context: Arc::new(Context::open(driver, kernels::MODULES, precision)?), tape })
+        let staging = Arc::new(Staging::new(driver.clone())?);
+        let context = Arc::new(Context::open(driver, kernels::MODULES, precision)?);
+        Ok(Self { context, staging, waits: Arc::default(), tape })
     }
 
     /// The number of this GPU.
@@ -61,7 +69,18 @@ impl Cuda {
 
     /// Waits until everything that was asked of the GPU is done: before reading a clock.
     pub fn synchronize(&self) -> Result<()> {
+        self.waiting();
         self.context.driver().synchronize().map_err(failed("synchronize"))
+    }
+
+    /// How often the host has waited for this GPU: a value was read, or a result was asked for.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Counts a wait.
+    fn waiting(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Kernels and cuBLAS.
@@ -100,6 +119,7 @@ impl Cuda {
         &self,
         values: &CudaSlice<T>,
     ) -> Result<Vec<T>> {
+        self.waiting();
         let mut host = vec![T::default(); values.len()];
         self.context.driver().dtoh_sync_copy_into(values, &mut host).map_err(failed("copy from the GPU"))?;
         Ok(host)

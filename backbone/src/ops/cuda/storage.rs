@@ -18,6 +18,7 @@ pub struct Values {
 }
 
 impl Backend for Cuda {
+    const WAITS: bool = true;
     type Tape = dfdx::tensor::Cuda;
     type Stored = Values;
     type View<'a> = View<'a>;
@@ -33,7 +34,7 @@ impl Backend for Cuda {
     }
 
     fn download(stored: &Stored<Self>) -> Vec<f32> {
-        Self::download_buf(&stored.buffer)
+        stored.device.download_buf(&stored.buffer)
     }
 
     fn view(stored: &Stored<Self>) -> View<'_> {
@@ -52,7 +53,8 @@ impl Backend for Cuda {
         Ok(Values { device: self.clone(), buffer: Arc::new(buf) })
     }
 
-    fn download_buf(buf: &Buffer) -> Vec<f32> {
+    fn download_buf(&self, buf: &Buffer) -> Vec<f32> {
+        self.waiting();
         // The trait has no error here, as on the host nothing can fail. A copy fails only after a kernel did, which
         // leaves the whole context unusable; not-a-number then stops whoever reads the values.
         let fetch = |values: &CudaSlice<f32>| {
@@ -67,15 +69,19 @@ impl Backend for Cuda {
     }
 
     fn upload_buf(&self, values: Vec<f32>) -> Result<Buffer> {
-        let mut buf = self.context.empty(values.len())?;
-        // Small lists go without waiting; large ones would be kept on the host as long as the buffer lives.
-        let copied = match values.len() {
-            0 => Ok(()),
-            1..=1024 => self.context.driver().htod_copy_into(values, &mut buf),
-            _ => self.context.driver().htod_sync_copy_into(&values, &mut buf),
-        };
-        copied.map_err(failed("copy to the GPU"))?;
-        Ok(Buffer::F32(buf))
+        // Small lists go by the default stream, which copies them before it returns.
+        match values.len() {
+            0 => self.empty(0),
+            1..=1024 => Ok(Buffer::F32(self.send(values)?)),
+            _ => self.upload_slice(&values),
+        }
+    }
+
+    fn upload_slice(&self, values: &[f32]) -> Result<Buffer> {
+        match values {
+            [] => self.empty(0),
+            _ => Ok(Buffer::F32(self.staging.send(values)?)),
+        }
     }
 
     fn add_assign(&self, dst: &mut Buffer, src: View<'_>) -> Result<()> {

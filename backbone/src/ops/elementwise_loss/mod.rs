@@ -130,7 +130,7 @@ fn loss<D: Device>(
     graph.record(x.device(), x.device().upload_buf(vec![value])?, [], &[x], || {
         let x = x.clone();
         move |dy, grads| {
-            let dloss = D::download_buf(&dy)[0];
+            let dloss = x.device().download_buf(&dy)[0];
             grads.add(&x, x.device().elementwise_loss_gradient(kind, x.view(), &goal, dloss)?)
         }
     })

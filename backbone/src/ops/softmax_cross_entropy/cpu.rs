@@ -3,7 +3,7 @@
 
 use super::{IGNORED, Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
+use crate::ops::host::{Cpu, overwritten};
 use crate::ops::simd::{exp, vectorized};
 use rayon::prelude::*;
 
@@ -78,14 +78,6 @@ impl SoftmaxCrossEntropyKernel for Cpu {
                 },
             );
         }))
-    }
-
-    fn weighted_total(&self, x: &[f32], weights: &[f32]) -> Result<f64> {
-        let part = |(x, w): (&[f32], &[f32])| -> f64 {
-            x.iter().zip(w).filter(|(_, w)| **w != 0.0).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum()
-        };
-        let parts: Vec<f64> = x.par_chunks(GRAIN).zip(weights.par_chunks(GRAIN)).map(part).collect();
-        Ok(parts.iter().sum())
     }
 }
 

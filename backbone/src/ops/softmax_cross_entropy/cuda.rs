@@ -108,8 +108,4 @@ impl SoftmaxCrossEntropyKernel for Cuda {
         }?;
         Ok(dx)
     }
-
-    fn weighted_total(&self, x: View<'_>, weights: &[f32]) -> Result<f64> {
-        self.dot(x, &self.upload_buf(weights.to_vec())?)
-    }
 }

@@ -221,8 +221,6 @@ pub trait SoftmaxCrossEntropyKernel: Backend {
         dlosses: Self::View<'_>,
         plan: &Plan,
     ) -> Result<Self::Buf>;
-    /// Σ_i weights_i x_i, in f64.
-    fn weighted_total(&self, x: Self::View<'_>, weights: &[f32]) -> Result<f64>;
 }
 
 /// The loss of each position, smoothed and weighted by class; 0 where ignored. `position_weights` and
@@ -273,18 +271,15 @@ pub fn softmax_cross_entropy<D: Device>(
     let losses = each(graph, logits, plan.clone())?;
     let divisor = plan.normalizer(options.normalizer);
     let factor = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
-    let weights: Vec<f32> = match &options.position_weights {
-        Some(weights) => weights.iter().map(|w| (f64::from(*w) * factor) as f32).collect(),
-        None => vec![factor as f32; plan.geometry.positions()],
-    };
     let device = losses.device();
-    let total = device.weighted_total(losses.view(), &weights)? as f32;
-    graph.record(device, device.upload_buf(vec![total])?, [], &[&losses], || {
+    let weights = options.position_weights.clone().map(|weights| device.upload_buf(weights)).transpose()?;
+    let total = device.total(losses.view(), weights.as_ref().map(D::view_buf), factor)?;
+    graph.record(device, total, [], &[&losses], || {
         let losses = losses.clone();
         move |dy, grads| {
-            let dy = D::download_buf(&dy)[0];
-            let dlosses = weights.iter().map(|w| w * dy).collect();
-            grads.add(&losses, losses.device().upload_buf(dlosses)?)
+            let (device, weights) = (losses.device(), weights.as_ref().map(D::view_buf));
+            let dlosses = device.spread_total(D::view_buf(&dy), weights, factor, losses.numel())?;
+            grads.add(&losses, dlosses)
         }
     })
 }

@@ -1,0 +1,67 @@
+//! Lists of buffers for kernels that work on all of them in one launch (backbone/cuda/optimizer.cu).
+
+use super::buffer::{Buffer, Output as _};
+use super::launch::{Context, Grid};
+use super::{Cuda, View, size};
+use crate::error::Result;
+use cudarc::driver::CudaSlice;
+
+/// Values that a block works on: kChunk of optimizer.cu.
+const CHUNK: usize = 8192;
+
+/// The rows of a list: addresses, length, first block, and a word that the kernel knows.
+#[derive(Debug, Default)]
+pub(in crate::ops) struct Listed {
+    words: Vec<u64>,
+    rows: usize,
+    blocks: usize,
+    /// Copies in f32 of what was not, kept until the launch.
+    converted: Vec<Buffer>,
+}
+
+/// Addresses for one row.
+#[derive(Debug, Default)]
+pub(in crate::ops) struct Row(Vec<u64>);
+
+impl Listed {
+    /// The address of what a kernel reads as f32, for [`Listed::push`].
+    pub(in crate::ops) fn reads(&mut self, context: &Context, row: &mut Row, values: View<'_>) -> Result<()> {
+        let (address, converted) = super::buffer::Input::<f32>::input(values, context)?;
+        self.converted.extend(converted);
+        row.0.push(address);
+        Ok(())
+    }
+
+    /// The address of what a kernel writes as f32.
+    pub(in crate::ops) fn writes(
+        &mut self,
+        context: &Context,
+        row: &mut Row,
+        values: &mut Buffer,
+    ) -> Result<()> {
+        row.0.push(values.output(context)?);
+        Ok(())
+    }
+
+    /// Adds a row of buffers of `len` values; empty ones are left out, as no block would be theirs.
+    pub(in crate::ops) fn push(&mut self, row: Row, len: usize, extra: Option<u64>) {
+        if len == 0 {
+            return;
+        }
+        self.words.extend(row.0);
+        self.words.extend([len as u64, self.blocks as u64]);
+        self.words.extend(extra);
+        self.rows += 1;
+        self.blocks += len.div_ceil(CHUNK);
+    }
+
+    /// Whether there is nothing to do.
+    pub(in crate::ops) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The list on the GPU, its rows, and the grid. The list must be kept until the launch.
+    pub(in crate::ops) fn send(&self, device: &Cuda) -> Result<(CudaSlice<u64>, u32, Grid)> {
+        Ok((device.send(self.words.clone())?, size("list", self.rows)?, Grid::blocks(self.blocks)))
+    }
+}
