@@ -14,6 +14,9 @@ fn programs() -> &'static Path {
         let dir = test.parent().and_then(Path::parent).expect("target/<profile>").to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "--workspace", "--bins"]);
+        if cfg!(feature = "cuda") {
+            build.args(["--features", "kat-apps/cuda"]);
+        }
         if dir.file_name().is_some_and(|profile| profile == "release") {
             build.arg("--release");
         }

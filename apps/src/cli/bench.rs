@@ -6,15 +6,17 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use kat_backbone::ops::adamw::AdamWConfig;
-use kat_backbone::ops::linear::gemm::{Dst, Mat, Threads, gemm};
+use kat_backbone::ops::linear;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
+use kat_backbone::variants::{self, Variant};
 use kat_backbone::watch::{Clip, Watch};
-use kat_backbone::{Cpu, Graph, Kat, KatConfig, Tensor, count, variants};
+use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, count};
 use serde::Serialize;
 
 use super::Misuse;
 use super::common::DeviceArgs;
+use super::device::on_device;
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -75,24 +77,28 @@ impl BenchCommand {
     /// Runs and prints to stdout.
     pub fn run(&self) -> anyhow::Result<()> {
         let variant = variants::named(&self.model).map_err(|e| Misuse(e.to_string()))?;
-        self.device.start()?;
+        on_device!(&self.device, device => self.time(&device, variant))
+    }
+
+    fn time<D: Device>(&self, device: &D, variant: Variant) -> anyhow::Result<()> {
         let (config, batch) = (variant.config, self.batch.get());
-        let mut model = Kat::new(&Cpu::default(), &KatConfig { mimetic: false, ..config.clone() }, 0)?;
+        let mut model = Kat::new(device, &KatConfig { mimetic: false, ..config.clone() }, 0)?;
         let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
             lr_scale: 1.0,
             weight_decay: 0.05,
         })?;
-        let image = image(&config, batch)?;
-        let mut matmul = MatmulRate::new(&config, batch);
+        let image = image(device, &config, batch)?;
+        let mut matmul = MatmulRate::new(device, &config, batch)?;
         let mut times = Vec::with_capacity(self.rounds.get());
         for round in 0..=self.rounds.get() {
             // the two are timed in turn, so that a machine whose speed drifts is the same for both
-            matmul.round();
+            matmul.round()?;
             let start = Instant::now();
             match self.mode {
                 Mode::Infer => drop(model.forward(&mut Graph::inference(), &image)?),
                 Mode::Train => train_step(&mut model, &mut optimizer, &image, round)?,
             }
+            device.synchronize()?;
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64());
             }
@@ -121,18 +127,18 @@ impl BenchCommand {
 }
 
 /// Pixels that look like normalised noise.
-fn image(config: &KatConfig, batch: usize) -> kat_backbone::Result<Tensor> {
+fn image<D: Device>(device: &D, config: &KatConfig, batch: usize) -> kat_backbone::Result<Tensor<D>> {
     let (height, width) = (config.image_size.height, config.image_size.width);
     let len = batch * config.channels * height * width;
     let pixels = (0..len).map(|i| ((i * 7919) % 10_007) as f32 / 2500.0 - 2.0).collect();
-    Tensor::from_vec(&Cpu::default(), pixels, [batch, config.channels, height, width])
+    Tensor::from_vec(device, pixels, [batch, config.channels, height, width])
 }
 
 /// Forward, backward and an AdamW step.
-fn train_step(
-    model: &mut Kat<Cpu>,
-    optimizer: &mut AdamW<Cpu>,
-    image: &Tensor,
+fn train_step<D: Device>(
+    model: &mut Kat<D>,
+    optimizer: &mut AdamW<D>,
+    image: &Tensor<D>,
     round: usize,
 ) -> anyhow::Result<()> {
     let mut graph = Graph::training(round as u64);
@@ -141,46 +147,48 @@ fn train_step(
     let targets = Targets::hard((0..batch).map(|i| (i % classes) as u32).collect());
     let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
     let gradients = GradientSet::take(model, graph.backward(&loss)?)?;
-    let mut watch = Watch::new(&Cpu::default())?;
+    let mut watch = Watch::new(image.device())?;
     watch.gradients(&gradients, Clip::NONE, round as u64)?;
     Ok(optimizer.step(model, &gradients, 1e-4, &watch)?)
 }
 
 /// The machine's rate on a block's four linear layers, as bare products.
-struct MatmulRate {
-    shapes: [(usize, usize, usize); 4],
-    buffers: [Vec<f32>; 3],
+struct MatmulRate<D: Device> {
+    /// Inputs and weights.
+    products: Vec<[Tensor<D>; 2]>,
     times: Vec<f64>,
 }
 
-impl MatmulRate {
-    fn new(config: &KatConfig, batch: usize) -> Self {
+impl<D: Device> MatmulRate<D> {
+    fn new(device: &D, config: &KatConfig, batch: usize) -> kat_backbone::Result<Self> {
         let (grid, dim, hidden) = (config.grid(), config.dim, config.hidden());
         let rows = batch * (grid.0 * grid.1 + config.prefix_tokens());
-        let shapes = [(rows, dim, 3 * dim), (rows, dim, dim), (rows, dim, hidden), (rows, hidden, dim)];
-        let largest = |size: fn((usize, usize, usize)) -> usize| shapes.iter().map(|s| size(*s)).max();
-        let buffer = |len: Option<usize>| vec![0.5; len.unwrap_or(0)];
-        let buffers =
-            [buffer(largest(|s| s.0 * s.1)), buffer(largest(|s| s.1 * s.2)), buffer(largest(|s| s.0 * s.2))];
-        Self { shapes, buffers, times: Vec::new() }
+        let half = |shape: [usize; 2]| Tensor::from_vec(device, vec![0.5; shape[0] * shape[1]], shape);
+        let product =
+            |(inputs, outputs): (usize, usize)| Ok([half([rows, inputs])?, half([outputs, inputs])?]);
+        let products = [(dim, 3 * dim), (dim, dim), (dim, hidden), (hidden, dim)].map(product);
+        Ok(Self {
+            products: products.into_iter().collect::<Result<_, kat_backbone::Error>>()?,
+            times: Vec::new(),
+        })
     }
 
-    fn round(&mut self) {
-        let [x, weight, y] = &mut self.buffers;
+    fn round(&mut self) -> kat_backbone::Result<()> {
         let start = Instant::now();
         for _ in 0..2 {
-            for (rows, inputs, outputs) in self.shapes {
-                let lhs = Mat::new(&x[..rows * inputs], rows, inputs);
-                let rhs = Mat::new(&weight[..inputs * outputs], outputs, inputs).transposed();
-                gemm(&mut y[..rows * outputs], Dst::Overwrite, lhs, rhs, Threads::All);
+            for [x, weight] in &self.products {
+                linear(&mut Graph::inference(), x, weight, None)?;
             }
         }
+        self.products[0][0].device().synchronize()?;
         self.times.push(start.elapsed().as_secs_f64());
+        Ok(())
     }
 
     /// GFLOP/s at the median.
     fn rate(&self) -> f64 {
-        let products: usize = self.shapes.iter().map(|(m, k, n)| 2 * m * k * n).sum();
+        let size = |[x, weight]: &[Tensor<D>; 2]| 2 * x.numel() * weight.shape().axes()[0];
+        let products: usize = self.products.iter().map(size).sum();
         2.0 * products as f64 / median(&mut self.times.clone()) / 1e9
     }
 }

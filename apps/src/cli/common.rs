@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 
 use crate::config::{Override, Plan, load};
 use crate::report::progress::{Screen, ScreenWriter, Style};
@@ -98,6 +98,34 @@ pub struct DeviceArgs {
     /// Threads to compute with [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
+    /// Numbers to compute in on a GPU
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Amp::Off)]
+    pub amp: Amp,
+    /// The same bits run to run: so in any case here; taken for scripts that ask for it
+    #[arg(long)]
+    pub deterministic: bool,
+}
+
+/// Numbers as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Amp {
+    /// f32
+    Off,
+    /// f32, but products on the tensor cores, from factors of 10 bits
+    Tf32,
+    /// Mixed: activations in bfloat16; weights, the residual stream, sums and losses in f32
+    Bf16,
+}
+
+impl Amp {
+    /// What a device other than a GPU cannot do.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Tf32 => Some("tf32"),
+            Self::Bf16 => Some("bf16"),
+        }
+    }
 }
 
 impl DeviceArgs {

@@ -1,10 +1,12 @@
-//! From `--device` to a device.
+//! From `--device` and `--amp` to a device.
 
 use kat_backbone::Cpu;
 #[cfg(feature = "cuda")]
 use kat_backbone::{Cuda, Precision};
 
 use super::Misuse;
+#[cfg(feature = "cuda")]
+use super::common::Amp;
 use super::common::{Device, DeviceArgs};
 
 /// An open device; a command that runs on any of them does the same for each.
@@ -16,52 +18,57 @@ pub enum Chosen {
     Cuda(Cuda),
 }
 
+/// Evaluates an expression with the device that the arguments name.
+macro_rules! on_device {
+    ($args:expr, $device:ident => $body:expr) => {
+        match $crate::cli::device::choose($args)? {
+            $crate::cli::device::Chosen::Cpu($device) => $body,
+            #[cfg(feature = "cuda")]
+            $crate::cli::device::Chosen::Cuda($device) => $body,
+        }
+    };
+}
+pub(crate) use on_device;
+
 /// The device asked for; `auto` takes the first GPU, or says why not and takes the CPU.
 ///
 /// # Errors
-/// A GPU that was asked for by number and cannot be opened.
+/// A GPU that was asked for by number and cannot be opened; numbers that the device does not compute in.
 pub fn choose(args: &DeviceArgs) -> anyhow::Result<Chosen> {
     args.start()?;
-    match args.device {
-        Device::Cpu => Ok(Chosen::Cpu(Cpu::default())),
-        Device::Auto => Ok(first()),
-        Device::Cuda(n) => numbered(n),
+    let chosen = match args.device {
+        Device::Cpu => Chosen::Cpu(Cpu::default()),
+        Device::Auto => first(args),
+        Device::Cuda(n) => numbered(n, args)?,
+    };
+    if let (Chosen::Cpu(_), Some(name)) = (&chosen, args.amp.name()) {
+        return Err(Misuse(format!("--amp {name} needs a GPU; the CPU computes in f32 (--amp off)")).into());
     }
-}
-
-/// The CPU, for a command that runs nowhere else.
-///
-/// # Errors
-/// A GPU was asked for.
-pub fn cpu(args: &DeviceArgs) -> anyhow::Result<Cpu> {
-    args.start()?;
-    match args.device {
-        Device::Auto | Device::Cpu => Ok(Cpu::default()),
-        Device::Cuda(n) if cfg!(feature = "cuda") => {
-            Err(Misuse(format!("--device cuda:{n}: this command runs on the CPU only; use --device cpu"))
-                .into())
-        }
-        Device::Cuda(n) => Err(without_cuda(n)),
-    }
-}
-
-fn without_cuda(n: usize) -> anyhow::Error {
-    Misuse(format!("--device cuda:{n}: this program was built without CUDA; use --device cpu")).into()
+    Ok(chosen)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn first() -> Chosen {
+fn first(_: &DeviceArgs) -> Chosen {
     Chosen::Cpu(Cpu::default())
 }
 
 #[cfg(not(feature = "cuda"))]
-fn numbered(n: usize) -> anyhow::Result<Chosen> {
-    Err(without_cuda(n))
+fn numbered(n: usize, _: &DeviceArgs) -> anyhow::Result<Chosen> {
+    Err(Misuse(format!("--device cuda:{n}: this program was built without CUDA; use --device cpu")).into())
 }
 
 #[cfg(feature = "cuda")]
-fn first() -> Chosen {
-    match Cuda::open(0, Precision::F32) {
+fn precision(args: &DeviceArgs) -> Precision {
+    match args.amp {
+        Amp::Off => Precision::F32,
+        Amp::Tf32 => Precision::Tf32,
+        Amp::Bf16 => Precision::Bf16,
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn first(args: &DeviceArgs) -> Chosen {
+    match Cuda::open(0, precision(args)) {
         Ok(device) => {
             tracing::info!("computing on cuda:0");
             Chosen::Cuda(device)
@@ -74,6 +81,6 @@ fn first() -> Chosen {
 }
 
 #[cfg(feature = "cuda")]
-fn numbered(n: usize) -> anyhow::Result<Chosen> {
-    Ok(Chosen::Cuda(Cuda::open(n, Precision::F32)?))
+fn numbered(n: usize, args: &DeviceArgs) -> anyhow::Result<Chosen> {
+    Ok(Chosen::Cuda(Cuda::open(n, precision(args))?))
 }

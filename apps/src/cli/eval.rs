@@ -10,7 +10,7 @@ use kat_datasets::loader::decode_upright;
 use kat_datasets::metrics::topk::TopK;
 
 use super::common::DeviceArgs;
-use super::device::{Chosen, choose};
+use super::device::on_device;
 use super::source::CheckpointArgs;
 use crate::task::classify::HeldOut;
 
@@ -35,11 +35,7 @@ impl EvalCommand {
     /// # Errors
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
     pub fn run(&self) -> anyhow::Result<()> {
-        match choose(&self.device)? {
-            Chosen::Cpu(device) => self.measure(&device),
-            #[cfg(feature = "cuda")]
-            Chosen::Cuda(device) => self.measure(&device),
-        }
+        on_device!(&self.device, device => self.measure(&device))
     }
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::common::DeviceArgs;
-use super::device::{Chosen, choose};
+use super::device::on_device;
 use super::source::CheckpointArgs;
 use crate::task::classify::explain::Evidence;
 use crate::task::classify::trained::Trained;
@@ -51,11 +51,7 @@ impl PredictCommand {
     /// # Errors
     /// A checkpoint or folder that cannot be read; at the end, if an image could not be.
     pub fn run(&self) -> anyhow::Result<()> {
-        match choose(&self.device)? {
-            Chosen::Cpu(device) => self.predict(&device),
-            #[cfg(feature = "cuda")]
-            Chosen::Cuda(device) => self.predict(&device),
-        }
+        on_device!(&self.device, device => self.predict(&device))
     }
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {

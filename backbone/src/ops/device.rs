@@ -22,6 +22,10 @@ pub trait Backend: Clone + std::fmt::Debug + 'static {
 
     /// The device that holds a tensor's values.
     fn device(stored: &Stored<Self>) -> &Self;
+    /// Waits until everything that was asked of the device is done: before reading a clock.
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
     /// Copies (on the host: moves) values to the device.
     fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>>;
     /// Copies a tensor's values to the host.

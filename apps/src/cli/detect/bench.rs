@@ -6,7 +6,7 @@ use clap::Args;
 use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
 use kat_backbone::watch::{Clip, Watch};
-use kat_backbone::{Cpu, Graph, Tensor};
+use kat_backbone::{Device, Graph, Tensor};
 use kat_heads::detect::finish;
 use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig, Operations};
 use kat_heads::structures::{ImageSize, InstanceMask, Polygons, Targets};
@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::cli::bench::{Mode, peak_resident_mib};
 use crate::cli::common::{ConfigArgs, DeviceArgs};
-use crate::cli::device::cpu;
+use crate::cli::device::on_device;
+use crate::config::Plan;
 use crate::task::TaskKind;
 use crate::task::detect::model::detector_config;
 
@@ -78,9 +79,15 @@ struct Round {
 }
 
 impl Round {
-    fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    fn stage<T>(
+        &mut self,
+        device: &impl Device,
+        name: &'static str,
+        run: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let start = Instant::now();
         let value = run()?;
+        device.synchronize()?;
         self.times.push((name, start.elapsed()));
         Ok(value)
     }
@@ -93,12 +100,15 @@ impl BenchCommand {
     /// A configuration that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
         let plan = self.config.plan(TaskKind::Detect)?;
-        let device = cpu(&self.device)?;
-        let mut config = detector_config(&plan, self.classes.get())?;
+        on_device!(&self.device, device => self.time(&device, &plan))
+    }
+
+    fn time<D: Device>(&self, device: &D, plan: &Plan) -> anyhow::Result<()> {
+        let mut config = detector_config(plan, self.classes.get())?;
         // every class of every region counts, so that untrained weights give as many detections as there may be
         config.detections.score_threshold = 0.0;
-        let mut model = MaskRcnn::new(&device, &config, 0)?;
-        let image = image(&device, &config)?;
+        let mut model = MaskRcnn::new(device, &config, 0)?;
+        let image = image(device, &config)?;
         let mut rounds = Vec::with_capacity(self.rounds.get());
         let mut optimizer = match self.mode {
             Mode::Train => Some(AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
@@ -123,7 +133,7 @@ impl BenchCommand {
 }
 
 /// Pixels that look like normalised noise, over the whole canvas.
-fn image(device: &Cpu, config: &MaskRcnnConfig) -> anyhow::Result<Tensor> {
+fn image<D: Device>(device: &D, config: &MaskRcnnConfig) -> anyhow::Result<Tensor<D>> {
     let (height, width) = (config.backbone.image_size.height, config.backbone.image_size.width);
     let pixels = (0..3 * height * width).map(|i| ((i * 7919) % 10_007) as f32 / 2500.0 - 2.0).collect();
     Ok(Tensor::from_vec(device, pixels, [1, 3, height, width])?)
@@ -134,16 +144,16 @@ fn canvas(config: &MaskRcnnConfig) -> ImageSize {
     ImageSize::new(size.height as u32, size.width as u32)
 }
 
-fn infer(model: &MaskRcnn<Cpu>, image: &Tensor) -> anyhow::Result<Round> {
-    let mut round = Round::default();
+fn infer<D: Device>(model: &MaskRcnn<D>, image: &Tensor<D>) -> anyhow::Result<Round> {
+    let (mut round, device) = (Round::default(), image.device());
     let size = canvas(model.config());
     let graph = &mut Graph::inference();
-    let map = round.stage("backbone", || Ok(model.backbone.net.forward(graph, image)?))?;
-    let pyramid = round.stage("pyramid", || Ok(model.backbone.pyramid.forward(graph, &map)?))?;
-    let proposals = round.stage("RPN", || Ok(model.proposals(&pyramid, &[size])?))?;
-    let detections = round.stage("boxes", || Ok(model.detections(&pyramid, &proposals)?))?;
-    let masks = round.stage("masks", || Ok(model.masks(&pyramid, &detections)?))?;
-    round.stage("post-processing", || {
+    let map = round.stage(device, "backbone", || Ok(model.backbone.net.forward(graph, image)?))?;
+    let pyramid = round.stage(device, "pyramid", || Ok(model.backbone.pyramid.forward(graph, &map)?))?;
+    let proposals = round.stage(device, "RPN", || Ok(model.proposals(&pyramid, &[size])?))?;
+    let detections = round.stage(device, "boxes", || Ok(model.detections(&pyramid, &proposals)?))?;
+    let masks = round.stage(device, "masks", || Ok(model.masks(&pyramid, &detections)?))?;
+    round.stage(device, "post-processing", || {
         let at_own_size = detections.iter().zip(&masks).map(|(d, m)| finish(d, m.as_ref(), size));
         Ok(at_own_size.collect::<Result<Vec<_>, _>>()?)
     })?;
@@ -153,10 +163,10 @@ fn infer(model: &MaskRcnn<Cpu>, image: &Tensor) -> anyhow::Result<Round> {
 }
 
 /// Forward, backward and an AdamW step on an image with forty objects.
-fn train(
-    model: &mut MaskRcnn<Cpu>,
-    optimizer: &mut AdamW<Cpu>,
-    image: &Tensor,
+fn train<D: Device>(
+    model: &mut MaskRcnn<D>,
+    optimizer: &mut AdamW<D>,
+    image: &Tensor<D>,
     number: u64,
 ) -> anyhow::Result<Round> {
     const OBJECTS: usize = 40;
@@ -178,13 +188,14 @@ fn train(
     let masks = boxes.iter().map(|b| outline(*b)).collect::<Result<_, _>>()?;
     let classes = (0..OBJECTS).map(|i| (i % model.config().classes) as u32).collect();
     let targets = Targets::new(size, boxes.into(), classes, Some(masks), vec![false; OBJECTS])?;
-    let mut round = Round::default();
+    let (mut round, device) = (Round::default(), image.device());
     let mut graph = Graph::training(number);
-    let loss =
-        round.stage("forward", || Ok(model.losses(&mut graph, image, &[targets])?.total(&mut graph)?))?;
-    let gradients = round.stage("backward", || Ok(GradientSet::take(model, graph.backward(&loss)?)?))?;
-    round.stage("update", || {
-        let mut watch = Watch::new(&Cpu::default())?;
+    let loss = round
+        .stage(device, "forward", || Ok(model.losses(&mut graph, image, &[targets])?.total(&mut graph)?))?;
+    let gradients =
+        round.stage(device, "backward", || Ok(GradientSet::take(model, graph.backward(&loss)?)?))?;
+    round.stage(device, "update", || {
+        let mut watch = Watch::new(device)?;
         watch.gradients(&gradients, Clip::NONE, number)?;
         Ok(optimizer.step(model, &gradients, 1e-6, &watch)?)
     })?;

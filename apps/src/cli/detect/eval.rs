@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use kat_backbone::Device;
 use serde_json::json;
 
 use crate::cli::coco_eval::{as_json, as_text};
 use crate::cli::common::DeviceArgs;
-use crate::cli::device::cpu;
+use crate::cli::device::on_device;
 use crate::task::detect::scored::{Figures, Scored};
 use crate::task::detect::trained::Trained;
 use crate::task::detect::{HeldOut, data};
@@ -44,10 +45,13 @@ impl EvalCommand {
     /// # Errors
     /// A checkpoint or images that cannot be read, or a results file that cannot be written.
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = cpu(&self.device)?;
-        let trained = Trained::open(&device, &self.checkpoint)?;
+        on_device!(&self.device, device => self.measure(&device))
+    }
+
+    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = Trained::open(device, &self.checkpoint)?;
         let images = data::open_split(&self.data, self.split.as_deref(), "val")?;
-        let part = HeldOut { device: &device, plan: &trained.plan, images: &images };
+        let part = HeldOut { device, plan: &trained.plan, images: &images };
         let mut scored = Scored::new(&images.0, &trained.categories);
         part.look(&trained.model, &mut |batch, found| {
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))

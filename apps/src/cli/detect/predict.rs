@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
-use kat_backbone::Cpu;
+use kat_backbone::Device;
 use kat_datasets::loader::Collate as _;
 use kat_datasets::pipeline::DetectEval;
 use kat_datasets::sample::{Sample, Target};
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::cli::Misuse;
 use crate::cli::common::DeviceArgs;
-use crate::cli::device::cpu;
+use crate::cli::device::on_device;
 use crate::cli::predict::{decode, image_files};
 use crate::task::detect::batch::EvalCollate;
 use crate::task::detect::draw::draw_found;
@@ -57,8 +57,11 @@ impl PredictCommand {
         if !(0.0..=1.0).contains(&self.threshold) {
             return Err(Misuse(format!("--threshold {} is not from 0 to 1", self.threshold)).into());
         }
-        let device = cpu(&self.device)?;
-        let trained = Trained::open(&device, &self.checkpoint)?;
+        on_device!(&self.device, device => self.predict(&device))
+    }
+
+    fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = Trained::open(device, &self.checkpoint)?;
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
         let files = image_files(&self.inputs)?;
         let names = self.names(&files)?;
@@ -66,7 +69,7 @@ impl PredictCommand {
         for (path, name) in files.iter().zip(&names) {
             match decode(path) {
                 Ok(image) => {
-                    let found = look(&trained, &pipeline, &device, image.clone())?;
+                    let found = look(&trained, &pipeline, device, image.clone())?;
                     self.show(path, name, &image, &found, &trained)?;
                 }
                 Err(error) => {
@@ -109,7 +112,7 @@ impl PredictCommand {
         name: &str,
         image: &RgbImage,
         found: &ImageResult,
-        trained: &Trained<Cpu>,
+        trained: &Trained<impl Device>,
     ) -> anyhow::Result<()> {
         if let Some(to) = &self.to {
             let drawn = to.join(name);
@@ -123,7 +126,7 @@ impl PredictCommand {
         Ok(())
     }
 
-    fn line(&self, path: &Path, found: &ImageResult, trained: &Trained<Cpu>) -> String {
+    fn line(&self, path: &Path, found: &ImageResult, trained: &Trained<impl Device>) -> String {
         let d = &found.detections;
         let shown = (0..d.len()).filter(|i| d.scores()[*i] >= self.threshold);
         let objects: Vec<_> = shown
@@ -155,10 +158,10 @@ impl PredictCommand {
 }
 
 /// What is in one picture.
-fn look(
-    trained: &Trained<Cpu>,
+fn look<D: Device>(
+    trained: &Trained<D>,
     pipeline: &DetectEval,
-    device: &Cpu,
+    device: &D,
     image: RgbImage,
 ) -> anyhow::Result<ImageResult> {
     let collate = EvalCollate(pipeline.clone());

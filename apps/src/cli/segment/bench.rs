@@ -9,13 +9,13 @@ use kat_backbone::ops::resize::Filter;
 use kat_backbone::ops::{batch_norm, resize};
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
 use kat_backbone::watch::{Clip, Watch};
-use kat_backbone::{Cpu, Graph, Size, Tensor};
+use kat_backbone::{Device, Graph, Size, Tensor};
 use kat_heads::segment::{Segmentor, SegmentorConfig};
 use serde::Serialize;
 
 use crate::cli::bench::{Mode, median, peak_resident_mib};
 use crate::cli::common::{ConfigArgs, DeviceArgs};
-use crate::cli::device::cpu;
+use crate::cli::device::on_device;
 use crate::cli::{Misuse, data};
 use crate::config::Plan;
 use crate::task::TaskKind;
@@ -91,7 +91,8 @@ impl Clock {
         self.last = Instant::now();
     }
 
-    fn stop(&mut self, name: &'static str) {
+    fn stop(&mut self, device: &impl Device, name: &'static str) -> anyhow::Result<()> {
+        device.synchronize()?;
         let elapsed = self.last.elapsed().as_secs_f64();
         let at = self.names.iter().position(|n| *n == name).unwrap_or_else(|| {
             self.names.push(name);
@@ -100,6 +101,7 @@ impl Clock {
         });
         self.seconds[at].push(elapsed);
         self.start();
+        Ok(())
     }
 
     /// Median of each stage, the first round left out as it warms caches up.
@@ -116,15 +118,18 @@ impl BenchCommand {
     /// A configuration that cannot be built, or images that are no multiple of the patch.
     pub fn run(&self) -> anyhow::Result<()> {
         let plan = self.config.plan(TaskKind::Segment)?;
-        let device = cpu(&self.device)?;
-        let config = segmentor_config(&plan, self.classes.get())?;
+        on_device!(&self.device, device => self.time(&device, &plan))
+    }
+
+    fn time<D: Device>(&self, device: &D, plan: &Plan) -> anyhow::Result<()> {
+        let config = segmentor_config(plan, self.classes.get())?;
         let side = self.side.unwrap_or(plan.raw.segment.crop);
         let operations = config.operations(Size::square(side)).map_err(|e| Misuse(e.to_string()))?;
         let batch = self.batch.get();
-        let mut model = Segmentor::new(&device, &config, &batch_norm::Options::default(), 0)?;
+        let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
         let len = batch * 3 * side * side;
         let pixels = (0..len).map(|i| ((i * 7919) % 10_007) as f32 / 2500.0 - 2.0).collect();
-        let image = Tensor::from_vec(&device, pixels, [batch, 3, side, side])?;
+        let image = Tensor::from_vec(device, pixels, [batch, 3, side, side])?;
         let mut clock = Clock::new();
         match self.mode {
             Mode::Infer => {
@@ -132,7 +137,7 @@ impl BenchCommand {
                     infer(&model, &image, &mut clock)?;
                 }
             }
-            Mode::Train => self.train(&plan, &config, &mut model, &image, &mut clock)?,
+            Mode::Train => self.train(plan, &config, &mut model, &image, &mut clock)?,
         }
         let counted = |name: &str| match name {
             "backbone" => Some(operations.backbone),
@@ -166,12 +171,12 @@ impl BenchCommand {
     }
 
     /// Training steps: forward, loss, backward, AdamW.
-    fn train(
+    fn train<D: Device>(
         &self,
         plan: &Plan,
         config: &SegmentorConfig,
-        model: &mut Segmentor<Cpu>,
-        image: &Tensor<Cpu>,
+        model: &mut Segmentor<D>,
+        image: &Tensor<D>,
         clock: &mut Clock,
     ) -> anyhow::Result<()> {
         let mut optimizer = AdamW::new(model, AdamWConfig::default(), |_, _| ParameterOptions {
@@ -182,36 +187,36 @@ impl BenchCommand {
         let labels: Vec<u8> =
             (0..batch * height * width).map(|i| (i / 64 % config.classes.min(255)) as u8).collect();
         let loss = segment_loss(plan, config.classes)?;
-        let mut watch = Watch::new(&Cpu::default())?;
+        let mut watch = Watch::new(image.device())?;
         for round in 0..=self.rounds.get() {
             let mut graph = Graph::training(round as u64);
             clock.start();
             let scores = model.scores(&mut graph, image)?;
-            clock.stop("forward");
+            clock.stop(image.device(), "forward")?;
             let value = loss.forward(&mut graph, &scores, &labels, [height, width])?;
-            clock.stop("loss");
+            clock.stop(image.device(), "loss")?;
             let gradients = GradientSet::take(model, graph.backward(&value)?)?;
-            clock.stop("backward");
+            clock.stop(image.device(), "backward")?;
             watch.gradients(&gradients, Clip::NONE, round as u64)?;
             optimizer.step(model, &gradients, 1e-5, &watch)?;
-            clock.stop("optimiser");
+            clock.stop(image.device(), "optimiser")?;
         }
         Ok(())
     }
 }
 
-fn infer(model: &Segmentor<Cpu>, image: &Tensor<Cpu>, clock: &mut Clock) -> anyhow::Result<()> {
+fn infer<D: Device>(model: &Segmentor<D>, image: &Tensor<D>, clock: &mut Clock) -> anyhow::Result<()> {
     let mut graph = Graph::inference();
     let [_, _, height, width] = image.axes("bench", "images (B, 3, H, W)")?;
     clock.start();
     let maps = model.features(&mut graph, image)?;
-    clock.stop("backbone");
+    clock.stop(image.device(), "backbone")?;
     let maps = model.neck.forward(&mut graph, maps)?;
-    clock.stop("neck");
+    clock.stop(image.device(), "neck")?;
     let scores = model.decode_head.forward(&mut graph, &maps)?;
-    clock.stop("decode head");
+    clock.stop(image.device(), "decode head")?;
     drop(resize(&mut graph, &scores, [height, width], Filter::Bilinear)?);
-    clock.stop("to image size");
+    clock.stop(image.device(), "to image size")?;
     Ok(())
 }
 

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use image::GrayImage;
+use kat_backbone::Device;
 use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 
 use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
-use crate::cli::device::cpu;
+use crate::cli::device::on_device;
 use crate::cli::{Misuse, data};
 use crate::task::segment::data::{class_names, scheme, split};
 use crate::task::segment::held_out::HeldOut;
@@ -54,8 +55,11 @@ impl EvalCommand {
     /// # Errors
     /// A checkpoint or data that cannot be read, data of other classes, or files that cannot be written.
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = cpu(&self.device)?;
-        let trained = Trained::open(&device, &self.checkpoint)?;
+        on_device!(&self.device, device => self.measure(&device))
+    }
+
+    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = Trained::open(device, &self.checkpoint)?;
         let scheme = scheme(trained.plan.raw.segment.reduce_zero_label);
         let found = class_names(&self.data, scheme)?;
         if found != trained.classes {
@@ -68,7 +72,7 @@ impl EvalCommand {
         let settings = self.views.settings(&trained.plan)?;
         let images = split(&self.data, &self.split, trained.classes.len(), scheme)?;
         let part = HeldOut {
-            device: &device,
+            device,
             model: &trained.model,
             settings: &settings,
             images: &images,

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use image::{GrayImage, RgbImage};
+use kat_backbone::Device;
 
 use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
 use crate::cli::data;
-use crate::cli::device::cpu;
+use crate::cli::device::on_device;
 use crate::cli::predict::{decode, image_files};
 use crate::task::segment::held_out::gray;
 use crate::task::segment::inference::Inference;
@@ -61,10 +62,13 @@ impl PredictCommand {
     /// A checkpoint or folder that cannot be read, or a file that cannot be written; at the end, if an image could not
     /// be read.
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = cpu(&self.device)?;
-        let trained = Trained::open(&device, &self.checkpoint)?;
+        on_device!(&self.device, device => self.predict(&device))
+    }
+
+    fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = Trained::open(device, &self.checkpoint)?;
         let settings = self.views.settings(&trained.plan)?;
-        let inference = Inference { device: &device, model: &trained.model, settings: &settings };
+        let inference = Inference { device, model: &trained.model, settings: &settings };
         let files = image_files(&self.inputs)?;
         let (count, mut failed, mut used) = (files.len(), 0, BTreeSet::new());
         std::fs::create_dir_all(&self.output)

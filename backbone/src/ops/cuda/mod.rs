@@ -67,12 +67,6 @@ impl Cuda {
         self.context.driver().ordinal()
     }
 
-    /// Waits until everything that was asked of the GPU is done: before reading a clock.
-    pub fn synchronize(&self) -> Result<()> {
-        self.waiting();
-        self.context.driver().synchronize().map_err(failed("synchronize"))
-    }
-
     /// How often the host has waited for this GPU: a value was read, or a result was asked for.
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)

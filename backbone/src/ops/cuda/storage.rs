@@ -29,6 +29,11 @@ impl Backend for Cuda {
         &stored.device
     }
 
+    fn synchronize(&self) -> Result<()> {
+        self.waiting();
+        self.context.driver().synchronize().map_err(failed("synchronize"))
+    }
+
     fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>> {
         self.store(self.upload_buf(values)?)
     }
