@@ -52,7 +52,11 @@ if command -v compute-sanitizer >/dev/null; then
 else
     table+=("compute-sanitizer                            not here")
 fi
-timed "bench: ops" "$folder/cuda_bench"
+timed "bench: rational, training" "$folder/cuda_bench"
+# The peer on the same GPU, where FLASHKAT names its checkout.
+if [ -n "${FLASHKAT:-}" ]; then
+    timed "bench: FlashKAT" python3 "$here/flashkat.py" "$FLASHKAT"
+fi
 echo
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null
 printf '%s\n' "${table[@]}"
