@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
-use kat_datasets::loader::{Dataset as _, decode_upright};
+use kat_datasets::loader::Dataset as _;
 use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
@@ -25,7 +26,7 @@ fn check(dir: &Path) -> anyhow::Result<Vec<Survey>> {
 }
 
 fn survey(root: &Path, split: &str) -> anyhow::Result<Survey> {
-    let folder = ImageFolder::open(root, None, Caching::Off, decode_upright)?;
+    let folder = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
     let mut survey = Survey {
         split: split.to_owned(),
         images: folder.items.len(),

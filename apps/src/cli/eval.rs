@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kat_backbone::Device;
+use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
-use kat_datasets::loader::decode_upright;
 use kat_datasets::metrics::topk::TopK;
 
 use super::common::DeviceArgs;
@@ -41,10 +41,10 @@ impl EvalCommand {
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let inner = self.data.join("val");
         let root = if inner.is_dir() { &inner } else { &self.data };
-        let mut images = ImageFolder::open(root, None, Caching::Off, decode_upright)?;
+        let mut images = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
         let trained = self.source.open(device, Some(&images.classes))?;
         if images.classes != trained.classes {
-            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, decode_upright)?;
+            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, DecodeOptions::default())?;
         }
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device, plan: &trained.plan, images: &images };

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::LabelError;
 use super::pixels::{read_indices, upright_size};
-use crate::loader::{BoxError, Dataset, DecodeFile};
+use crate::decode::{DecodeOptions, decode_file};
+use crate::loader::{BoxError, Dataset};
 use crate::sample::{Sample, Target};
 
 /// The label that does not count.
@@ -57,7 +58,7 @@ pub struct LabelFolders {
     /// Meaning of the values.
     pub scheme: LabelScheme,
     /// How an image is read.
-    pub decode: DecodeFile,
+    pub decode: DecodeOptions,
     stems: Vec<String>,
 }
 
@@ -81,7 +82,7 @@ impl LabelFolders {
         root: &Path,
         split: &str,
         classes: u32,
-        decode: DecodeFile,
+        decode: DecodeOptions,
     ) -> Result<Self, LabelError> {
         Self {
             images: root.join("images").join(split),
@@ -98,7 +99,7 @@ impl LabelFolders {
 
     /// Folders `images` and `labels` with the suffixes of Cityscapes and 19 classes; change the fields, then
     /// [`LabelFolders::open`] it.
-    pub fn cityscapes(images: &Path, labels: &Path, decode: DecodeFile) -> Self {
+    pub fn cityscapes(images: &Path, labels: &Path, decode: DecodeOptions) -> Self {
         Self {
             images: images.to_owned(),
             labels: labels.to_owned(),
@@ -218,7 +219,7 @@ impl Dataset for LabelFolders {
         self.image_path(index).display().to_string()
     }
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
-        let image = (self.decode)(&self.image_path(index))?;
+        let image = decode_file(&self.image_path(index), &self.decode)?;
         let map = self.label_map(index)?;
         self.same_size(index, image.dimensions(), map.dimensions())?;
         Ok(Sample { image, target: Target::LabelMap(map), id: self.stems[index].clone() })
@@ -260,16 +261,12 @@ mod tests {
     use crate::shapes::{Layout, ShapesConfig, write_shapes};
     use image::Luma;
 
-    fn decode(path: &Path) -> Result<image::RgbImage, BoxError> {
-        Ok(image::open(path)?.into_rgb8())
-    }
-
     #[test]
     fn generated_scenes_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let config = ShapesConfig { train_images: 12, val_images: 3, vary: 0.3, ..Default::default() };
         write_shapes(dir.path(), Layout::SceneParsing, &config).unwrap();
-        let data = LabelFolders::scene_parsing(dir.path(), "training", 10, decode).unwrap();
+        let data = LabelFolders::scene_parsing(dir.path(), "training", 10, DecodeOptions::default()).unwrap();
         let scan = data.scan().unwrap();
         let mut pixels = 0;
         for i in 0..data.len() {
@@ -292,7 +289,7 @@ mod tests {
         fs::create_dir_all(labels.join("city")).unwrap();
         image::RgbImage::new(3, 2).save(images.join("city/a_leftImg8bit.png")).unwrap();
         map.save(labels.join("city/a_gtFine_labelTrainIds.png")).unwrap();
-        let folders = LabelFolders::cityscapes(&images, &labels, decode);
+        let folders = LabelFolders::cityscapes(&images, &labels, DecodeOptions::default());
         (dir, folders)
     }
 
@@ -339,8 +336,10 @@ mod tests {
         );
         assert_eq!(LabelScheme::Direct.class_of(150, 150), None);
         assert_eq!(LabelScheme::Direct.class_of(0, 1), Some(0));
-        let bad =
-            LabelFolders { classes: 256, ..LabelFolders::cityscapes(Path::new("a"), Path::new("b"), decode) };
+        let bad = LabelFolders {
+            classes: 256,
+            ..LabelFolders::cityscapes(Path::new("a"), Path::new("b"), DecodeOptions::default())
+        };
         assert!(matches!(bad.open(), Err(LabelError::Classes(256))));
     }
 }

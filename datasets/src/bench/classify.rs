@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::BenchError;
-use crate::decode::{DecodeOptions, decode_reusing};
+use crate::decode::{DecodeOptions, Encoded};
 use crate::pipeline::{ClassifyTrain, ClassifyTrainConfig, ColorAugment};
 use crate::transform::random_resized_crop::{RandomResizedCrop, TrainFilter};
 
@@ -80,12 +80,16 @@ fn run(
     let options = DecodeOptions::default();
     for i in work {
         let index = i % jpegs.len();
-        let image = decode_reusing(&jpegs[index], &options, buffer)
-            .map_err(|source| BenchError::Decode { index, source })?;
         let mut rng = ChaCha8Rng::seed_from_u64(round << 32 | i as u64);
-        pipeline.apply_into(&image, &mut rng, &mut out)?;
+        let region = Encoded::open(&jpegs[index], &options)
+            .and_then(|image| {
+                let region = pipeline.region(image.dimensions(), &mut rng);
+                image.decode_region(region, buffer)
+            })
+            .map_err(|source| BenchError::Decode { index, source })?;
+        pipeline.region_into(&region, &mut rng, &mut out)?;
         std::hint::black_box(&mut out);
-        buffer = image.into_raw();
+        buffer = region.into_raw();
     }
     Ok(())
 }

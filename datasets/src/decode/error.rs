@@ -43,7 +43,7 @@ pub enum DecodeError {
         /// Pixels allowed.
         limit: u64,
     },
-    /// The header gives a width or height of zero.
+    /// The header gives a width or height of zero, or a part outside the image was asked for.
     #[error("the image is {width}x{height} pixels: nothing to decode")]
     NoPixels {
         /// Width in the header.
@@ -70,4 +70,10 @@ pub enum DecodeError {
         /// What its decoder said.
         source: image::ImageError,
     },
+}
+
+impl DecodeError {
+    pub(super) fn unknown(bytes: &[u8]) -> Self {
+        Self::UnknownFormat { head: bytes[..bytes.len().min(8)].to_vec() }
+    }
 }

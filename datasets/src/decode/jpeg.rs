@@ -1,54 +1,125 @@
 //! JPEG to RGB. Gray, YCbCr, RGB, CMYK and YCCK; the four-component kinds are read as Adobe writes them,
 //! inverted, which is how every common reader takes them.
 
+use image::RgbImage;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 
-use super::{DecodeError, baseline, check_size};
+use super::baseline::{self, Frame};
+use super::orientation::Orientation;
+use super::{DecodeError, check_size, crop};
+use crate::transform::resize::Rect;
 
-/// Decodes into `buffer`, whose allocation is reused; returns the size in pixels and the raw EXIF block.
-pub(super) fn decode(
-    bytes: &[u8],
-    max_pixels: u64,
-    buffer: &mut Vec<u8>,
-) -> Result<(u32, u32, Option<Vec<u8>>), DecodeError> {
-    // A file without an end marker may still hold every pixel: only then must the decoder be strict, since its
-    // strictness also refuses files with harmless oddities.
-    let complete = has_end_marker(bytes);
-    let options = DecoderOptions::new_fast()
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .set_strict_mode(!complete)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let broken = |error: zune_jpeg::errors::DecodeErrors| {
-        if complete {
-            DecodeError::Jpeg(error.to_string())
-        } else {
-            DecodeError::TruncatedJpeg { length: bytes.len(), reason: error.to_string() }
+/// A JPEG stream whose header is read.
+pub(super) enum Jpeg<'a> {
+    /// Of the common kind, which can be decoded in part.
+    Plain { frame: Frame<'a>, bytes: &'a [u8] },
+    /// Any other.
+    General(General<'a>),
+}
+
+impl<'a> Jpeg<'a> {
+    pub(super) fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Self, DecodeError> {
+        let stream = match Frame::parse(bytes) {
+            Some(frame) => Self::Plain { frame, bytes },
+            None => Self::General(General::open(bytes)?),
+        };
+        let (width, height) = stream.size();
+        check_size(width, height, max_pixels)?;
+        Ok(stream)
+    }
+
+    /// As stored.
+    pub(super) fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Plain { frame, .. } => (frame.width as u32, frame.height as u32),
+            Self::General(general) => general.size,
         }
-    };
-    decoder.decode_headers().map_err(broken)?;
-    let info = decoder.info().ok_or_else(|| DecodeError::Jpeg("no frame header".to_owned()))?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    check_size(width, height, max_pixels)?;
-    let exif = decoder.exif().cloned();
-    let size = width as usize * height as usize * 3;
-    let wanted =
-        decoder.output_buffer_size().ok_or_else(|| DecodeError::Jpeg("no output size".to_owned()))?;
-    if wanted != size {
-        return Err(DecodeError::Jpeg(format!(
-            "{wanted} output bytes for {width}x{height} RGB pixels, expected {size}"
-        )));
     }
-    buffer.resize(size, 0);
-    if baseline::decode(bytes, (width, height), buffer).is_some() {
-        return Ok((width, height, exif));
+
+    pub(super) fn orientation(&self) -> Orientation {
+        let exif = match self {
+            Self::Plain { frame, .. } => frame.exif,
+            Self::General(general) => general.decoder.exif().map(Vec::as_slice),
+        };
+        Orientation::from_raw(exif)
     }
-    decoder.decode_into(buffer).map_err(broken)?;
-    Ok((width, height, exif))
+
+    /// The part `region` of the image as stored, not empty and inside it, in the allocation of `buffer`.
+    pub(super) fn decode(self, region: Rect, mut buffer: Vec<u8>) -> Result<RgbImage, DecodeError> {
+        let size = self.size();
+        let general = match self {
+            Self::General(general) => general,
+            Self::Plain { frame, bytes } => {
+                buffer.resize(region.width as usize * region.height as usize * 3, 0);
+                if baseline::decode(&frame, region, &mut buffer).is_some() {
+                    return to_image((region.width, region.height), buffer);
+                }
+                General::open(bytes)?
+            }
+        };
+        if general.size != size {
+            let (found, expected) = (general.size, size);
+            return Err(DecodeError::Jpeg(format!("two sizes in the header, {found:?} and {expected:?}")));
+        }
+        crop(general.decode(buffer)?, region)
+    }
+}
+
+/// A stream of any kind, for the decoder that knows all and says what is wrong.
+pub(super) struct General<'a> {
+    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    length: usize,
+    complete: bool,
+    size: (u32, u32),
+}
+
+impl<'a> General<'a> {
+    fn open(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        // A file without an end marker may still hold every pixel: only then must the decoder be strict, since its
+        // strictness also refuses files with harmless oddities.
+        let complete = has_end_marker(bytes);
+        let options = DecoderOptions::new_fast()
+            .set_max_width(usize::from(u16::MAX))
+            .set_max_height(usize::from(u16::MAX))
+            .set_strict_mode(!complete)
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(|error| broken(complete, bytes.len(), &error))?;
+        let info = decoder.info().ok_or_else(|| DecodeError::Jpeg("no frame header".to_owned()))?;
+        let size = (u32::from(info.width), u32::from(info.height));
+        Ok(Self { decoder, length: bytes.len(), complete, size })
+    }
+
+    fn decode(mut self, mut buffer: Vec<u8>) -> Result<RgbImage, DecodeError> {
+        let (width, height) = self.size;
+        let size = width as usize * height as usize * 3;
+        let wanted = self
+            .decoder
+            .output_buffer_size()
+            .ok_or_else(|| DecodeError::Jpeg("no output size".to_owned()))?;
+        if wanted != size {
+            return Err(DecodeError::Jpeg(format!(
+                "{wanted} output bytes for {width}x{height} RGB pixels, expected {size}"
+            )));
+        }
+        buffer.resize(size, 0);
+        self.decoder.decode_into(&mut buffer).map_err(|error| broken(self.complete, self.length, &error))?;
+        to_image(self.size, buffer)
+    }
+}
+
+fn to_image((width, height): (u32, u32), pixels: Vec<u8>) -> Result<RgbImage, DecodeError> {
+    RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| DecodeError::Jpeg("fewer bytes than pixels".to_owned()))
+}
+
+fn broken(complete: bool, length: usize, error: &DecodeErrors) -> DecodeError {
+    let reason = error.to_string();
+    if complete { DecodeError::Jpeg(reason) } else { DecodeError::TruncatedJpeg { length, reason } }
 }
 
 /// Whether an end-of-image marker stands after the first scan starts.

@@ -6,18 +6,21 @@
 //! goes, as browsers do.
 
 mod baseline;
+mod encoded;
 mod error;
 mod jpeg;
 mod orientation;
+mod other;
 
 use std::fs;
-use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::RgbImage;
 
+pub use encoded::Encoded;
 pub use error::DecodeError;
-use orientation::Orientation;
+
+use crate::transform::resize::Rect;
 
 /// The number of pixels PIL refuses to go beyond.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -52,9 +55,7 @@ impl Default for DecodeOptions {
 /// # Errors
 /// [`DecodeError::Read`] or [`DecodeError::File`], both naming the file.
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
-    let bytes = fs::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })?;
-    decode_bytes(&bytes, options)
-        .map_err(|source| DecodeError::File { path: path.to_owned(), source: Box::new(source) })
+    decode_file_region(path, options, Rect::whole)
 }
 
 /// Decodes an image held in memory.
@@ -62,63 +63,30 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, Dec
 /// # Errors
 /// Any [`DecodeError`] but those that name a file.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
-    decode_reusing(bytes, options, Vec::new())
+    Encoded::open(bytes, options)?.decode(Vec::new())
 }
 
-/// As [`decode_bytes`], with the pixels in the allocation of `buffer` where the format permits (JPEG). Give the
-/// buffer back with [`RgbImage::into_raw`] once the image is done with.
+/// The part of the file at `path` that `choose` names once it knows the upright image's width and height, cut to the
+/// image. Below the part, a JPEG is not read: damage there goes unnoticed.
 ///
 /// # Errors
-/// Any [`DecodeError`] but those that name a file.
-pub fn decode_reusing(
-    bytes: &[u8],
+/// [`DecodeError::Read`] or [`DecodeError::File`], both naming the file.
+pub fn decode_file_region(
+    path: &Path,
     options: &DecodeOptions,
-    mut buffer: Vec<u8>,
+    choose: impl FnOnce((u32, u32)) -> Rect,
 ) -> Result<RgbImage, DecodeError> {
-    if bytes.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    let unknown = || DecodeError::UnknownFormat { head: bytes[..bytes.len().min(8)].to_vec() };
-    let format = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => {
-            let (width, height, exif) = jpeg::decode(bytes, options.max_pixels, &mut buffer)?;
-            let image = RgbImage::from_raw(width, height, buffer)
-                .ok_or_else(|| DecodeError::Jpeg("fewer bytes than pixels".to_owned()))?;
-            return Ok(match options.exif {
-                ExifPolicy::Apply => Orientation::from_raw(exif).apply(image),
-                ExifPolicy::Ignore => image,
-            });
-        }
-        Ok(format) => format,
-        Err(_) => return Err(unknown()),
-    };
-    let name = format_name(format).ok_or_else(unknown)?;
-    let broken = |source| DecodeError::Other { format: name, source };
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    check_size(width, height, options.max_pixels)?;
-    let mut limits = image::Limits::no_limits();
-    // 16 bytes a pixel (four f32) for the image and as much again for the decoder's own needs
-    limits.max_alloc = Some(options.max_pixels.saturating_mul(32).max(1 << 20));
-    decoder.set_limits(limits).map_err(broken)?;
-    let image = to_rgb8(DynamicImage::from_decoder(decoder).map_err(broken)?);
-    let has_exif = matches!(format, ImageFormat::Png | ImageFormat::Tiff | ImageFormat::WebP);
-    Ok(match options.exif {
-        ExifPolicy::Apply if has_exif => Orientation::from_container(bytes).apply(image),
-        _ => image,
-    })
+    let bytes = read(path)?;
+    Encoded::open(&bytes, options)
+        .and_then(|image| {
+            let region = choose(image.dimensions());
+            image.decode_region(region, Vec::new())
+        })
+        .map_err(|source| DecodeError::File { path: path.to_owned(), source: Box::new(source) })
 }
 
-fn format_name(format: ImageFormat) -> Option<&'static str> {
-    Some(match format {
-        ImageFormat::Png => "PNG",
-        ImageFormat::Gif => "GIF",
-        ImageFormat::Bmp => "BMP",
-        ImageFormat::Tiff => "TIFF",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Pnm => "PNM",
-        _ => return None,
-    })
+fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
+    fs::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })
 }
 
 fn check_size(width: u32, height: u32, limit: u64) -> Result<(), DecodeError> {
@@ -132,27 +100,15 @@ fn check_size(width: u32, height: u32, limit: u64) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// 16-bit channels keep the high byte, as PIL does; all else is the image crate's conversion, which drops alpha.
-fn to_rgb8(image: DynamicImage) -> RgbImage {
-    let high = |v: u16| (v >> 8) as u8;
-    match image {
-        DynamicImage::ImageRgb8(image) => image,
-        DynamicImage::ImageLuma16(image) => RgbImage::from_fn(image.width(), image.height(), |x, y| {
-            image::Rgb([high(image.get_pixel(x, y)[0]); 3])
-        }),
-        DynamicImage::ImageLumaA16(image) => RgbImage::from_fn(image.width(), image.height(), |x, y| {
-            image::Rgb([high(image.get_pixel(x, y)[0]); 3])
-        }),
-        DynamicImage::ImageRgb16(image) => RgbImage::from_fn(image.width(), image.height(), |x, y| {
-            image::Rgb(image.get_pixel(x, y).0.map(high))
-        }),
-        DynamicImage::ImageRgba16(image) => RgbImage::from_fn(image.width(), image.height(), |x, y| {
-            let [r, g, b, _] = image.get_pixel(x, y).0;
-            image::Rgb([high(r), high(g), high(b)])
-        }),
-        other => other.to_rgb8(),
+/// The part `rect` of `image`, which must hold it.
+fn crop(image: RgbImage, rect: Rect) -> Result<RgbImage, DecodeError> {
+    if rect == Rect::whole(image.dimensions()) {
+        return Ok(image);
     }
+    Ok(image::imageops::crop_imm(&image, rect.x, rect.y, rect.width, rect.height).to_image())
 }
 
+#[cfg(test)]
+mod region_tests;
 #[cfg(test)]
 mod tests;

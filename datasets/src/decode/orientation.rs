@@ -6,27 +6,32 @@ use exif::{In, Reader, Tag};
 use image::RgbImage;
 use image::imageops;
 
+use crate::transform::resize::Rect;
+
 /// The eight orientations of the EXIF standard, 1 (upright) to 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Orientation(u8);
 
 impl Orientation {
+    /// Stored as it stands.
+    pub(super) const UPRIGHT: Self = Self(1);
+
     /// From the raw EXIF block of a JPEG; upright where there is none or it is broken, as a wrong tag must not
     /// cost the image.
-    pub(super) fn from_raw(exif: Option<Vec<u8>>) -> Self {
+    pub(super) fn from_raw(exif: Option<&[u8]>) -> Self {
         exif.and_then(|raw| {
             // some writers keep the segment's own prefix
-            let raw = raw.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec).unwrap_or(raw);
-            Reader::new().read_raw(raw).ok()
+            let raw = raw.strip_prefix(b"Exif\0\0").unwrap_or(raw);
+            Reader::new().read_raw(raw.to_vec()).ok()
         })
-        .map_or(Self(1), |exif| Self::from_exif(&exif))
+        .map_or(Self::UPRIGHT, |exif| Self::from_exif(&exif))
     }
 
     /// From a whole PNG, WebP or TIFF file.
     pub(super) fn from_container(bytes: &[u8]) -> Self {
         Reader::new()
             .read_from_container(&mut Cursor::new(bytes))
-            .map_or(Self(1), |exif| Self::from_exif(&exif))
+            .map_or(Self::UPRIGHT, |exif| Self::from_exif(&exif))
     }
 
     fn from_exif(exif: &exif::Exif) -> Self {
@@ -35,6 +40,20 @@ impl Orientation {
             .and_then(|field| field.value.get_uint(0))
             .unwrap_or(1);
         Self(u8::try_from(value).ok().filter(|v| (1..=8).contains(v)).unwrap_or(1))
+    }
+
+    /// The size upright of an image stored at `(width, height)`; 5 to 8 swap them.
+    pub(super) fn upright_size(self, (width, height): (u32, u32)) -> (u32, u32) {
+        if self.0 >= 5 { (height, width) } else { (width, height) }
+    }
+
+    /// Where the part `rect` of the upright image lies in the image stored at `(width, height)`.
+    pub(super) fn stored_rect(self, rect: Rect, (width, height): (u32, u32)) -> Rect {
+        let Rect { x, y, width: w, height: h } = rect;
+        let (x, y, w, h) = if self.0 >= 5 { (y, x, h, w) } else { (x, y, w, h) };
+        let x = if matches!(self.0, 2 | 3 | 7 | 8) { width - x - w } else { x };
+        let y = if matches!(self.0, 3 | 4 | 6 | 7) { height - y - h } else { y };
+        Rect { x, y, width: w, height: h }
     }
 
     /// The image upright; 5 to 8 swap width and height.
@@ -80,6 +99,25 @@ mod tests {
             assert_eq!(upright.dimensions(), size, "orientation {tag}");
             assert_eq!(upright.get_pixel(first.0, first.1)[0], 0, "orientation {tag}");
             assert_eq!(upright.get_pixel(last.0, last.1)[0], 2, "orientation {tag}");
+        }
+    }
+    #[test]
+    fn a_part_turned_is_the_part_of_the_turned() {
+        let image = RgbImage::from_fn(5, 3, |x, y| image::Rgb([(10 * y + x) as u8, 0, 0]));
+        let cut =
+            |image: &RgbImage, r: Rect| imageops::crop_imm(image, r.x, r.y, r.width, r.height).to_image();
+        for orientation in (1..=8).map(Orientation) {
+            let upright = orientation.apply(image.clone());
+            let (width, height) = orientation.upright_size(image.dimensions());
+            assert_eq!(upright.dimensions(), (width, height));
+            for (x, y) in (0..width).flat_map(|x| (0..height).map(move |y| (x, y))) {
+                for (w, h) in [(1, 1), (width - x, 1), (1, height - y), (width - x, height - y)] {
+                    let rect = Rect { x, y, width: w, height: h };
+                    let stored = orientation.stored_rect(rect, image.dimensions());
+                    let turned = orientation.apply(cut(&image, stored));
+                    assert_eq!(turned, cut(&upright, rect), "{orientation:?} {rect:?}");
+                }
+            }
         }
     }
 }

@@ -130,18 +130,19 @@ fn plain_streams_agree_with_the_general_decoder() {
         let options = DecodeOptions { exif: ExifPolicy::Ignore, ..DecodeOptions::default() };
         let image = decode_bytes(&jpeg, &options).unwrap();
         let mut plain = vec![0; image.as_raw().len()];
-        baseline::decode(&jpeg, image.dimensions(), &mut plain).expect("a plain stream");
+        let whole = Rect::whole(image.dimensions());
+        let frame = baseline::Frame::parse(&jpeg).expect("a plain stream");
+        baseline::decode(&frame, whole, &mut plain).expect("a plain stream");
         assert_eq!(&plain, image.as_raw());
         let general = image::load_from_memory(&jpeg).unwrap().to_rgb8();
         assert!(largest_difference(&plain, general.as_raw()) <= 6);
         // all that is not plain is left to the other
         let half = &jpeg[..jpeg.len() / 2];
-        assert!(baseline::decode(half, image.dimensions(), &mut plain).is_none());
+        let decoded = baseline::Frame::parse(half).and_then(|f| baseline::decode(&f, whole, &mut plain));
+        assert!(decoded.is_none());
     }
     for other in [PROGRESSIVE_JPG, CMYK_JPG] {
-        let image = decode(other).unwrap();
-        let mut plain = vec![0; image.as_raw().len()];
-        assert!(baseline::decode(other, image.dimensions(), &mut plain).is_none());
+        assert!(baseline::Frame::parse(other).is_none());
     }
 }
 
@@ -151,7 +152,7 @@ fn the_buffer_is_reused() {
     let first = decode(&bytes).unwrap();
     let buffer = Vec::with_capacity(64 * 48 * 3);
     let place = buffer.as_ptr();
-    let second = decode_reusing(&bytes, &DecodeOptions::default(), buffer).unwrap();
+    let second = Encoded::open(&bytes, &DecodeOptions::default()).unwrap().decode(buffer).unwrap();
     assert_eq!(first, second);
     let raw = second.into_raw();
     assert_eq!(raw.as_ptr(), place);

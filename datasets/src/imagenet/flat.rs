@@ -6,7 +6,7 @@ use std::path::Path;
 use super::classes::is_wnid;
 use super::folder::ImageFolder;
 use super::{ImageNetError, is_image};
-use crate::loader::DecodeFile;
+use crate::decode::DecodeOptions;
 
 /// ILSVRC's validation folder: line `i` of `ground_truth` is the ILSVRC id (from 1) of the `i`-th image by
 /// name, and `synset_map` gives the wnid of each id (`1 n02119789 …` or `n02119789 1 …` a line). Class indices
@@ -20,7 +20,7 @@ pub fn open_ilsvrc(
     ground_truth: &Path,
     synset_map: &Path,
     known: Option<&[String]>,
-    decode: DecodeFile,
+    decode: DecodeOptions,
 ) -> Result<ImageFolder, ImageNetError> {
     let wnids = read_synset_map(synset_map)?;
     let classes = known.map_or_else(
@@ -66,7 +66,7 @@ pub fn open_list(
     images: &Path,
     list: &Path,
     classes: &[String],
-    decode: DecodeFile,
+    decode: DecodeOptions,
 ) -> Result<ImageFolder, ImageNetError> {
     let mut items = Vec::new();
     let mut seen = HashSet::new();
@@ -143,10 +143,6 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn decode(path: &Path) -> Result<image::RgbImage, crate::loader::BoxError> {
-        Ok(image::open(path)?.into_rgb8())
-    }
-
     #[test]
     fn ilsvrc_ids_become_sorted_wnids() {
         let dir = tempfile::tempdir().unwrap();
@@ -158,15 +154,20 @@ mod tests {
         fs::write(at("truth"), "2\n1\n").unwrap();
         for map in ["1 n00000002 b\n2 n00000001 a\n", "n00000002 1 b\nn00000001 2 a\n"] {
             fs::write(at("map"), map).unwrap();
-            let data = open_ilsvrc(&at("val"), &at("truth"), &at("map"), None, decode).unwrap();
+            let data =
+                open_ilsvrc(&at("val"), &at("truth"), &at("map"), None, DecodeOptions::default()).unwrap();
             assert_eq!(data.items[0], ("ILSVRC2012_val_00000001.JPEG".into(), 0));
             assert_eq!(data.items[1].1, 1);
         }
         fs::write(at("truth"), "2\n3\n").unwrap();
-        let error = open_ilsvrc(&at("val"), &at("truth"), &at("map"), None, decode).unwrap_err().to_string();
+        let error = open_ilsvrc(&at("val"), &at("truth"), &at("map"), None, DecodeOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 2: found \"3\""), "{error}");
         fs::write(at("truth"), "2\n").unwrap();
-        let error = open_ilsvrc(&at("val"), &at("truth"), &at("map"), None, decode).unwrap_err().to_string();
+        let error = open_ilsvrc(&at("val"), &at("truth"), &at("map"), None, DecodeOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("\"1 lines\", expected 2"), "{error}");
     }
 
@@ -177,7 +178,7 @@ mod tests {
         let classes = ["cat".to_owned(), "dog".to_owned()];
         let open = |text: &str| {
             fs::write(&list, text).unwrap();
-            open_list(dir.path(), &list, &classes, decode)
+            open_list(dir.path(), &list, &classes, DecodeOptions::default())
         };
         let data = open("# made by hand\na b.jpg dog\nc.jpg\t0\nd.jpg, 1\n").unwrap();
         let expected = [("a b.jpg".to_owned(), 1), ("c.jpg".to_owned(), 0), ("d.jpg".to_owned(), 1)];

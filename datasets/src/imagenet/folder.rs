@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::ImageNetError;
 use super::index::{Caching, Index};
-use crate::loader::{BoxError, Dataset, DecodeFile};
+use crate::decode::{DecodeOptions, decode_file_region};
+use crate::loader::{BoxError, Choose, Dataset};
 use crate::sample::{Sample, Target};
+use crate::transform::resize::Rect;
 
 /// Images and their classes; the paths are relative to the root.
 #[derive(Debug, Clone)]
@@ -17,7 +19,7 @@ pub struct ImageFolder {
     /// Relative path and class of each image.
     pub items: Vec<(String, u32)>,
     /// How an image is read.
-    pub decode: DecodeFile,
+    pub decode: DecodeOptions,
 }
 
 impl ImageFolder {
@@ -30,7 +32,7 @@ impl ImageFolder {
         root: &Path,
         known: Option<&[String]>,
         caching: Caching,
-        decode: DecodeFile,
+        decode: DecodeOptions,
     ) -> Result<Self, ImageNetError> {
         let (index, origin) = Index::open(root, caching)?;
         let classes = known.map_or_else(|| index.classes.clone(), <[String]>::to_vec);
@@ -69,8 +71,11 @@ impl Dataset for ImageFolder {
         self.root.join(&self.items[index].0).display().to_string()
     }
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
+        self.get_region(index, &mut Rect::whole)
+    }
+    fn get_region(&self, index: usize, choose: Choose<'_>) -> Result<Sample, BoxError> {
         let (path, class) = &self.items[index];
-        let image = (self.decode)(&self.root.join(path))?;
+        let image = decode_file_region(&self.root.join(path), &self.decode, choose)?;
         Ok(Sample { image, target: Target::Class(*class), id: path.clone() })
     }
 }
@@ -79,35 +84,39 @@ impl Dataset for ImageFolder {
 mod tests {
     use super::*;
     use crate::shapes::{Layout, ShapesConfig, write_shapes};
-
-    fn decode(path: &Path) -> Result<image::RgbImage, BoxError> {
-        Ok(image::open(path)?.into_rgb8())
-    }
+    use crate::transform::crop::crop_image;
 
     #[test]
     fn generated_folders_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
+        let options = DecodeOptions::default();
         let config = ShapesConfig { train_images: 20, val_images: 10, ..Default::default() };
         write_shapes(dir.path(), Layout::ImageFolders, &config).unwrap();
-        let train = ImageFolder::open(&dir.path().join("train"), None, Caching::On, decode).unwrap();
+        let train = ImageFolder::open(&dir.path().join("train"), None, Caching::On, options).unwrap();
         assert_eq!(train.items.len(), 20);
         assert_eq!(train.classes[..2], ["arrow", "circle"]);
         assert_eq!(train.items[2], ("circle/circle_000001.JPEG".into(), 1));
         let val =
-            ImageFolder::open(&dir.path().join("val"), Some(&train.classes), Caching::Off, decode).unwrap();
+            ImageFolder::open(&dir.path().join("val"), Some(&train.classes), Caching::Off, options).unwrap();
         let sample = val.get(9).unwrap();
         assert_eq!(sample.id, "triangle/triangle_000009.JPEG");
         assert!(matches!(sample.target, Target::Class(9)));
         assert_eq!(sample.image.dimensions(), (64, 64));
+        let rect = Rect { x: 11, y: 20, width: 30, height: 7 };
+        let part =
+            val.get_region(9, &mut |size| if size == (64, 64) { rect } else { Rect::whole(size) }).unwrap();
+        assert_eq!(part.image, crop_image(&sample.image, rect).unwrap());
+        assert!(matches!(part.target, Target::Class(9)));
 
         let known = ["Arrow".to_owned()];
-        let error = ImageFolder::open(&val.root, Some(&known), Caching::Off, decode).unwrap_err().to_string();
+        let error =
+            ImageFolder::open(&val.root, Some(&known), Caching::Off, options).unwrap_err().to_string();
         assert!(
             error.ends_with("\"arrow\" is not one of the 1 known classes (nearest: \"Arrow\")"),
             "{error}"
         );
         let empty = tempfile::tempdir().unwrap();
-        let error = ImageFolder::open(empty.path(), None, Caching::Off, decode).unwrap_err();
+        let error = ImageFolder::open(empty.path(), None, Caching::Off, options).unwrap_err();
         assert!(matches!(error, ImageNetError::Empty { .. }));
     }
 }

@@ -8,20 +8,18 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
 use tar::Archive;
 
 use super::{ImageNetError, is_image};
-use crate::loader::{BoxError, Dataset};
+use crate::decode::{DecodeOptions, Encoded};
+use crate::loader::{BoxError, Choose, Dataset};
 use crate::sample::{Sample, Target};
+use crate::transform::resize::Rect;
 
 /// Largest image in bytes: a larger size in a header is damage.
 const MOST_BYTES: u64 = 1 << 30;
 /// Largest `.cls` entry in bytes.
 const MOST_CLASS_BYTES: u64 = 64;
-
-/// Reads an encoded image from memory as upright RGB.
-pub type DecodeBytes = fn(&[u8]) -> Result<RgbImage, BoxError>;
 
 /// Where one sample lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +119,7 @@ pub struct Shards {
     paths: Vec<PathBuf>,
     /// Shard and place of each sample.
     records: Vec<(u32, Record)>,
-    decode: DecodeBytes,
+    decode: DecodeOptions,
 }
 
 impl Shards {
@@ -129,7 +127,7 @@ impl Shards {
     ///
     /// # Errors
     /// Those of [`read_shard`], a shard that cannot be opened, or no complete sample at all.
-    pub fn open(paths: &[PathBuf], classes: u32, decode: DecodeBytes) -> Result<Self, ImageNetError> {
+    pub fn open(paths: &[PathBuf], classes: u32, decode: DecodeOptions) -> Result<Self, ImageNetError> {
         let mut records = Vec::new();
         for (i, path) in paths.iter().enumerate() {
             let file = File::open(path).map_err(ImageNetError::io(path))?;
@@ -157,12 +155,17 @@ impl Dataset for Shards {
         format!("{}: {}", self.paths[*shard as usize].display(), record.key)
     }
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
+        self.get_region(index, &mut Rect::whole)
+    }
+    fn get_region(&self, index: usize, choose: Choose<'_>) -> Result<Sample, BoxError> {
         let (shard, record) = &self.records[index];
         let mut file = File::open(&self.paths[*shard as usize])?;
         file.seek(SeekFrom::Start(record.offset))?;
         let mut bytes = vec![0; record.length as usize];
         file.read_exact(&mut bytes)?;
-        let image = (self.decode)(&bytes)?;
+        let image = Encoded::open(&bytes, &self.decode)?;
+        let region = choose(image.dimensions());
+        let image = image.decode_region(region, Vec::new())?;
         Ok(Sample { image, target: Target::Class(record.class), id: record.key.clone() })
     }
 }
@@ -225,14 +228,14 @@ mod tests {
         }
         let bytes = shard(&[("1.cls", b"1".as_slice()), ("1.jpg", &[7; 2000])]);
         assert!(read(&bytes[..bytes.len() - 2500]).is_err(), "cut short");
-        assert!(matches!(Shards::open(&[], 10, |_| Err("".into())), Err(ImageNetError::Empty { .. })));
+        assert!(matches!(Shards::open(&[], 10, DecodeOptions::default()), Err(ImageNetError::Empty { .. })));
     }
 
     #[test]
     fn a_sample_is_read_at_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let mut png = Cursor::new(Vec::new());
-        RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3]))
+        image::RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3]))
             .write_to(&mut png, image::ImageFormat::Png)
             .unwrap();
         let path = dir.path().join("0.tar");
@@ -241,7 +244,7 @@ mod tests {
             shard(&[("a.cls", b"4"), ("a.png", png.get_ref()), ("b.cls", b"5"), ("b.png", b"no")]),
         )
         .unwrap();
-        let decode: DecodeBytes = |bytes| Ok(image::load_from_memory(bytes)?.into_rgb8());
+        let decode = DecodeOptions::default();
         let data = Shards::open(&[path], 10, decode).unwrap();
         let sample = data.get(0).unwrap();
         assert_eq!((sample.image.dimensions(), sample.id.as_str()), ((2, 1), "a"));

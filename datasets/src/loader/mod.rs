@@ -10,12 +10,15 @@ pub mod order;
 pub mod resume;
 mod workers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use image::RgbImage;
 use rand_chacha::ChaCha8Rng;
 
+use crate::decode::{DecodeOptions, decode_file_region};
 use crate::sample::Sample;
+use crate::transform::crop::crop_sample;
+use crate::transform::resize::Rect;
+use crate::transform::target::BoxRule;
 
 pub use batch::{Batch, Normalise, PadRule, SampleCollate};
 pub use order::{LastBatch, Order, Remainder};
@@ -24,17 +27,6 @@ pub use workers::{Loaded, Loader};
 
 /// Any error, as sources report them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Reads an image file as upright RGB.
-pub type DecodeFile = fn(&Path) -> Result<RgbImage, BoxError>;
-
-/// The [`DecodeFile`] to use unless an option differs: [`crate::decode::decode_file`] with its defaults.
-///
-/// # Errors
-/// A [`crate::decode::DecodeError`].
-pub fn decode_upright(path: &Path) -> Result<RgbImage, BoxError> {
-    Ok(crate::decode::decode_file(path, &crate::decode::DecodeOptions::default())?)
-}
 
 /// Where samples come from: loading and transforming.
 pub trait Source: Send + Sync + 'static {
@@ -92,7 +84,20 @@ pub trait Dataset: Send + Sync + 'static {
     /// # Errors
     /// A file that is missing or cannot be decoded, or an annotation that does not fit it.
     fn get(&self, index: usize) -> Result<Sample, BoxError>;
+    /// Reads of sample `index` only the part of its image that `choose` names, given width and height, with what is
+    /// annotated there; the part is cut to the image. A dataset that can do so decodes no more than that.
+    ///
+    /// # Errors
+    /// As [`Self::get`], as far as the file is read; a part outside the image.
+    fn get_region(&self, index: usize, choose: Choose<'_>) -> Result<Sample, BoxError> {
+        let sample = self.get(index)?;
+        let region = choose(sample.image.dimensions());
+        Ok(crop_sample(sample, region, BoxRule::Clip)?)
+    }
 }
+
+/// Names the part of an image to read, given its width and height.
+pub type Choose<'a> = &'a mut dyn FnMut((u32, u32)) -> Rect;
 
 /// A dataset followed by a transform.
 pub struct Transformed<D, T> {
@@ -116,6 +121,31 @@ where
     }
     fn load(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
         (self.transform)(self.dataset.get(index)?, rng)
+    }
+}
+
+/// A dataset of whose images only a part is read, drawn by `draw` from width and height: what a random crop keeps.
+pub struct Regions<D, F> {
+    /// Where the samples come from.
+    pub dataset: D,
+    /// Draws the part.
+    pub draw: F,
+}
+
+impl<D, F> Source for Regions<D, F>
+where
+    D: Dataset,
+    F: Fn((u32, u32), &mut ChaCha8Rng) -> Rect + Send + Sync + 'static,
+{
+    type Item = Sample;
+    fn len(&self) -> usize {
+        self.dataset.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.dataset.name(index)
+    }
+    fn load(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
+        self.dataset.get_region(index, &mut |size| (self.draw)(size, rng))
     }
 }
 
@@ -246,7 +276,7 @@ pub struct Files {
     /// The files.
     pub paths: Vec<PathBuf>,
     /// How one is read.
-    pub decode: DecodeFile,
+    pub decode: DecodeOptions,
 }
 
 impl Dataset for Files {
@@ -257,7 +287,10 @@ impl Dataset for Files {
         self.paths[index].display().to_string()
     }
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
-        let image = (self.decode)(&self.paths[index])?;
+        self.get_region(index, &mut Rect::whole)
+    }
+    fn get_region(&self, index: usize, choose: Choose<'_>) -> Result<Sample, BoxError> {
+        let image = decode_file_region(&self.paths[index], &self.decode, choose)?;
         Ok(Sample { image, target: crate::sample::Target::None, id: self.name(index) })
     }
 }

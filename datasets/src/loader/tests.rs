@@ -211,3 +211,44 @@ fn fields_out_of_range_are_named() {
     let error = start(numbers(0, &[]), config(1), None).err().unwrap();
     assert!(matches!(error, LoaderError::NoBatch { samples: 0, .. }));
 }
+
+/// A drawn part is read like a whole image: what cannot be read is counted and named, its place taken by the next.
+#[test]
+fn broken_files_are_counted_where_parts_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let jpeg = crate::bench::sample_jpeg(64, 48, 1).unwrap();
+    let files: [(&str, &[u8]); 5] =
+        [("0", &jpeg), ("1", &jpeg[..jpeg.len() / 2]), ("2", b""), ("3", &jpeg), ("4", b"text")];
+    let paths = files.map(|(name, bytes)| {
+        let path = dir.path().join(format!("{name}.jpg"));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    });
+    let dataset = Files { paths: paths.to_vec(), decode: DecodeOptions::default() };
+    let bottom =
+        |(width, height): (u32, u32), _: &mut ChaCha8Rng| Rect { x: 0, y: height - 8, width, height: 8 };
+    let pad = PadRule::Exact { height: 8, width: 64 };
+    let collate = Arc::new(SampleCollate { normalise: Normalise::imagenet(), pad });
+    let order = Order { last_batch: LastBatch::Keep, ..Order::evaluation() };
+    let config = LoaderConfig {
+        epochs: 1,
+        batch_size: 5,
+        order,
+        on_bad: OnBad::Replace { max_fraction: 0.6 },
+        ..config(2)
+    };
+    let mut loader =
+        Loader::start(Arc::new(Regions { dataset, draw: bottom }), collate, config, None).unwrap();
+    let ids: Vec<String> = {
+        let batch = loader.next().unwrap().unwrap();
+        batch.ids.iter().map(|id| id[id.len() - 5..].to_owned()).collect()
+    };
+    assert_eq!(ids, ["0.jpg", "3.jpg", "3.jpg", "3.jpg", "0.jpg"]);
+    let bad: Vec<_> = loader.bad().iter().map(|(&index, reason)| (index, reason.as_str())).collect();
+    assert_eq!(bad.len(), 3);
+    for ((index, reason), (number, part)) in
+        bad.into_iter().zip([(1, "truncated JPEG"), (2, "empty"), (4, "not an image")])
+    {
+        assert!(index == number && reason.contains(part), "{index}: {reason}");
+    }
+}

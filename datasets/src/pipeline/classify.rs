@@ -11,7 +11,7 @@ use crate::transform::normalize::{Direction, Normalize};
 use crate::transform::rand_augment::RandAugment;
 use crate::transform::random_erasing::RandomErasing;
 use crate::transform::random_resized_crop::RandomResizedCrop;
-use crate::transform::resize::Filter;
+use crate::transform::resize::{Filter, Rect, resize};
 use crate::transform::three_augment::three_augment;
 use crate::transform::{TransformError, check_probability};
 
@@ -140,18 +140,26 @@ impl ClassifyTrain {
         self.erase(out, rng)
     }
 
-    /// From decoded image to the slice of the batch, with mirroring and normalisation in one pass where no colours
-    /// change in between; the same numbers as [`Self::apply`] then [`Self::write`] with the same generator.
+    /// Draws the part of an image of that size that the crop keeps: with [`Self::region_into`] on the same generator,
+    /// the pipeline for an image of which no more than this part is decoded.
+    pub fn region(&self, size: (u32, u32), rng: &mut impl Rng) -> Rect {
+        self.config.crop.draw(size, rng)
+    }
+
+    /// From the decoded part that [`Self::region`] named to the slice of the batch, with mirroring and normalisation
+    /// in one pass where no colours change in between; the same numbers as [`Self::apply`] on the whole image, then
+    /// [`Self::write`], with the same generator.
     ///
     /// # Errors
     /// As those two.
-    pub fn apply_into(
+    pub fn region_into(
         &self,
-        image: &image::RgbImage,
+        region: &image::RgbImage,
         rng: &mut impl Rng,
         out: &mut [f32],
     ) -> Result<(), TransformError> {
-        let mut image = self.config.crop.apply(image, rng)?;
+        let filter = self.config.crop.filter.draw(rng);
+        let mut image = resize(region, self.size(), filter)?;
         let mirrored = rng.random::<f64>() < self.config.flip;
         let mut direction = if mirrored { Direction::Mirrored } else { Direction::Forward };
         if !matches!(self.colors, Colors::None) {

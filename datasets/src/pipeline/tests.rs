@@ -1,7 +1,11 @@
-use image::{GrayImage, Luma};
+use image::{GrayImage, Luma, RgbImage};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::bench::sample_jpeg;
+use crate::decode::{DecodeOptions, Encoded, decode_bytes};
 use crate::sample::{Instance, Mask, Sample, Target};
+use crate::transform::crop::crop_image;
 use crate::transform::testing::{pattern, rng};
 
 fn sample(width: u32, height: u32, target: Target) -> Sample {
@@ -18,6 +22,12 @@ fn objects(width: u32, height: u32) -> Target {
     }])
 }
 
+/// The part the pipeline asks for, cut out of `image` and put through.
+fn region_into(train: &ClassifyTrain, image: &RgbImage, rng: &mut ChaCha8Rng, out: &mut [f32]) {
+    let region = train.region(image.dimensions(), rng);
+    train.region_into(&crop_image(image, region).unwrap(), rng, out).unwrap();
+}
+
 #[test]
 fn the_short_way_gives_the_same_numbers() {
     for augment in [ColorAugment::None, ColorAugment::Rand("rand-m9-mstd0.5".to_owned())] {
@@ -28,10 +38,31 @@ fn the_short_way_gives_the_same_numbers() {
             let mut generator = rng(seed);
             let out = train.apply(sample(90, 70, Target::Class(3)), &mut generator).unwrap();
             train.write(&out, &mut generator, &mut long).unwrap();
-            train.apply_into(&pattern(90, 70), &mut rng(seed), &mut short).unwrap();
+            region_into(&train, &pattern(90, 70), &mut rng(seed), &mut short);
             assert!(long == short, "seed {seed}");
             assert!(matches!(out.target, Target::Class(3)));
         }
+    }
+}
+
+#[test]
+fn decoding_the_part_alone_gives_the_same_numbers() {
+    let train = ClassifyTrain::new(ClassifyTrainConfig::default()).unwrap();
+    let jpeg = sample_jpeg(150, 110, 5).unwrap();
+    let whole = decode_bytes(&jpeg, &DecodeOptions::default()).unwrap();
+    let mut long = vec![0.0; 3 * 224 * 224];
+    let mut short = long.clone();
+    for seed in 0..12 {
+        let mut generator = rng(seed);
+        let sample = Sample { image: whole.clone(), target: Target::Class(0), id: "a.jpg".to_owned() };
+        let out = train.apply(sample, &mut generator).unwrap();
+        train.write(&out, &mut generator, &mut long).unwrap();
+        let mut generator = rng(seed);
+        let image = Encoded::open(&jpeg, &DecodeOptions::default()).unwrap();
+        let rect = train.region(image.dimensions(), &mut generator);
+        let region = image.decode_region(rect, Vec::new()).unwrap();
+        train.region_into(&region, &mut generator, &mut short).unwrap();
+        assert!(long == short, "seed {seed}");
     }
 }
 
@@ -41,7 +72,7 @@ fn any_size_of_image_goes_through() {
     let eval = ClassifyEval::new(ClassifyEvalConfig::default()).unwrap();
     let mut out = vec![0.0; 3 * 224 * 224];
     for (width, height) in [(1, 1), (2000, 3), (3, 700), (500, 375)] {
-        train.apply_into(&pattern(width, height), &mut rng(1), &mut out).unwrap();
+        region_into(&train, &pattern(width, height), &mut rng(1), &mut out);
         let cropped = eval.apply(sample(width, height, Target::None), &mut rng(0)).unwrap();
         eval.write(&cropped, &mut out).unwrap();
         assert!(out.iter().all(|v| v.is_finite()));

@@ -81,48 +81,72 @@ impl Normalize {
         if out.len() != plane * 3 {
             return Err(TransformError::BufferLength { found: out.len(), expected: plane * 3 });
         }
-        let scale: [f32; 3] = std::array::from_fn(|c| 1.0 / (255.0 * self.std[c]));
-        let shift: [f32; 3] = std::array::from_fn(|c| -self.mean[c] / self.std[c]);
-        if plane == 0 {
+        if width == 0 || height == 0 {
+            out.fill(0.0);
             return Ok(());
         }
-        let (width, height, stride) = (width as usize, height as usize, canvas.0 as usize);
+        let (planes, stride) = (Planes::split(out, plane), canvas.0 as usize);
+        pulp::Arch::new().dispatch(Write { normalize: self, image, direction, planes, stride });
+        Ok(())
+    }
+}
+
+/// The three channels of the output.
+struct Planes<'a>([&'a mut [f32]; 3]);
+
+impl<'a> Planes<'a> {
+    fn split(out: &'a mut [f32], plane: usize) -> Self {
         let (red, rest) = out.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
-        for row in [&mut *red, &mut *green, &mut *blue] {
-            row[height * stride..].fill(0.0);
+        Self([red, green, blue])
+    }
+}
+
+/// A type of its own and no closure: the call of a closure is not always inlined into the function compiled for the
+/// newer instructions, and then each fused multiply-add is a call.
+struct Write<'a> {
+    normalize: &'a Normalize,
+    image: &'a RgbImage,
+    direction: Direction,
+    planes: Planes<'a>,
+    stride: usize,
+}
+
+impl pulp::NullaryFnOnce for Write<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Normalize { mean, std } = self.normalize;
+        let scale: [f32; 3] = std::array::from_fn(|c| 1.0 / (255.0 * std[c]));
+        let shift: [f32; 3] = std::array::from_fn(|c| -mean[c] / std[c]);
+        let (width, height) = (self.image.width() as usize, self.image.height() as usize);
+        let Planes(planes) = self.planes;
+        let [red, green, blue] = planes.map(|plane| {
+            let (rows, below) = plane.split_at_mut(height * self.stride);
+            below.fill(0.0);
+            rows.chunks_exact_mut(self.stride)
+        });
+        let lines = self.image.as_raw().chunks_exact(width * 3);
+        for (((line, red), green), blue) in lines.zip(red).zip(green).zip(blue) {
+            let mut rows = [red, green, blue].map(|row| {
+                let (row, right) = row.split_at_mut(width);
+                right.fill(0.0);
+                row
+            });
+            split_row(line, &mut rows, &scale, &shift);
+            if self.direction == Direction::Mirrored {
+                rows.into_iter().for_each(<[f32]>::reverse);
+            }
         }
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for y in 0..height {
-                    let source = &image.as_raw()[y * width * 3..(y + 1) * width * 3];
-                    let line = y * stride..(y + 1) * stride;
-                    let planes = [&mut red[line.clone()], &mut green[line.clone()], &mut blue[line]];
-                    let planes = planes.map(|row| {
-                        let (row, padding) = row.split_at_mut(width);
-                        padding.fill(0.0);
-                        row
-                    });
-                    split_row(source, planes, &scale, &shift);
-                }
-                if direction == Direction::Mirrored {
-                    for plane in [&mut *red, &mut *green, &mut *blue] {
-                        for row in plane.chunks_exact_mut(stride).take(height) {
-                            row[..width].reverse();
-                        }
-                    }
-                }
-            },
-        );
-        Ok(())
     }
 }
 
 /// One row of interleaved pixels to three rows of scaled channels.
 #[inline(always)]
-fn split_row(source: &[u8], [r, g, b]: [&mut [f32]; 3], scale: &[f32; 3], shift: &[f32; 3]) {
-    for (((pixel, r), g), b) in source.chunks_exact(3).zip(r).zip(g).zip(b) {
+fn split_row(source: &[u8], [r, g, b]: &mut [&mut [f32]; 3], scale: &[f32; 3], shift: &[f32; 3]) {
+    let targets = r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut());
+    for (pixel, ((r, g), b)) in source.chunks_exact(3).zip(targets) {
         *r = f32::from(pixel[0]).mul_add(scale[0], shift[0]);
         *g = f32::from(pixel[1]).mul_add(scale[1], shift[1]);
         *b = f32::from(pixel[2]).mul_add(scale[2], shift[2]);

@@ -32,10 +32,10 @@ impl ClassifyBatch {
     }
 }
 
-/// Makes the batches of training.
+/// Makes the batches of training, of samples whose image is the part the pipeline's crop drew.
 #[derive(Debug, Clone)]
 pub struct TrainCollate {
-    /// From decoded image to planes.
+    /// From the decoded part to planes.
     pub pipeline: ClassifyTrain,
     /// Mixup and CutMix, where wanted.
     pub mixup: Option<Mixup>,
@@ -79,7 +79,7 @@ impl Collate<Sample> for TrainCollate {
     }
 
     fn put(&self, batch: &mut ClassifyBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {
-        Ok(self.pipeline.apply_into(&sample.image, rng, slot(batch, &sample.target, &sample.id))?)
+        Ok(self.pipeline.region_into(&sample.image, rng, slot(batch, &sample.target, &sample.id))?)
     }
 
     fn finish(&self, batch: &mut ClassifyBatch, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {

@@ -1,10 +1,14 @@
 //! The images of classification: found or generated, split, and which split is read how.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
-use kat_datasets::loader::decode_upright;
+use kat_datasets::loader::{Regions, Source};
+use kat_datasets::pipeline::ClassifyTrain;
+use kat_datasets::sample::Sample;
 use kat_datasets::shapes::Layout;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -56,14 +60,21 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         }
     };
     let train_dir = part(&data.train, &["train"]).unwrap_or_else(|| dir.to_owned());
-    let train = ImageFolder::open(&train_dir, None, Caching::On, decode_upright)?;
+    let train = ImageFolder::open(&train_dir, None, Caching::On, DecodeOptions::default())?;
     match part(&data.val, &HELD_OUT).filter(|_| train_dir != dir) {
         Some(val_dir) => {
-            let val = ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, decode_upright)?;
+            let val =
+                ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, DecodeOptions::default())?;
             Ok(Splits { train, val })
         }
         None => Ok(hold_out(train, data.val_fraction)),
     }
+}
+
+/// The parts of the images that the crop of `pipeline` draws; what is not kept is not decoded.
+pub fn cropped(dataset: &ImageFolder, pipeline: &ClassifyTrain) -> Arc<impl Source<Item = Sample>> {
+    let (dataset, pipeline) = (dataset.clone(), pipeline.clone());
+    Arc::new(Regions { dataset, draw: move |size, rng: &mut ChaCha8Rng| pipeline.region(size, rng) })
 }
 
 /// Holds out a share of each class: the same images whatever the run's seed, so that runs compare.
@@ -97,7 +108,7 @@ mod tests {
     fn a_share_of_each_class_is_held_out() {
         let items = (0..100).map(|i| (format!("{i}"), u32::from(i >= 60))).collect();
         let classes = vec!["a".to_owned(), "b".to_owned()];
-        let all = ImageFolder { root: "x".into(), classes, items, decode: decode_upright };
+        let all = ImageFolder { root: "x".into(), classes, items, decode: DecodeOptions::default() };
         let splits = hold_out(all.clone(), 0.1);
         let of = |part: &ImageFolder, class| part.items.iter().filter(|item| item.1 == class).count();
         assert_eq!((of(&splits.val, 0), of(&splits.val, 1)), (6, 4));

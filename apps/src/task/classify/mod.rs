@@ -157,8 +157,9 @@ impl<D: Device> Task for Classify<D> {
     }
 
     fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
-        let (images, collate) = (decoded(&self.splits.train), Arc::new(self.train_collate()?));
-        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
+        let collate = self.train_collate()?;
+        let images = data::cropped(&self.splits.train, &collate.pipeline);
+        Ok(Loader::start(images, Arc::new(collate), loading::training(&self.plan), resume)?)
     }
 
     fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {

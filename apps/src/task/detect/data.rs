@@ -7,7 +7,8 @@ use anyhow::Context;
 use kat_datasets::coco::CocoDataset;
 use kat_datasets::coco::check::OnProblem;
 use kat_datasets::coco::layout::{self, Split};
-use kat_datasets::loader::{BoxError, Dataset, decode_upright};
+use kat_datasets::decode::{DecodeOptions, decode_file};
+use kat_datasets::loader::{BoxError, Dataset};
 use kat_datasets::sample::Sample;
 use kat_datasets::shapes::Layout;
 
@@ -29,7 +30,7 @@ impl Dataset for CocoImages {
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
         let beyond = || format!("image {index} of {}", self.0.len());
         let path = self.0.path(index).ok_or_else(beyond)?;
-        let image = decode_upright(&path)?;
+        let image = decode_file(&path, &DecodeOptions::default())?;
         Ok(self.0.sample(index, image).ok_or_else(beyond)??)
     }
 }

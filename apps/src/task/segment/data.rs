@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use kat_datasets::ade20k::classes::{NAMES, read_names};
 use kat_datasets::ade20k::{LabelFolders, LabelScheme};
-use kat_datasets::loader::{Dataset as _, decode_upright};
+use kat_datasets::decode::DecodeOptions;
+use kat_datasets::loader::Dataset as _;
 use kat_datasets::shapes::Layout;
 
 use crate::cli::Misuse;
@@ -73,7 +74,7 @@ pub fn scheme(reduce_zero_label: bool) -> LabelScheme {
 pub fn split(dir: &Path, name: &str, classes: usize, scheme: LabelScheme) -> anyhow::Result<LabelFolders> {
     let (images, labels) = (dir.join("images").join(name), dir.join("annotations").join(name));
     let suffix = image_suffix(&images)?;
-    let mut folders = LabelFolders::cityscapes(&images, &labels, decode_upright);
+    let mut folders = LabelFolders::cityscapes(&images, &labels, DecodeOptions::default());
     folders.image_suffix = suffix.into();
     folders.label_suffix = ".png".into();
     folders.classes = u32::try_from(classes).unwrap_or(u32::MAX);

@@ -1,82 +1,98 @@
 //! Bits and Huffman symbols of the entropy-coded data.
 
+use memchr::memchr;
+
 use super::header::{LOOKUP_BITS, Table};
 
-/// Reads bits, first the highest of each byte. Past the end there are zeros, which [`Bits::overrun`] tells of.
-pub(super) struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// The next bits, from the highest on.
-    held: u64,
-    count: u32,
-    /// How many of the held bits, at the end, are not of the stream.
-    invented: u32,
+/// Zeros after a segment, so that its last bytes are read eight at a time as all others are.
+const PADDING: usize = 8;
+
+/// The data between two markers, one segment at a time, with the bytes stuffed after each 0xff taken out.
+pub(super) struct Segments<'a> {
+    /// From the marker at the end of the segment on.
+    rest: &'a [u8],
+    /// The segment and [`PADDING`].
+    clean: Vec<u8>,
 }
 
-impl<'a> Bits<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, held: 0, count: 0, invented: 0 }
+impl<'a> Segments<'a> {
+    /// Stands at the first segment of a scan.
+    pub(super) fn new(scan: &'a [u8]) -> Self {
+        let mut segments = Self { rest: scan, clean: Vec::with_capacity(scan.len() + PADDING) };
+        segments.read();
+        segments
     }
 
-    /// At least 32 bits: a code of up to 16 and the value after it.
-    #[inline(always)]
-    fn fill(&mut self) {
-        if self.count >= 32 {
-            return;
-        }
-        if let Some(&four) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>()) {
-            let word = u32::from_be_bytes(four);
-            // no byte is 0xff: a byte of the complement is 0 exactly there
-            let complement = !word;
-            if complement.wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
-                self.held |= u64::from(word) << (32 - self.count);
-                self.count += 32;
-                self.at += 4;
-                return;
+    fn read(&mut self) {
+        self.clean.clear();
+        loop {
+            let end = memchr(0xff, self.rest).unwrap_or(self.rest.len());
+            let stuffed = self.rest.get(end + 1) == Some(&0);
+            self.clean.extend_from_slice(&self.rest[..end + usize::from(stuffed)]);
+            self.rest = &self.rest[end + 2 * usize::from(stuffed)..];
+            if !stuffed {
+                break;
             }
         }
-        self.fill_bytewise();
+        self.clean.extend_from_slice(&[0; PADDING]);
     }
 
-    #[cold]
-    fn fill_bytewise(&mut self) {
-        while self.count <= 56 {
-            let byte = match (self.bytes.get(self.at), self.bytes.get(self.at + 1)) {
-                (Some(0xff), Some(0)) => {
-                    self.at += 2;
-                    0xff
-                }
-                (Some(0xff), _) | (None, _) => {
-                    self.invented += 8;
-                    0
-                }
-                (Some(&byte), _) => {
-                    self.at += 1;
-                    byte
-                }
-            };
-            self.held |= u64::from(byte) << (56 - self.count);
-            self.count += 8;
-        }
+    /// The bits of the segment.
+    pub(super) fn bits(&self) -> Bits<'_> {
+        Bits { bytes: &self.clean, at: 0, held: 0, count: 0 }
+    }
+
+    /// Goes on after the restart marker, which must come next.
+    pub(super) fn restart(&mut self) -> Option<()> {
+        let [0xff, 0xd0..=0xd7, rest @ ..] = self.rest else { return None };
+        self.rest = rest;
+        self.read();
+        Some(())
+    }
+}
+
+/// Reads bits, first the highest of each byte. Past the end there are zeros, which [`Bits::overrun`] tells of.
+#[derive(Clone, Copy)]
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    /// Bytes taken.
+    at: usize,
+    /// The next bits, from the highest on; those past `count` are of the byte at `at`.
+    held: u64,
+    count: u32,
+}
+
+impl Bits<'_> {
+    /// At least 56 bits: a code of up to 16 and the value after it, without a branch on how many are left.
+    #[inline(always)]
+    pub(super) fn fill(&mut self) {
+        let next = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>());
+        self.held |= next.map_or(0, |&bytes| u64::from_be_bytes(bytes)) >> self.count;
+        self.at += (63 - self.count as usize) >> 3;
+        self.count |= 56;
     }
 
     #[inline(always)]
-    fn skip(&mut self, count: u32) {
+    pub(super) fn skip(&mut self, count: u32) {
         self.held <<= count;
         self.count -= count;
     }
 
-    /// The symbol of the next code, with its value's bits held; `None` for a code not in the table.
+    /// The entry of `table` for the next code, which must be held.
     #[inline(always)]
-    pub(super) fn symbol(&mut self, table: &Table) -> Option<u8> {
-        self.fill();
-        let entry = table.lookup[(self.held >> (64 - LOOKUP_BITS)) as usize];
-        if entry != 0 {
-            self.skip(u32::from(entry >> 8));
+    pub(super) fn peek(&self, table: &Table) -> u32 {
+        table.lookup[(self.held >> (64 - LOOKUP_BITS)) as usize]
+    }
+
+    /// The symbol of the next code, given its entry, with its value's bits held; `None` for a code not in the table.
+    #[inline(always)]
+    pub(super) fn symbol(&mut self, table: &Table, entry: u32) -> Option<u8> {
+        let length = entry >> 8 & 0xff;
+        if length != 0 {
+            self.skip(length);
             return Some(entry as u8);
         }
-        let code = (self.held >> 48) as u32;
-        let (symbol, length) = table.long_code(code)?;
+        let (symbol, length) = table.long_code((self.held >> 48) as u32)?;
         self.skip(length);
         Some(symbol)
     }
@@ -84,27 +100,68 @@ impl<'a> Bits<'a> {
     /// The value of `size` bits after a symbol: those that start with 0 are negative. `size` is at most 15.
     #[inline(always)]
     pub(super) fn signed(&mut self, size: u32) -> i32 {
-        // two shifts, as size may be 0
-        let value = ((self.held >> 1) >> (63 - size)) as i32;
-        let negative = i32::from((self.held as i64) >= 0);
+        let value = signed(self.held, size);
         self.skip(size);
-        value - negative * ((1 << size) - 1)
+        value
+    }
+
+    fn end(&self) -> usize {
+        (self.bytes.len() - PADDING) * 8
+    }
+
+    fn used(&self) -> usize {
+        self.at * 8 - self.count as usize
     }
 
     /// Whether bits past the end were used.
     pub(super) fn overrun(&self) -> bool {
-        self.count < self.invented
+        self.used() > self.end()
     }
 
-    /// Goes on after the restart marker, which must come next.
-    pub(super) fn restart(&mut self) -> Option<()> {
-        // less than a byte of padding may be left before the marker
-        let left = self.count.checked_sub(self.invented)?;
-        let marker = self.bytes.get(self.at..self.at + 2)?;
-        if left >= 8 || marker[0] != 0xff || !(0xd0..=0xd7).contains(&marker[1]) {
-            return None;
+    /// Whether no more is left than the padding of the last byte.
+    pub(super) fn finished(&self) -> bool {
+        !self.overrun() && self.end() - self.used() < 8
+    }
+}
+
+/// The value of the highest `size` bits.
+#[inline(always)]
+pub(super) fn signed(bits: u64, size: u32) -> i32 {
+    // two shifts, as size may be 0
+    let value = ((bits >> 1) >> (63 - size)) as i32;
+    let negative = i32::from((bits as i64) >= 0);
+    value - negative * ((1 << size) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stuffing_goes_and_markers_end_a_segment() {
+        let mut segments = Segments::new(&[1, 0xff, 0, 2, 0xff, 0xd3, 0xff, 0, 0xff]);
+        assert_eq!(segments.clean[..3], [1, 0xff, 2]);
+        assert_eq!(segments.clean.len(), 3 + PADDING);
+        let mut bits = segments.bits();
+        for expected in [1, 0xff, 2] {
+            assert!(!bits.finished());
+            bits.fill();
+            assert_eq!(bits.held >> 56, expected);
+            bits.skip(8);
         }
-        *self = Self { at: self.at + 2, ..Self::new(self.bytes) };
-        Some(())
+        assert!(bits.finished());
+        bits.skip(1);
+        assert!(bits.overrun() && !bits.finished());
+        segments.restart().unwrap();
+        assert_eq!(segments.clean[..1], [0xff]);
+        assert!(segments.restart().is_none());
+    }
+
+    #[test]
+    fn values_by_hand() {
+        // ITU T.81, table F.1: of two bits, 00 01 10 11 are -3 -2 2 3
+        let found = [0u64, 1, 2, 3].map(|bits| signed(bits << 62, 2));
+        assert_eq!(found, [-3, -2, 2, 3]);
+        assert_eq!(signed(u64::MAX, 0), 0);
     }
 }

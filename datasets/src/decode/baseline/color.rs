@@ -1,70 +1,92 @@
 //! Chroma to full size by a triangle filter, and YCbCr to RGB, in libjpeg's integers.
 
-use super::Plane;
+use std::ops::Range;
+
 use super::header::Frame;
+use super::region::{Plane, Region};
 
 #[inline(always)]
-pub(super) fn to_rgb(frame: &Frame<'_>, [luma, blue, red]: &[Plane; 3], out: &mut [u8]) {
+pub(super) fn to_rgb(frame: &Frame<'_>, region: &Region, [luma, blue, red]: &[Plane; 3], out: &mut [u8]) {
     let (h, v) = frame.luma;
-    let size = (frame.width.div_ceil(h), frame.height.div_ceil(v));
-    // room for an odd width's last pair
-    let mut full = [vec![0; size.0 * h], vec![0; size.0 * h]];
-    let mut sums = vec![0; size.0 + 2];
-    for (y, line) in out.chunks_exact_mut(frame.width * 3).enumerate() {
+    let chroma = Chroma {
+        size: (frame.width.div_ceil(h), frame.height.div_ceil(v)),
+        pixels: (h, v),
+        columns: region.columns.start / h..region.columns.end.div_ceil(h),
+    };
+    let count = chroma.columns.len();
+    // whole pairs, of which the region may lack the first half of the first
+    let mut full = [vec![0; count * h], vec![0; count * h]];
+    let first = region.columns.start - chroma.columns.start * h;
+    let mut sums = vec![0; count + 2];
+    for (y, line) in region.rows.clone().zip(out.chunks_exact_mut(region.columns.len() * 3)) {
         for (plane, full) in [blue, red].into_iter().zip(&mut full) {
-            upsample_row(plane, size, (h, v), y, &mut sums, full);
+            chroma.upsample_row(plane, y, &mut sums, full);
         }
-        convert_row(luma.row(y), &full[0], &full[1], line);
+        convert_row(luma.row(y, region.columns.clone()), &full[0][first..], &full[1][first..], line);
     }
 }
 
-/// Row `y` of a chroma plane of `size` samples at full size.
-///
-/// A sample counts 3/4 in the nearer output and 1/4 in the farther, along each axis; where the sum ends on a half,
-/// every other output is rounded up.
-#[inline(always)]
-fn upsample_row(
-    plane: &Plane,
+/// Which samples of a chroma plane become pixels.
+struct Chroma {
+    /// Samples of the whole plane.
     size: (usize, usize),
-    (h, v): (usize, usize),
-    y: usize,
-    sums: &mut [u16],
-    out: &mut [u8],
-) {
-    let near = &plane.row(y / v)[..size.0];
-    // libjpeg copies planes of one or two columns
-    let smooth = h == 1 || size.0 > 2;
-    if (h, v) == (1, 1) {
-        out.copy_from_slice(near);
-        return;
-    }
-    if !smooth {
-        for (pair, &value) in out.chunks_exact_mut(2).zip(near) {
-            pair.fill(value);
+    /// Pixels across and down that one sample stands for.
+    pixels: (usize, usize),
+    /// Columns that are wanted.
+    columns: Range<usize>,
+}
+
+impl Chroma {
+    /// Row `y` of the image, of the columns wanted.
+    ///
+    /// A sample counts 3/4 in the nearer output and 1/4 in the farther, along each axis; where the sum ends on a
+    /// half, every other output is rounded up.
+    #[inline(always)]
+    fn upsample_row(&self, plane: &Plane, y: usize, sums: &mut [u16], out: &mut [u8]) {
+        let ((width, height), (h, v)) = (self.size, self.pixels);
+        if (h, v) == (1, 1) {
+            out.copy_from_slice(plane.row(y, self.columns.clone()));
+            return;
         }
-        return;
-    }
-    let inner = &mut sums[1..=size.0];
-    if v == 2 {
-        let far = if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(size.1 - 1) };
-        for ((sum, &near), &far) in inner.iter_mut().zip(near).zip(plane.row(far)) {
-            *sum = 3 * u16::from(near) + u16::from(far);
+        // libjpeg copies planes of one or two columns
+        if h == 2 && width <= 2 {
+            for (pair, &value) in out.chunks_exact_mut(2).zip(plane.row(y / v, self.columns.clone())) {
+                pair.fill(value);
+            }
+            return;
         }
-    } else {
-        for (sum, &near) in inner.iter_mut().zip(near) {
-            *sum = u16::from(near);
+        // with a neighbour on each side, where there is one
+        let columns = self.columns.start.saturating_sub(h - 1)..(self.columns.end + h - 1).min(width);
+        let first = 1 + columns.start - self.columns.start;
+        let inner = &mut sums[first..first + columns.len()];
+        let near = plane.row(y / v, columns.clone());
+        if v == 2 {
+            let far =
+                if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(height - 1) };
+            for ((sum, &near), &far) in inner.iter_mut().zip(near).zip(plane.row(far, columns)) {
+                *sum = 3 * u16::from(near) + u16::from(far);
+            }
+        } else {
+            for (sum, &near) in inner.iter_mut().zip(near) {
+                *sum = u16::from(near);
+            }
         }
-    }
-    if h == 1 {
-        let bias = 1 + (y % 2) as u16;
-        for (out, &sum) in out.iter_mut().zip(&*inner) {
-            *out = ((sum + bias) >> 2) as u8;
+        let count = self.columns.len();
+        if h == 1 {
+            let bias = 1 + (y % 2) as u16;
+            for (out, &sum) in out.iter_mut().zip(&sums[1..=count]) {
+                *out = ((sum + bias) >> 2) as u8;
+            }
+            return;
         }
-        return;
+        if self.columns.start == 0 {
+            sums[0] = sums[1];
+        }
+        if self.columns.end == width {
+            sums[count + 1] = sums[count];
+        }
+        if v == 2 { widen::<8, 7, 4>(sums, out) } else { widen::<1, 2, 2>(sums, out) }
     }
-    sums[0] = sums[1];
-    sums[size.0 + 1] = sums[size.0];
-    if v == 2 { widen::<8, 7, 4>(sums, out) } else { widen::<1, 2, 2>(sums, out) }
 }
 
 /// Two outputs for each sum but the first and last, which are there to be looked at.

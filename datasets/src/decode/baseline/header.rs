@@ -1,20 +1,34 @@
 //! The segments before the scan.
 
+use std::sync::Arc;
+
+use super::bits::signed;
+
 /// Codes up to this length are looked up at once.
 pub(super) const LOOKUP_BITS: u32 = 10;
 
 /// A Huffman table.
 pub(super) struct Table {
-    /// Length of the code in the high byte and symbol in the low, 0 where the code is longer.
-    pub(super) lookup: Vec<u16>,
+    /// By the next bits: the symbol in the lowest byte, the length of its code in the second, 0 where it is longer. If
+    /// the symbol's value lies within the bits too, it is in the upper half, and the length is of both.
+    pub(super) lookup: Vec<u32>,
     symbols: Vec<u8>,
     /// For each code length: one past the last code of it, left-aligned in 16 bits, and what to add to a code of it
     /// for the index of its symbol.
     ends: [(u32, i32); 17],
 }
 
+/// Which coefficients a table is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// The first: a symbol is the size of a value, at most 11.
+    First,
+    /// The others: a run of zeros in the high half of a symbol, the size in the low.
+    Others,
+}
+
 impl Table {
-    fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+    fn new(class: Class, counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut lookup = vec![0; 1 << LOOKUP_BITS];
         let mut ends = [(0, 0); 17];
         let (mut code, mut index) = (0u32, 0usize);
@@ -25,7 +39,7 @@ impl Table {
                 if length <= LOOKUP_BITS {
                     let first = (code << (LOOKUP_BITS - length)) as usize;
                     let entries = lookup.get_mut(first..first + (1 << (LOOKUP_BITS - length)))?;
-                    entries.fill((length as u16) << 8 | u16::from(symbol));
+                    fill_entries(class, entries, length, symbol);
                 }
                 code += 1;
             }
@@ -49,32 +63,51 @@ impl Table {
     }
 }
 
+/// The entries of a code of `length` bits: they differ in the bits after it.
+fn fill_entries(class: Class, entries: &mut [u32], length: u32, symbol: u8) {
+    let size = u32::from(symbol & 15);
+    let known = if class == Class::First { (1..=11).contains(&symbol) } else { size > 0 };
+    if !known || length + size > LOOKUP_BITS {
+        entries.fill(length << 8 | u32::from(symbol));
+        return;
+    }
+    let of_one_value = entries.len() >> size;
+    for (value, entries) in entries.chunks_exact_mut(of_one_value).enumerate() {
+        let value = signed((value as u64) << (64 - size), size);
+        entries.fill((value as u32) << 16 | (length + size) << 8 | u32::from(symbol));
+    }
+}
+
 /// What one component's blocks are decoded with.
-pub(super) struct Component<'a> {
-    /// For the first coefficient and for the others.
-    pub(super) tables: (&'a Table, &'a Table),
+pub(super) struct Component {
+    /// For the first coefficient.
+    pub(super) dc: Arc<Table>,
+    /// For the others.
+    pub(super) ac: Arc<Table>,
     /// Quantisers in the order of the stream.
-    pub(super) quant: &'a [i32; 64],
+    pub(super) quant: [i32; 64],
 }
 
 /// All that is needed to decode a scan.
-pub(super) struct Frame<'a> {
-    pub(super) width: usize,
-    pub(super) height: usize,
+pub(in crate::decode) struct Frame<'a> {
+    pub(in crate::decode) width: usize,
+    pub(in crate::decode) height: usize,
+    /// The EXIF block, without the name before it.
+    pub(in crate::decode) exif: Option<&'a [u8]>,
     /// Luma samples per chroma sample, across and down: 1 or 2 each.
     pub(super) luma: (usize, usize),
-    pub(super) components: [Component<'a>; 3],
+    pub(super) components: [Component; 3],
     /// MCUs between restart markers, 0 for none.
     pub(super) restart_interval: usize,
     /// From the first entropy-coded byte to the end of the file.
     pub(super) scan: &'a [u8],
 }
 
-/// Tables as they come by; leaves the borrowing to [`Frame`].
+/// Tables as they come by.
 #[derive(Default)]
-pub(super) struct Tables {
-    dc: [Option<Table>; 4],
-    ac: [Option<Table>; 4],
+struct Tables {
+    dc: [Option<Arc<Table>>; 4],
+    ac: [Option<Arc<Table>>; 4],
     quant: [Option<[i32; 64]>; 4],
 }
 
@@ -88,10 +121,11 @@ struct Shape {
 
 impl<'a> Frame<'a> {
     /// Reads up to the scan; `None` for all but baseline YCbCr in one interleaved scan.
-    pub(super) fn parse(bytes: &'a [u8], tables: &'a mut Tables) -> Option<Self> {
+    pub(in crate::decode) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
+        let mut tables = Tables::default();
         let (mut shape, mut restart_interval) = (None, 0);
-        let (mut jfif, mut adobe) = (false, None);
+        let (mut jfif, mut adobe, mut exif) = (false, None, None);
         loop {
             let [0xff, marker, high, low, ..] = *rest else { return None };
             let length = usize::from(u16::from_be_bytes([high, low]));
@@ -108,41 +142,23 @@ impl<'a> Frame<'a> {
                     if adobe.map_or(rgb_names, |transform| transform != 1) {
                         return None;
                     }
-                    return Self::with_scan(&shape, body, tables, restart_interval, rest);
+                    return Some(Self {
+                        width: shape.width,
+                        height: shape.height,
+                        exif,
+                        luma: shape.luma,
+                        components: shape.components(body, &tables)?,
+                        restart_interval,
+                        scan: rest,
+                    });
                 }
                 0xe0 => jfif |= body.starts_with(b"JFIF\0"),
+                0xe1 => exif = body.strip_prefix(b"Exif\0\0").or(exif),
                 0xee if body.starts_with(b"Adobe") => adobe = Some(*body.get(11)?),
-                0xe1..=0xef | 0xfe => {}
+                0xe2..=0xef | 0xfe => {}
                 _ => return None,
             }
         }
-    }
-
-    fn with_scan(
-        shape: &Shape,
-        body: &[u8],
-        tables: &'a Tables,
-        restart_interval: usize,
-        scan: &'a [u8],
-    ) -> Option<Self> {
-        let &[3, id0, t0, id1, t1, id2, t2, 0, 63, 0] = body else { return None };
-        if [id0, id1, id2] != shape.ids {
-            return None;
-        }
-        let component = |selectors: u8, quant: usize| {
-            let dc = tables.dc.get(usize::from(selectors >> 4))?.as_ref()?;
-            let ac = tables.ac.get(usize::from(selectors & 15))?.as_ref()?;
-            Some(Component { tables: (dc, ac), quant: tables.quant.get(quant)?.as_ref()? })
-        };
-        let [q0, q1, q2] = shape.quant;
-        Some(Self {
-            width: shape.width,
-            height: shape.height,
-            luma: shape.luma,
-            components: [component(t0, q0)?, component(t1, q1)?, component(t2, q2)?],
-            restart_interval,
-            scan,
-        })
     }
 }
 
@@ -161,6 +177,21 @@ impl Shape {
             quant: [q0.into(), q1.into(), q2.into()],
         })
     }
+
+    /// What the header of the scan says the components are decoded with.
+    fn components(&self, scan_header: &[u8], tables: &Tables) -> Option<[Component; 3]> {
+        let &[3, id0, t0, id1, t1, id2, t2, 0, 63, 0] = scan_header else { return None };
+        if [id0, id1, id2] != self.ids {
+            return None;
+        }
+        let component = |selectors: u8, quant: usize| {
+            let dc = tables.dc.get(usize::from(selectors >> 4))?.clone()?;
+            let ac = tables.ac.get(usize::from(selectors & 15))?.clone()?;
+            Some(Component { dc, ac, quant: (*tables.quant.get(quant)?)? })
+        };
+        let [q0, q1, q2] = self.quant;
+        Some([component(t0, q0)?, component(t1, q1)?, component(t2, q2)?])
+    }
 }
 
 impl Tables {
@@ -169,12 +200,12 @@ impl Tables {
             let (counts, rest) = rest.split_first_chunk::<16>()?;
             let total = counts.iter().map(|&c| usize::from(c)).sum();
             let (symbols, rest) = rest.split_at_checked(total)?;
-            let tables = match kind >> 4 {
-                0 => &mut self.dc,
-                1 => &mut self.ac,
+            let (class, tables) = match kind >> 4 {
+                0 => (Class::First, &mut self.dc),
+                1 => (Class::Others, &mut self.ac),
                 _ => return None,
             };
-            *tables.get_mut(usize::from(kind & 15))? = Some(Table::new(counts, symbols)?);
+            *tables.get_mut(usize::from(kind & 15))? = Some(Table::new(class, counts, symbols)?.into());
             body = rest;
         }
         Some(())

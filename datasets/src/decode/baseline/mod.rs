@@ -2,45 +2,42 @@
 //! settings: its accurate inverse DCT, triangle upsampling and 16-bit colour conversion. What pretrained weights saw
 //! in training came through these, and the errors of other decoders add up to 4 levels.
 //!
-//! Strict by design: anything unusual or damaged makes [`decode`] return `None`, and the caller hands the stream to a
-//! decoder that knows all kinds and says what is wrong.
+//! Of a part of the image, only what it needs is decoded: the codes above and beside it are stepped over, what lies
+//! below is not read, and damage there goes unnoticed.
+//!
+//! Strict by design: anything unusual or damaged in what is read makes [`decode`] return `None`, and the caller hands
+//! the stream to a decoder that knows all kinds and says what is wrong.
 
 mod bits;
 mod color;
 mod header;
 mod idct;
+mod region;
 
-use bits::Bits;
-use header::{Frame, Table, Tables};
+use bits::{Bits, Segments};
+use header::Component;
+use region::{Plane, Region};
 
-/// Samples of one component, padded to whole blocks of whole MCUs.
-struct Plane {
-    samples: Vec<u8>,
-    stride: usize,
-}
+use crate::transform::resize::Rect;
 
-impl Plane {
-    fn row(&self, y: usize) -> &[u8] {
-        &self.samples[y * self.stride..][..self.stride]
-    }
-}
+pub(super) use header::Frame;
 
-/// Decodes into `out`, `size.0 * size.1 * 3` bytes of RGB; `None` if the stream is not plain enough.
-pub(super) fn decode(bytes: &[u8], size: (u32, u32), out: &mut [u8]) -> Option<()> {
-    let mut tables = Tables::default();
-    let frame = Frame::parse(bytes, &mut tables)?;
-    let size = (size.0 as usize, size.1 as usize);
-    if (frame.width, frame.height) != size || out.len() != size.0 * size.1 * 3 {
+/// Decodes the part `rect` into `out`, its width * height * 3 bytes of RGB; `None` if the stream is not plain enough,
+/// or `rect` is empty or not inside the image.
+pub(super) fn decode(frame: &Frame<'_>, rect: Rect, out: &mut [u8]) -> Option<()> {
+    let region = Region::new(rect, frame)?;
+    if out.len() != region.columns.len() * region.rows.len() * 3 {
         return None;
     }
     // one dispatch for all of it: entropy decoding gains from the newer shifts too
-    pulp::Arch::new().dispatch(Decode { frame: &frame, out })
+    pulp::Arch::new().dispatch(Decode { frame, region, out })
 }
 
 /// A type of its own and no closure: the call of a closure is not always inlined into the function compiled for the
 /// newer instructions, and then gains nothing.
 struct Decode<'a> {
     frame: &'a Frame<'a>,
+    region: Region,
     out: &'a mut [u8],
 }
 
@@ -49,30 +46,32 @@ impl pulp::NullaryFnOnce for Decode<'_> {
 
     #[inline(always)]
     fn call(self) -> Option<()> {
-        let planes = scan(self.frame)?;
-        color::to_rgb(self.frame, &planes, self.out);
+        let planes = scan(self.frame, &self.region)?;
+        color::to_rgb(self.frame, &self.region, &planes, self.out);
         Some(())
     }
 }
 
 #[inline(always)]
-fn scan(frame: &Frame<'_>) -> Option<[Plane; 3]> {
+fn scan(frame: &Frame<'_>, region: &Region) -> Option<[Plane; 3]> {
     let (h, v) = frame.luma;
     let across = frame.width.div_ceil(8 * h);
-    let down = frame.height.div_ceil(8 * v);
-    let plane = |h: usize, v: usize| {
-        let stride = across * h * 8;
-        Plane { samples: vec![0; stride * down * v * 8], stride }
-    };
-    let mut planes = [plane(h, v), plane(1, 1), plane(1, 1)];
-    let mut bits = Bits::new(frame.scan);
+    let mut planes = [(1, 1), (h, v), (h, v)].map(|pixels| Plane::new(region.blocks(frame, pixels)));
+    let [luma, blue, red] = planes.each_ref().map(|plane| plane.blocks.rows.end);
+    let down = luma.div_ceil(v).max(blue).max(red);
+    let mut segments = Segments::new(frame.scan);
+    let mut bits = segments.bits();
     let mut last_dc = [0; 3];
     let mut until_restart = frame.restart_interval;
     for mcu_y in 0..down {
         for mcu_x in 0..across {
             if frame.restart_interval > 0 {
                 if until_restart == 0 {
-                    bits.restart()?;
+                    if !bits.finished() {
+                        return None;
+                    }
+                    segments.restart()?;
+                    bits = segments.bits();
                     last_dc = [0; 3];
                     until_restart = frame.restart_interval;
                 }
@@ -83,16 +82,13 @@ fn scan(frame: &Frame<'_>) -> Option<[Plane; 3]> {
                 let component = &frame.components[c];
                 for block_y in 0..v {
                     for block_x in 0..h {
-                        let mut block = [[0; 8]; 8];
-                        let flat = read_block(
+                        read_block(
                             &mut bits,
-                            component.tables,
-                            component.quant,
+                            component,
                             &mut last_dc[c],
-                            &mut block,
+                            plane,
+                            (mcu_x * h + block_x, mcu_y * v + block_y),
                         )?;
-                        let at = (mcu_y * v + block_y) * 8 * plane.stride + (mcu_x * h + block_x) * 8;
-                        idct::write(&block, flat, &mut plane.samples[at..], plane.stride);
                     }
                 }
             }
@@ -111,41 +107,75 @@ const ZIGZAG: [u8; 64] = [
     46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// Coefficients times their quantisers; true if only the first is not 0.
+/// The samples of the block at `(x, y)`, or a step over it if the plane does not hold it.
 #[inline(always)]
 fn read_block(
     bits: &mut Bits<'_>,
-    (dc, ac): (&Table, &Table),
-    quant: &[i32; 64],
+    component: &Component,
     last_dc: &mut i32,
-    block: &mut [[i32; 8]; 8],
-) -> Option<bool> {
-    let size = bits.symbol(dc)?;
-    if size > 11 {
-        return None;
-    }
-    *last_dc += bits.signed(size.into());
-    if last_dc.abs() > 1 << 14 {
-        return None;
-    }
-    block[0][0] = *last_dc * quant[0];
-    let mut k = 1;
+    plane: &mut Plane,
+    (x, y): (usize, usize),
+) -> Option<()> {
+    read_first(bits, component, last_dc)?;
+    let stride = plane.stride;
+    let Some(samples) = plane.block(x, y) else {
+        return read_others(bits, component, |_, _| {});
+    };
+    let mut block = [[0; 8]; 8];
     let mut flat = true;
+    read_others(bits, component, |k, value| {
+        let place = ZIGZAG[k];
+        block[usize::from(place >> 3)][usize::from(place & 7)] = value * component.quant[k];
+        flat = false;
+    })?;
+    block[0][0] = *last_dc * component.quant[0];
+    idct::write(&block, flat, samples, stride);
+    Some(())
+}
+
+/// The first coefficient, which is coded as the difference to the last block's.
+#[inline(always)]
+fn read_first(bits: &mut Bits<'_>, component: &Component, last: &mut i32) -> Option<()> {
+    bits.fill();
+    let entry = bits.peek(&component.dc);
+    let known = entry as i32 >> 16;
+    let size = bits.symbol(&component.dc, entry)?;
+    if known != 0 {
+        *last += known;
+    } else if size > 11 {
+        return None;
+    } else {
+        *last += bits.signed(size.into());
+    }
+    (last.abs() <= 1 << 14).then_some(())
+}
+
+/// The other coefficients, each given to `store` with its place in the order of the stream.
+#[inline(always)]
+fn read_others(bits: &mut Bits<'_>, component: &Component, mut store: impl FnMut(usize, i32)) -> Option<()> {
+    let mut k = 1;
     while k < 64 {
-        let symbol = bits.symbol(ac)?;
+        bits.fill();
+        let entry = bits.peek(&component.ac);
+        let mut value = entry as i32 >> 16;
+        let symbol = bits.symbol(&component.ac, entry)?;
         let (run, size) = (usize::from(symbol >> 4), symbol & 15);
-        if size == 0 {
-            if run < 15 {
-                break;
+        if value == 0 {
+            if size == 0 {
+                if run < 15 {
+                    break;
+                }
+                k += 16;
+                continue;
             }
-            k += 16;
-            continue;
+            value = bits.signed(size.into());
         }
         k += run;
-        let &place = ZIGZAG.get(k)?;
-        flat = false;
-        block[usize::from(place >> 3)][usize::from(place & 7)] = bits.signed(size.into()) * quant[k];
+        if k > 63 {
+            return None;
+        }
+        store(k, value);
         k += 1;
     }
-    Some(flat)
+    Some(())
 }

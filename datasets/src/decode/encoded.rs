@@ -1,0 +1,83 @@
+//! An image file before its pixels are decoded: the size is known first, so that a part can be chosen and no more
+//! than that part decoded.
+
+use image::{ImageFormat, RgbImage};
+
+use super::jpeg::Jpeg;
+use super::orientation::Orientation;
+use super::other::Other;
+use super::{DecodeError, DecodeOptions, ExifPolicy, crop};
+use crate::transform::resize::Rect;
+
+/// An image in memory whose header is read and whose pixels are not.
+pub struct Encoded<'a> {
+    stream: Stream<'a>,
+    /// As stored.
+    size: (u32, u32),
+    orientation: Orientation,
+}
+
+enum Stream<'a> {
+    Jpeg(Jpeg<'a>),
+    Other(Other<'a>),
+}
+
+impl<'a> Encoded<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but those that name a file.
+    pub fn open(bytes: &'a [u8], options: &DecodeOptions) -> Result<Self, DecodeError> {
+        if bytes.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        let stream = match image::guess_format(bytes) {
+            Ok(ImageFormat::Jpeg) => Stream::Jpeg(Jpeg::open(bytes, options.max_pixels)?),
+            Ok(format) => Stream::Other(Other::open(bytes, format, options.max_pixels)?),
+            Err(_) => return Err(DecodeError::unknown(bytes)),
+        };
+        let (size, orientation) = match &stream {
+            Stream::Jpeg(jpeg) => (jpeg.size(), jpeg.orientation()),
+            Stream::Other(other) => (other.size(), other.orientation()),
+        };
+        let orientation = match options.exif {
+            ExifPolicy::Apply => orientation,
+            ExifPolicy::Ignore => Orientation::UPRIGHT,
+        };
+        Ok(Self { stream, size, orientation })
+    }
+
+    /// Width and height of the image as it will be decoded.
+    pub fn dimensions(&self) -> (u32, u32) {
+        self.orientation.upright_size(self.size)
+    }
+
+    /// The whole image, with the pixels in the allocation of `buffer` where the format permits (upright JPEG). Give
+    /// the buffer back with [`RgbImage::into_raw`] once the image is done with.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but those that name a file.
+    pub fn decode(self, buffer: Vec<u8>) -> Result<RgbImage, DecodeError> {
+        let whole = Rect::whole(self.dimensions());
+        self.decode_region(whole, buffer)
+    }
+
+    /// The part `region`, cut to the image: the same pixels as the whole image has there. Only a baseline JPEG is
+    /// decoded in part, and not read below the region: damage or an end of file there goes unnoticed.
+    ///
+    /// # Errors
+    /// [`DecodeError::NoPixels`] if nothing of the region lies in the image, else as [`Self::decode`].
+    pub fn decode_region(self, region: Rect, buffer: Vec<u8>) -> Result<RgbImage, DecodeError> {
+        let region = region.within(self.dimensions());
+        if region.width == 0 || region.height == 0 {
+            let (width, height) = (region.width.into(), region.height.into());
+            return Err(DecodeError::NoPixels { width, height });
+        }
+        let stored = self.orientation.stored_rect(region, self.size);
+        let image = match self.stream {
+            Stream::Jpeg(jpeg) => jpeg.decode(stored, buffer)?,
+            Stream::Other(other) => crop(other.decode()?, stored)?,
+        };
+        Ok(self.orientation.apply(image))
+    }
+}
