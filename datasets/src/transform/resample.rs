@@ -10,9 +10,9 @@ use super::resize::Rect;
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// Rows handled together in the horizontal pass: 4 rows of 4 bytes fill a 512-bit register once widened.
-const ROWS: usize = 4;
-const LANES: usize = 4 * ROWS;
+/// Rows handled together in the horizontal pass: 16 rows of 3 bytes fill three 512-bit registers once widened.
+const ROWS: usize = 16;
+const LANES: usize = 3 * ROWS;
 
 /// Bytes handled together in the vertical pass.
 const CHUNK: usize = 64;
@@ -150,18 +150,18 @@ impl pulp::NullaryFnOnce for Horizontal<'_> {
             for (i, (first, weights)) in self.weights.iter().enumerate() {
                 let pixels = weighted_pixels(&packed[first..first + weights.len()], weights);
                 for (r, row) in out.chunks_exact_mut(row_bytes).enumerate() {
-                    row[i * 3..i * 3 + 3].copy_from_slice(&pixels[r * 4..r * 4 + 3]);
+                    row[i * 3..i * 3 + 3].copy_from_slice(&pixels[r * 3..r * 3 + 3]);
                 }
             }
         }
     }
 }
 
-/// Puts a row's pixels into its four bytes of each group, the fourth of which is padding.
+/// Puts a row's pixels into its three bytes of each group.
 #[inline(always)]
 fn pack_row(row: &[u8], r: usize, packed: &mut [[u8; LANES]]) {
     for (group, pixel) in packed.iter_mut().zip(row.chunks_exact(3)) {
-        group[r * 4..r * 4 + 4].copy_from_slice(&[pixel[0], pixel[1], pixel[2], 0]);
+        group[r * 3..r * 3 + 3].copy_from_slice(pixel);
     }
 }
 

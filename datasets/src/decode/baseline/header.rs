@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bits::signed;
 
 /// Codes up to this length are looked up at once.
-pub(super) const LOOKUP_BITS: u32 = 10;
+pub(super) const LOOKUP_BITS: u32 = 11;
 
 /// A Huffman table.
 pub(super) struct Table {
