@@ -159,3 +159,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn odd_files_have_the_outcome_of_whole_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.png");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        decode_file_region(&path, &DecodeOptions::default(), |(width, height)| Rect {
+            x: width / 2,
+            y: height / 2,
+            width: width.div_ceil(2),
+            height: height.div_ceil(2),
+        })
+    };
+    // a JPEG whatever its name says, of one pixel and of a long strip
+    assert_eq!(read(&encode((1, 1), SamplingFactor::F_2_2, 0)).unwrap().dimensions(), (1, 1));
+    let strip = encode((20_000, 10), SamplingFactor::F_2_2, 0);
+    let whole = decode_bytes(&strip, &DecodeOptions::default()).unwrap();
+    let half = Rect { x: 10_000, y: 5, width: 10_000, height: 5 };
+    assert_eq!(read(&strip).unwrap(), cut(&whole, half));
+    for (bytes, part) in [(&b""[..], "0 bytes"), (b"text", "not an image"), (&strip[..700], "truncated JPEG")]
+    {
+        let error = read(bytes).unwrap_err().to_string();
+        assert!(error.contains("a.png") && error.contains(part), "{error}");
+    }
+}
