@@ -16,7 +16,7 @@ use crate::transform::resize::Rect;
 /// A JPEG stream whose header is read.
 pub(super) enum Jpeg<'a> {
     /// Of the common kind, which can be decoded in part.
-    Plain { frame: Frame<'a>, bytes: &'a [u8] },
+    Plain { frame: Box<Frame<'a>>, bytes: &'a [u8] },
     /// Any other.
     General(General<'a>),
 }
@@ -24,7 +24,7 @@ pub(super) enum Jpeg<'a> {
 impl<'a> Jpeg<'a> {
     pub(super) fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Self, DecodeError> {
         let stream = match Frame::parse(bytes) {
-            Some(frame) => Self::Plain { frame, bytes },
+            Some(frame) => Self::Plain { frame: Box::new(frame), bytes },
             None => Self::General(General::open(bytes)?),
         };
         let (width, height) = stream.size();
@@ -71,7 +71,7 @@ impl<'a> Jpeg<'a> {
 
 /// A stream of any kind, for the decoder that knows all and says what is wrong.
 pub(super) struct General<'a> {
-    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    decoder: Box<JpegDecoder<ZCursor<&'a [u8]>>>,
     length: usize,
     complete: bool,
     size: (u32, u32),
@@ -87,7 +87,7 @@ impl<'a> General<'a> {
             .set_max_height(usize::from(u16::MAX))
             .set_strict_mode(!complete)
             .jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        let mut decoder = Box::new(JpegDecoder::new_with_options(ZCursor::new(bytes), options));
         decoder.decode_headers().map_err(|error| broken(complete, bytes.len(), &error))?;
         let info = decoder.info().ok_or_else(|| DecodeError::Jpeg("no frame header".to_owned()))?;
         let size = (u32::from(info.width), u32::from(info.height));
