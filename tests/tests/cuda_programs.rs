@@ -56,8 +56,18 @@ fn trains(program: &str, settings: &[&str], data: &str) {
     assert!(log.contains("\"loss\"") && !log.contains("null"), "{log}");
     let checkpoint = "run/last.safetensors";
     for amp in ["off", "bf16"] {
-        let eval =
-            ["eval", "--checkpoint", checkpoint, "--data", data, "--json", "--device", "cuda:0", "--amp", amp];
+        let eval = [
+            "eval",
+            "--checkpoint",
+            checkpoint,
+            "--data",
+            data,
+            "--json",
+            "--device",
+            "cuda:0",
+            "--amp",
+            amp,
+        ];
         let figures: serde_json::Value =
             serde_json::from_str(&succeeds(program, &eval, dir.path()).stdout).unwrap();
         assert!(figures.is_object(), "{figures}");
