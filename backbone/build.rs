@@ -89,6 +89,8 @@ fn run(command: &mut Command) -> Result<String, Failure> {
 
 struct Kernel {
     name: String,
+    /// Threads of its blocks, where its launch bounds are a number; else those of every other kernel.
+    threads: Option<u32>,
     /// C type and name.
     parameters: Vec<(String, String)>,
 }
@@ -100,9 +102,11 @@ fn kernels(source: &str) -> Vec<Kernel> {
     let kernel = |part: &str| {
         let part = part.trim_start();
         let bounds = "__attribute__((launch_bounds(";
-        let part = match part.strip_prefix(bounds) {
-            Some(rest) => rest.split_once(")))")?.1,
-            None => part,
+        let (threads, part) = match part.strip_prefix(bounds) {
+            Some(rest) => {
+                rest.split_once(")))").map(|(threads, rest)| (threads.trim().parse().ok(), rest))?
+            }
+            None => (None, part),
         };
         let (name, rest) = part.split_once('(')?;
         let parameter = |text: &str| {
@@ -111,7 +115,7 @@ fn kernels(source: &str) -> Vec<Kernel> {
             Some((kind.join(" "), (*name).to_owned()))
         };
         let parameters = rest.split_once(')')?.0.split(',').map(parameter).collect::<Option<_>>()?;
-        Some(Kernel { name: name.trim().to_owned(), parameters })
+        Some(Kernel { name: name.trim().to_owned(), threads, parameters })
     };
     parts.filter_map(kernel).collect()
 }
@@ -154,12 +158,13 @@ fn function(kernel: &Kernel) -> Option<String> {
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
     }
     let name = &kernel.name;
+    let threads = kernel.threads.map_or("THREADS".to_owned(), |threads| threads.to_string());
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
          #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\
          pub(in crate::ops) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n{bindings}    \
          // SAFETY: the arguments have the number, the order and the types of the kernel's C signature, from which\n    \
          // this function was made, and live until the launch returns, which copies them.\n    \
-         unsafe {{ context.launch(\"{name}\", grid, &mut [{arguments}]) }}\n}}\n\n"
+         unsafe {{ context.launch(\"{name}\", grid, {threads}, &mut [{arguments}]) }}\n}}\n\n"
     ))
 }

@@ -44,8 +44,18 @@ fn run<D: Device>(
     shapes: &[&[usize]],
     op: impl Fn(&mut Graph<D>, &[Tensor<D>]) -> Result<Tensor<D>>,
 ) -> Result<Vec<Vec<f32>>> {
+    run_on(device, random, shapes, op)
+}
+
+/// As [`run`], on inputs by `values` (length, number of the input).
+fn run_on<D: Device>(
+    device: &D,
+    values: impl Fn(usize, u64) -> Vec<f32>,
+    shapes: &[&[usize]],
+    op: impl Fn(&mut Graph<D>, &[Tensor<D>]) -> Result<Tensor<D>>,
+) -> Result<Vec<Vec<f32>>> {
     let input = |(i, shape): (usize, &&[usize])| {
-        let values = random(shape.iter().product(), i as u64);
+        let values = values(shape.iter().product(), i as u64);
         Tensor::from_vec(device, values, kat_backbone::Shape::new(shape)?)?.parameter()
     };
     let inputs: Vec<Tensor<D>> = shapes.iter().enumerate().map(input).collect::<Result<_>>()?;
@@ -381,6 +391,41 @@ fn mixed_precision() {
             ops::linear(graph, &y, &identity(&t[0])?, None)
         });
     }
+}
+
+/// Attention of mixed precision, by the fused kernels where heads have a width that they know and there are no relative
+/// positions. The inputs are numbers of bfloat16, so that what differs are roundings on the way: one each of p, dy,
+/// y (in Σ dy y) and ds, each at most half of [`ROUNDING`], averaged by the sums that follow, and one of the result.
+#[test]
+fn attention_in_mixed_precision() {
+    let Some(gpu) = gpu_in(Precision::Bf16) else { return };
+    let check = |[batch, tokens, heads, dim]: [usize; 4], reach: f32| {
+        // sixteenths below 1 or 128ths below 8 as random numbers times `reach`: 8 bits or fewer
+        let values = |len: usize, seed: u64| -> Vec<f32> {
+            random(len, seed).iter().map(|v| (v * 128.0).round() / 128.0 * reach).collect()
+        };
+        let shapes: &[&[usize]] = &[&[batch, tokens, 3 * heads * dim]];
+        let on_gpu = || run_on(&gpu, values, shapes, |graph, t| ops::attention(graph, &t[0], heads, None));
+        let on_cpu =
+            run_on(&Cpu::default(), values, shapes, |graph, t| ops::attention(graph, &t[0], heads, None));
+        let name = format!("attention {batch}x{tokens}, {heads}x{dim}, {reach}");
+        compare_within(6.0 * ROUNDING, &name, [on_gpu(), on_gpu()], on_cpu);
+    };
+    for tokens in [1, 17, 64, 197, 200] {
+        check([2, tokens, 3, 64], 1.0);
+    }
+    for dim in [16, 32, 96, 128, 8, 48] {
+        check([1, 77, 2, dim], 1.0);
+        check([3, 33, 1, dim], 1.0);
+    }
+    // rows whose greatest logit is far from the others, and grows along the keys
+    for dim in [32, 64, 128] {
+        check([1, 150, 6, dim], 4.0);
+    }
+    same_mixed!(gpu, "attention, relative", [[2, 12, 3 * 2 * 64], [5, 64], [7, 64]], |graph, t| {
+        let relative = RelativePositions { height: t[1].clone(), width: t[2].clone(), grid: (3, 4) };
+        ops::attention(graph, &t[0], 2, Some(&relative))
+    });
 }
 
 /// The unit matrix of x's channels.

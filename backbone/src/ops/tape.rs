@@ -109,14 +109,29 @@ impl<D: Device> Graph<D> {
     where
         F: FnOnce(D::Buf, &mut Grads<'_, D>) -> Result<()> + 'static,
     {
+        self.record_with_output(device, out, shape, inputs, |_| backward())
+    }
+
+    /// As [`Graph::record`], for a backward pass that reads the output: `backward` is given it, without a gradient.
+    pub(crate) fn record_with_output<F>(
+        &mut self,
+        device: &D,
+        out: D::Buf,
+        shape: impl Into<Shape>,
+        inputs: &[&Tensor<D>],
+        backward: impl FnOnce(Tensor<D>) -> F,
+    ) -> Result<Tensor<D>>
+    where
+        F: FnOnce(D::Buf, &mut Grads<'_, D>) -> Result<()> + 'static,
+    {
         let out = Tensor::from_stored(device.store(out)?, shape.into())?;
         if !self.records(inputs) {
             return Ok(out);
         }
+        let backward = backward(out.clone());
         let out = out.parameter()?;
         let len = out.numel();
         let ghost = out.key().expect("a parameter has a key").clone();
-        let backward = backward();
         self.on_tape(move |grads| match grads.take_key(&ghost, len)? {
             Some(dy) => backward(dy, grads),
             None => Ok(()),

@@ -11,9 +11,10 @@ out=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 cuda=$(cd ../../../backbone/cuda && pwd)
 cxx=${CXX:-c++}
-# The stacks of fibers are none that longjmp's own check knows (_FORTIFY_SOURCE).
+# The stacks of fibers are none that longjmp's own check knows (_FORTIFY_SOURCE). Kernels read and write packs of values
+# as wider types, as nvcc allows.
 flags=(-std=c++17 -O2 -fopenmp -fPIC -ftls-model=initial-exec -march=native -ffp-contract=off
-    -U_FORTIFY_SOURCE -Wall -Wno-unknown-pragmas -Wno-sign-compare
+    -U_FORTIFY_SOURCE -fno-strict-aliasing -Wall -Wno-unknown-pragmas -Wno-sign-compare
     -I. -Iinclude -I"$cuda" -include include/cuda_host.h)
 
 jobs_failed() { echo "$1 does not compile for the host" >&2; exit 1; }

@@ -6,6 +6,7 @@
 
 #include <omp.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -26,6 +27,13 @@ constexpr uint32_t kMostThreads = 1024;
 
 enum class State { kReady, kWarp, kBlock, kDone };
 
+struct Copy {
+    void* to;
+    const void* from;
+    uint32_t bytes;
+    bool there;
+};
+
 struct Fiber {
     ucontext_t start;
     jmp_buf at;
@@ -34,8 +42,9 @@ struct Fiber {
     bool begun = false;
     uint3 thread = {};
     // Two slots by turns: a lane may be one exchange ahead of another.
-    uint64_t slots[2] = {};
+    uint64_t slots[2][kWords] = {};
     uint32_t exchanges = 0;
+    std::vector<Copy> copies;
 };
 
 struct Block;
@@ -163,17 +172,43 @@ void warp_barrier(uint32_t mask) {
 
 void block_barrier() { running->yield(State::kBlock); }
 
-uint64_t& mine() {
+uint64_t& mine(uint32_t word) {
     Fiber& self = running->fiber();
-    return self.slots[self.exchanges % 2];
+    return self.slots[self.exchanges % 2][word];
 }
 
 // After the barrier that counted this exchange.
-uint64_t theirs(uint32_t lane) {
+uint64_t theirs(uint32_t lane, uint32_t word) {
     Block& block = *running;
     const uint32_t parity = (block.fiber().exchanges - 1) % 2;
     const uint32_t i = std::min(block.current / 32 * 32 + lane, block.count - 1);
-    return block.fibers[i]->slots[parity];
+    return block.fibers[i]->slots[parity][word];
+}
+
+uint64_t aligned(const void* at, uint32_t bytes) {
+    const auto address = reinterpret_cast<uintptr_t>(at);
+    if (address % bytes != 0) {
+        fprintf(stderr, "%p is not a multiple of %u\n", at, bytes);
+        abort();
+    }
+    return address;
+}
+
+void copy_later(void* to, const void* from, uint32_t bytes, bool there) {
+    aligned(to, bytes);
+    aligned(from, bytes);
+    running->fiber().copies.push_back({to, from, bytes, there});
+}
+
+void make_copies() {
+    for (const Copy& copy : running->fiber().copies) {
+        if (copy.there) {
+            memcpy(copy.to, copy.from, copy.bytes);
+        } else {
+            memset(copy.to, 0, copy.bytes);
+        }
+    }
+    running->fiber().copies.clear();
 }
 
 std::string run_grid(const char* kernel, Call call, void* const* arguments, dim3 grid, dim3 block) {
@@ -203,7 +238,10 @@ std::string run_grid(const char* kernel, Call call, void* const* arguments, dim3
         for (uint64_t b = 0; b < blocks; ++b) {
             blockIdx = {static_cast<uint32_t>(b % grid.x), static_cast<uint32_t>(b / grid.x % grid.y),
                         static_cast<uint32_t>(b / grid.x / grid.y)};
-            for (uint32_t i = 0; i < threads; ++i) fibers.fibers[i]->exchanges = 0;
+            for (uint32_t i = 0; i < threads; ++i) {
+                fibers.fibers[i]->exchanges = 0;
+                fibers.fibers[i]->copies.clear();
+            }
             if (!fibers.run(order)) {
                 const std::lock_guard<std::mutex> guard(lock);
                 failure = std::string(kernel) + ": threads of a block wait at a barrier that others never reach";

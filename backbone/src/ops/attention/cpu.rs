@@ -1,6 +1,6 @@
 //! Attention on the CPU: tiles of queries in parallel, products by single-threaded GEMM.
 
-use super::{Attended, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::error::Result;
 use crate::ops::host::{Cpu, overwritten};
 use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm, gemm_strided};
@@ -144,7 +144,7 @@ impl AttentionKernel for Cpu {
         &self,
         qkv: &[f32],
         relative: Option<RelativeViews<'_, Self>>,
-        log_sums: &[f32],
+        attended: AttendedViews<'_, Self>,
         dy: &[f32],
         g: Geometry,
     ) -> Result<AttentionGradients<Self>> {
@@ -157,7 +157,15 @@ impl AttentionKernel for Cpu {
             .enumerate()
             .map(|(i, gradients)| {
                 let (image, head) = (i / g.heads, i % g.heads);
-                head_gradient(Packed::new(qkv, image, g), image, head, relative, log_sums, dy, gradients)
+                head_gradient(
+                    Packed::new(qkv, image, g),
+                    image,
+                    head,
+                    relative,
+                    attended.log_sums,
+                    dy,
+                    gradients,
+                )
             })
             .collect();
         let channels = g.channels();

@@ -1,7 +1,10 @@
-//! Attention on the GPU: heads apart, cuBLAS's products, and a softmax of our own between them. Sequences are taken in
-//! groups whose N × N matrices fit into [`SCORES`]; the backward pass makes their probabilities again.
+//! Attention on the GPU. Mixed precision has fused kernels ([`fused`]). Otherwise: heads apart, cuBLAS's products, and
+//! a softmax of our own between them. Sequences are taken in groups whose N × N matrices fit into [`SCORES`]; the
+//! backward pass makes their probabilities again.
 
-use super::{Attended, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+mod fused;
+
+use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::error::Result;
 use crate::ops::cuda::launch::{Grid, Order, Product};
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
@@ -149,6 +152,9 @@ impl AttentionKernel for Cuda {
         relative: Option<RelativeViews<'_, Self>>,
         g: Geometry,
     ) -> Result<Attended<Self>> {
+        if self.fuses_attention(relative.as_ref(), g) {
+            return fused::forward(self, qkv, g);
+        }
         let call = Call::new(self, g, relative)?;
         let qkv = &*qkv.f32(self.context())?;
         let mut y = self.empty(g.batch * g.tokens * g.channels())?;
@@ -178,20 +184,26 @@ impl AttentionKernel for Cuda {
             let out = call.product(sizes, 1.0, (&scores, Order::Rows), (&v, Order::Rows), group)?;
             call.join(&out, &mut y, group, 1, 0)?;
         }
-        Ok(Attended { y, log_sums: log_sums.into() })
+        Ok(Attended { y: self.as_layers_keep(y)?, log_sums: log_sums.into() })
     }
 
     fn attention_backward(
         &self,
         qkv: View<'_>,
         relative: Option<RelativeViews<'_, Self>>,
-        log_sums: View<'_>,
+        attended: AttendedViews<'_, Self>,
         dy: View<'_>,
         g: Geometry,
     ) -> Result<AttentionGradients<Self>> {
+        if self.fuses_attention(relative.as_ref(), g) {
+            return Ok(AttentionGradients {
+                qkv: fused::backward(self, qkv, attended, dy, g)?,
+                relative: None,
+            });
+        }
         let call = Call::new(self, g, relative)?;
         let (qkv, dy) = (&*qkv.f32(self.context())?, &*dy.f32(self.context())?);
-        let log_sums = &*log_sums.f32(self.context())?;
+        let log_sums = &*attended.log_sums.f32(self.context())?;
         let mut dqkv = self.empty(qkv.len())?;
         let (n, d) = (g.tokens, g.head_dim);
         let axes = call.axes()?;
@@ -247,7 +259,23 @@ impl AttentionKernel for Cuda {
             call.join(&dq, &mut dqkv, group, 3, 0)?;
             call.join(&dk, &mut dqkv, group, 3, 1)?;
         }
-        Ok(AttentionGradients { qkv: dqkv, relative: tables.map(|[height, width]| (height, width)) })
+        let relative = tables.map(|[height, width]| (height, width));
+        Ok(AttentionGradients { qkv: self.as_layers_keep(dqkv)?, relative })
+    }
+}
+
+impl Cuda {
+    /// Whether the fused kernels do this attention, forward and backward.
+    fn fuses_attention(&self, relative: Option<&RelativeViews<'_, Self>>, g: Geometry) -> bool {
+        self.mixed() && relative.is_none() && fused::fits(g)
+    }
+
+    /// Activations as layers keep them: rounded under mixed precision.
+    fn as_layers_keep(&self, values: Buf) -> Result<Buf> {
+        match self.mixed() {
+            true => Ok(values.into_bf16(self.context())?.into()),
+            false => Ok(values),
+        }
     }
 }
 

@@ -76,6 +76,14 @@ pub struct Attended<D: Backend> {
     pub log_sums: D::Buf,
 }
 
+/// [`Attended`] as the backward kernel reads it.
+pub struct AttendedViews<'a, D: Backend> {
+    /// (B, N, C).
+    pub y: D::View<'a>,
+    /// (B, heads, N).
+    pub log_sums: D::View<'a>,
+}
+
 /// Gradients of an attention.
 pub struct AttentionGradients<D: Backend> {
     /// At the packed qkv, (B, N, 3C).
@@ -98,7 +106,7 @@ pub trait AttentionKernel: Backend {
         &self,
         qkv: Self::View<'_>,
         relative: Option<RelativeViews<'_, Self>>,
-        log_sums: Self::View<'_>,
+        attended: AttendedViews<'_, Self>,
         dy: Self::View<'_>,
         geometry: Geometry,
     ) -> Result<AttentionGradients<Self>>;
@@ -149,13 +157,13 @@ pub fn attention<D: Device>(
         device.attention_forward(qkv.view(), relative.map(RelativePositions::views), geometry)?;
     let inputs: Vec<_> =
         [qkv].into_iter().chain(relative.into_iter().flat_map(|r| [&r.height, &r.width])).collect();
-    graph.record(device, y, [batch, tokens, geometry.channels()], &inputs, || {
+    graph.record_with_output(device, y, [batch, tokens, geometry.channels()], &inputs, |y| {
         let (qkv, relative) = (qkv.clone(), relative.cloned());
         move |dy, grads| {
             let gradients = qkv.device().attention_backward(
                 qkv.view(),
                 relative.as_ref().map(RelativePositions::views),
-                D::view_buf(&log_sums),
+                AttendedViews { y: y.view(), log_sums: D::view_buf(&log_sums) },
                 D::view_buf(&dy),
                 geometry,
             )?;

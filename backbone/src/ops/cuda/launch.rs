@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
 use std::sync::Arc;
 
-/// Threads of a block, for every kernel (kat::kThreads).
+/// Threads of a block (kat::kThreads), but for kernels whose launch bounds are another number.
 pub(in crate::ops) const THREADS: usize = 256;
 
 /// The most blocks of a kernel whose threads walk over their elements in strides.
@@ -200,11 +200,17 @@ impl Context {
         &self.driver
     }
 
-    /// Launches a kernel with blocks of [`THREADS`].
+    /// Launches a kernel with blocks of `threads`.
     ///
     /// # Safety
     /// `arguments` must point to values of the types of the kernel's parameters, in their order.
-    pub(super) unsafe fn launch(&self, name: &str, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()> {
+    pub(super) unsafe fn launch(
+        &self,
+        name: &str,
+        grid: Grid,
+        threads: usize,
+        arguments: &mut [*mut c_void],
+    ) -> Result<()> {
         if grid.0.contains(&0) {
             return Ok(());
         }
@@ -218,7 +224,7 @@ impl Context {
         self.driver.bind_to_thread().map_err(failed("launch"))?;
         let stream = *self.driver.cu_stream();
         // SAFETY: the function is loaded in the bound context; the caller answers for the arguments.
-        unsafe { result::launch_kernel(*function, grid, (THREADS as u32, 1, 1), 0, stream, arguments) }
+        unsafe { result::launch_kernel(*function, grid, (threads as u32, 1, 1), 0, stream, arguments) }
             .map_err(|error| reason(format!("{error:?}")))
     }
 

@@ -44,10 +44,16 @@ namespace kat_host {
 void warp_barrier(uint32_t mask);
 // Waits until the block's threads are here.
 void block_barrier();
-// This lane's slot for values that the warp exchanges, and another lane's.
-uint64_t& mine();
-uint64_t theirs(uint32_t lane);
+// This lane's slots for values that the warp exchanges, and another lane's.
+constexpr uint32_t kWords = 3;
+uint64_t& mine(uint32_t word = 0);
+uint64_t theirs(uint32_t lane, uint32_t word = 0);
 uint32_t lane();
+// The address; ends the program where it is no multiple of `bytes`.
+uint64_t aligned(const void* at, uint32_t bytes);
+// Copies `bytes` (or zeros) when this thread calls make_copies.
+void copy_later(void* to, const void* from, uint32_t bytes, bool there);
+void make_copies();
 
 template <typename T>
 T exchange(uint32_t mask, T v, uint32_t from) {

@@ -1,0 +1,188 @@
+// Fused attention, backward, in bfloat16 with f32 sums, in two kernels that make the probabilities again, tile by tile,
+// from the logarithms of their rows' sums. The first has queries as its own side and writes dq and each row's Σ dy y;
+// the second has keys, and writes dk and dv. Nothing is added by atomics: the same bits every time.
+//   p = exp(scale q kᵀ - log_sum)   dv = pᵀ dy   ds = p ∘ (dy vᵀ - Σ dy y)   dq = scale ds k   dk = scale dsᵀ q
+// Rows beyond the last are zeros, also in log_sums, and add nothing: p is 1 there, dy and ds are 0.
+#include "attention_tiles.h"
+
+namespace {
+
+using namespace kat;
+
+template <int kDim>
+__device__ __forceinline__ void clear(float (&c)[kDim / 8][4]) {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
+    }
+}
+
+// Σ a b over each of a lane's two rows.
+template <int kDim>
+__device__ __forceinline__ void dot(float (&sums)[2], const Fragments<kDim>& a, const Fragments<kDim>& b) {
+    sums[0] = sums[1] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            float& sum = sums[i % 2];
+            sum = fmaf(low_half(a.v[k][i]), low_half(b.v[k][i]), sum);
+            sum = fmaf(high_half(a.v[k][i]), high_half(b.v[k][i]), sum);
+        }
+    }
+    sums[0] = row_sum(sums[0]);
+    sums[1] = row_sum(sums[1]);
+}
+
+// Writes dq and `along`, (B, heads, N).
+template <int kDim>
+__device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* y, const bf16* dy,
+                                                 const float* log_sums, bf16* dqkv, float* along, uint32_t tokens,
+                                                 uint32_t heads, float scale) {
+    constexpr uint32_t kKeys = kTileRows<kDim>;
+    __shared__ Stages<kDim> keys, values;
+    const Span span(tokens, heads);
+    const auto part = [&](uint32_t i) { return span.rows<kDim>(qkv, tokens, heads, 3, i); };
+    const Rows<const bf16> k = part(1), v = part(2);
+    const uint32_t first = span.warp_row(), lane = threadIdx.x % 32;
+    const bool idle = first >= tokens;
+    const auto fetch = [&](uint32_t key, uint32_t stage) {
+        fetch_tile<kDim>(keys.rows[stage], k, key);
+        fetch_tile<kDim>(values.rows[stage], v, key);
+    };
+    fetch(0, 0);
+    Fragments<kDim> q, slopes;
+    slopes.load(span.rows<kDim>(dy, tokens, heads, 1, 0), first);
+    float sums[2], log_sum[2];
+    {
+        Fragments<kDim> out;
+        out.load(span.rows<kDim>(y, tokens, heads, 1, 0), first);
+        dot<kDim>(sums, slopes, out);
+    }
+#pragma unroll
+    for (uint32_t half = 0; half < 2; ++half) {
+        const uint32_t row = first + lane / 4 + half * 8;
+        const size_t at = static_cast<size_t>(span.sequence) * tokens + row;
+        log_sum[half] = row < tokens ? log_sums[at] * kLog2E : 0.0f;
+        if (lane % 4 == 0 && row < tokens) along[at] = sums[half];
+    }
+    q.load(part(0), first);
+    float dq[kDim / 8][4];
+    clear<kDim>(dq);
+    for (uint32_t key = 0, stage = 0; key < tokens; key += kKeys, stage ^= 1) {
+        wait_for_copies();
+        __syncthreads();
+        if (key + kKeys < tokens) fetch(key + kKeys, stage ^ 1);
+        if (idle) continue;
+        const uint32_t count = min(tokens - key, kKeys);
+#pragma unroll 1
+        for (uint32_t chunk = 0; chunk < count; chunk += 16) {
+            float ds[2][4], dp[2][4];
+            dot_rows<kDim>(ds, q, keys.rows[stage] + chunk);
+            dot_rows<kDim>(dp, slopes, values.rows[stage] + chunk);
+#pragma unroll
+            for (uint32_t n = 0; n < 2; ++n) {
+#pragma unroll
+                for (uint32_t i = 0; i < 4; ++i) {
+                    const float p = power_of_two(fmaf(ds[n][i], scale * kLog2E, -log_sum[i / 2]));
+                    // A key that is not there is zeros; its p, which is no probability, may be infinite.
+                    const bool there = chunk + n * 8 + 2 * (lane % 4) + i % 2 < count;
+                    ds[n][i] = there ? p * (dp[n][i] - sums[i / 2]) : 0.0f;
+                }
+            }
+            add_weighted<kDim>(dq, ds, keys.rows[stage] + chunk);
+        }
+    }
+    __syncthreads();
+    if (idle) return;
+    const float factors[2] = {scale, scale};
+    store_rows<kDim>(dq, factors, &keys.rows[0][0] + threadIdx.x / 32 * 16,
+                     span.rows<kDim>(dqkv, tokens, heads, 3, 0), first);
+}
+
+// Writes dk and dv. Matrices are transposed here: rows are the block's keys, columns a tile's queries.
+template <int kDim>
+__device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, const float* log_sums,
+                                              const float* along, bf16* dqkv, uint32_t tokens, uint32_t heads,
+                                              float scale) {
+    constexpr uint32_t kQueries = kTileRows<kDim>;
+    __shared__ Stages<kDim> queries, slopes;
+    __shared__ float logs[2][kQueries], sums[2][kQueries];
+    const Span span(tokens, heads);
+    const auto part = [&](uint32_t i) { return span.rows<kDim>(qkv, tokens, heads, 3, i); };
+    const Rows<const bf16> q = part(0), out = span.rows<kDim>(dy, tokens, heads, 1, 0);
+    log_sums += static_cast<size_t>(span.sequence) * tokens;
+    along += static_cast<size_t>(span.sequence) * tokens;
+    const uint32_t first = span.warp_row();
+    const bool idle = first >= tokens;
+    const auto fetch = [&](uint32_t query, uint32_t stage) {
+        fetch_tile<kDim>(queries.rows[stage], q, query);
+        fetch_tile<kDim>(slopes.rows[stage], out, query);
+        fetch_numbers(logs[stage], log_sums, query, tokens);
+        fetch_numbers(sums[stage], along, query, tokens);
+    };
+    fetch(0, 0);
+    Fragments<kDim> k, v;
+    k.load(part(1), first);
+    v.load(part(2), first);
+    float dk[kDim / 8][4], dv[kDim / 8][4];
+    clear<kDim>(dk);
+    clear<kDim>(dv);
+    for (uint32_t query = 0, stage = 0; query < tokens; query += kQueries, stage ^= 1) {
+        wait_for_copies();
+        __syncthreads();
+        if (query + kQueries < tokens) fetch(query + kQueries, stage ^ 1);
+        if (idle) continue;
+        const uint32_t count = min(tokens - query, kQueries);
+#pragma unroll 1
+        for (uint32_t chunk = 0; chunk < count; chunk += 16) {
+            float p[2][4], ds[2][4];
+            dot_rows<kDim>(p, k, queries.rows[stage] + chunk);
+            dot_rows<kDim>(ds, v, slopes.rows[stage] + chunk);
+#pragma unroll
+            for (uint32_t n = 0; n < 2; ++n) {
+                const uint32_t column = chunk + n * 8 + 2 * (threadIdx.x % 4);
+                const float2 log_sum = *reinterpret_cast<const float2*>(&logs[stage][column]);
+                const float2 sum = *reinterpret_cast<const float2*>(&sums[stage][column]);
+#pragma unroll
+                for (uint32_t i = 0; i < 4; ++i) {
+                    const float log = i % 2 == 0 ? log_sum.x : log_sum.y;
+                    p[n][i] = power_of_two(fmaf(p[n][i], scale * kLog2E, -log * kLog2E));
+                    ds[n][i] = p[n][i] * (ds[n][i] - (i % 2 == 0 ? sum.x : sum.y));
+                }
+            }
+            add_weighted<kDim>(dv, p, slopes.rows[stage] + chunk);
+            add_weighted<kDim>(dk, ds, queries.rows[stage] + chunk);
+        }
+    }
+    __syncthreads();
+    if (idle) return;
+    Row<kDim>* staging = &queries.rows[0][0] + threadIdx.x / 32 * 16;
+    const float scales[2] = {scale, scale}, ones[2] = {1.0f, 1.0f};
+    store_rows<kDim>(dk, scales, staging, span.rows<kDim>(dqkv, tokens, heads, 3, 1), first);
+    store_rows<kDim>(dv, ones, staging, span.rows<kDim>(dqkv, tokens, heads, 3, 2), first);
+}
+
+}  // namespace
+
+#define KAT_ATTENTION(dim)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
+        attention_backward_queries_##dim(const bf16* __restrict__ qkv, const bf16* __restrict__ y,                 \
+                                         const bf16* __restrict__ dy, const float* __restrict__ log_sums,          \
+                                         bf16* __restrict__ dqkv, float* __restrict__ along, uint32_t tokens,      \
+                                         uint32_t heads, float scale) {                                            \
+        backward_queries<dim>(qkv, y, dy, log_sums, dqkv, along, tokens, heads, scale);                            \
+    }                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
+        attention_backward_keys_##dim(const bf16* __restrict__ qkv, const bf16* __restrict__ dy,                   \
+                                      const float* __restrict__ log_sums, const float* __restrict__ along,         \
+                                      bf16* __restrict__ dqkv, uint32_t tokens, uint32_t heads, float scale) {     \
+        backward_keys<dim>(qkv, dy, log_sums, along, dqkv, tokens, heads, scale);                                  \
+    }
+
+KAT_ATTENTION(16)
+KAT_ATTENTION(32)
+KAT_ATTENTION(64)
+KAT_ATTENTION(96)
+KAT_ATTENTION(128)
