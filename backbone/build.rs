@@ -90,7 +90,7 @@ fn run(command: &mut Command) -> Result<String, Failure> {
 struct Kernel {
     name: String,
     /// Threads of its blocks, where its launch bounds are a number; else those of every other kernel.
-    threads: Option<u32>,
+    threads: Option<String>,
     /// C type and name.
     parameters: Vec<(String, String)>,
 }
@@ -104,7 +104,9 @@ fn kernels(source: &str) -> Vec<Kernel> {
         let bounds = "__attribute__((launch_bounds(";
         let (threads, part) = match part.strip_prefix(bounds) {
             Some(rest) => {
-                rest.split_once(")))").map(|(threads, rest)| (threads.trim().parse().ok(), rest))?
+                let (bounds, rest) = rest.split_once(")))")?;
+                let threads = bounds.split(',').next().map(str::trim)?;
+                (threads.starts_with(|first: char| first.is_ascii_digit()).then(|| threads.to_owned()), rest)
             }
             None => (None, part),
         };
@@ -158,7 +160,7 @@ fn function(kernel: &Kernel) -> Option<String> {
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
     }
     let name = &kernel.name;
-    let threads = kernel.threads.map_or("THREADS".to_owned(), |threads| threads.to_string());
+    let threads = kernel.threads.as_deref().unwrap_or("THREADS");
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
          #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\

@@ -139,8 +139,8 @@ __device__ __forceinline__ void forward(const bf16* qkv, bf16* y, float* log_sum
         forward<dim>(qkv, y, log_sums, tokens, heads, scale);                                        \
     }
 
-KAT_ATTENTION(16, 5)
-KAT_ATTENTION(32, 5)
+KAT_ATTENTION(16, 4)
+KAT_ATTENTION(32, 4)
 KAT_ATTENTION(64, 4)
 KAT_ATTENTION(96, 3)
 KAT_ATTENTION(128, 3)

@@ -27,7 +27,8 @@ rm -f "$out"/*.o "$out"/*.cpp
 for source in "$cuda"/*.cu; do
     unit=$out/$(basename "$source" .cu).cpp
     kernels=$("$cxx" "${flags[@]}" -E -P -DKAT_LIST_KERNELS -x c++ "$source" | tr '\n' ' ' |
-        grep -oE '__global__ void +[A-Za-z0-9_]+' | awk '{ print "KAT_REGISTER(" $NF ")" }')
+        grep -oE '__global__ void +__launch_bounds__\([^)]*\) +[A-Za-z0-9_]+' |
+        sed -E 's/.*\((.*)\) +(.*)/KAT_REGISTER(\2, \1)/')
     printf '#include "registry.h"\n#include "%s"\n%s\n' "$source" "$kernels" >"$unit"
     compile "${unit%.cpp}.o" "$unit"
 done

@@ -152,11 +152,11 @@ int cuLaunchKernel(const void* function, unsigned grid_x, unsigned grid_y, unsig
     const auto& kernel = *static_cast<const kat_host::Registry::value_type*>(function);
     const uint64_t threads = static_cast<uint64_t>(block_x) * block_y * block_z;
     if (grid_x == 0 || grid_x > 0x7fffffff || grid_y == 0 || grid_y > 65535 || grid_z == 0 || grid_z > 65535 ||
-        threads == 0 || threads > 1024) {
+        threads == 0 || threads > kernel.second.threads) {
         return kInvalidValue;
     }
     current_kernel = kernel.first.c_str();
-    const std::string failure = kat_host::run_grid(kernel.first.c_str(), kernel.second, arguments,
+    const std::string failure = kat_host::run_grid(kernel.first.c_str(), kernel.second.call, arguments,
                                                    {grid_x, grid_y, grid_z}, {block_x, block_y, block_z});
     current_kernel = nullptr;
     if (failure.empty()) return kSuccess;

@@ -9,7 +9,13 @@
 
 namespace kat_host {
 
-using Registry = std::map<std::string, Call>;
+struct Kernel {
+    Call call;
+    // The most threads of its blocks: its launch bounds.
+    uint32_t threads;
+};
+
+using Registry = std::map<std::string, Kernel>;
 
 inline Registry& registry() {
     static auto* kernels = new Registry;
@@ -28,10 +34,11 @@ Call call_of(void (*)(A...)) {
 }
 
 struct Register {
-    Register(const char* name, Call call) { registry()[name] = call; }
+    Register(const char* name, Call call, uint32_t threads, uint32_t = 0) { registry()[name] = {call, threads}; }
 };
 
 }  // namespace kat_host
 
-#define KAT_REGISTER(name) \
-    static const kat_host::Register register_##name(#name, kat_host::call_of<&name>(&name));
+// With the kernel's launch bounds.
+#define KAT_REGISTER(name, ...) \
+    static const kat_host::Register register_##name(#name, kat_host::call_of<&name>(&name), __VA_ARGS__);

@@ -14,11 +14,11 @@
 #define __device__
 #ifndef KAT_LIST_KERNELS
 #define __global__
+#define __launch_bounds__(...)
 #endif
 #define __forceinline__ inline
 #define __noinline__
 #define __restrict__
-#define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 // One copy for each of the host's threads, each of which runs one block at a time.
 #define __shared__ static thread_local
