@@ -110,6 +110,8 @@ macro_rules! same {
     }};
 }
 
+mod attention;
+
 #[test]
 fn ops_of_the_backbone() {
     let Some(gpu) = gpu() else { return };
@@ -391,46 +393,6 @@ fn mixed_precision() {
             ops::linear(graph, &y, &identity(&t[0])?, None)
         });
     }
-}
-
-/// Attention of mixed precision, by the fused kernels where heads have a width that they know and there are no relative
-/// positions. The inputs are numbers of bfloat16, so that what differs are roundings on the way: of p, dy, ds and y (in
-/// Σ dy y), each by at most half of [`ROUNDING`] and averaged by the sum that follows, and of the result.
-#[test]
-fn attention_in_mixed_precision() {
-    let Some(gpu) = gpu_in(Precision::Bf16) else { return };
-    let check = |[batch, tokens, heads, dim]: [usize; 4], reach: f32| {
-        // 8 bits each, between -reach and reach
-        let values = |len: usize, seed: u64| -> Vec<f32> {
-            random(len, seed).iter().map(|v| (v * 128.0).round() / 128.0 * reach).collect()
-        };
-        fn op<D: Device>(graph: &mut Graph<D>, t: &[Tensor<D>], heads: usize) -> Result<Tensor<D>> {
-            let qkv = ops::concat(graph, &[&t[0], &t[1], &t[2]], 2)?;
-            ops::attention(graph, &qkv, heads, None)
-        }
-        let shape = [batch, tokens, heads * dim];
-        let shapes: &[&[usize]] = &[&shape, &shape, &shape];
-        let on_gpu = || run_on(&gpu, values, shapes, |graph, t| op(graph, t, heads));
-        let on_cpu = run_on(&Cpu::default(), values, shapes, |graph, t| op(graph, t, heads));
-        let name = format!("attention {batch}x{tokens}, {heads}x{dim}, {reach}");
-        compare_within(4.0 * ROUNDING, &name, [on_gpu(), on_gpu()], on_cpu);
-    };
-    for tokens in [1, 17, 64, 197, 200] {
-        check([2, tokens, 3, 64], 1.0);
-    }
-    // 8 and 48 have no fused kernel
-    for dim in [16, 32, 96, 128, 8, 48] {
-        check([1, 77, 2, dim], 1.0);
-        check([3, 33, 1, dim], 1.0);
-    }
-    // probabilities far from even, their greatest logit in any of the tiles
-    for dim in [32, 64, 128] {
-        check([1, 150, 6, dim], 4.0);
-    }
-    same_mixed!(gpu, "attention, relative", [[2, 12, 3 * 2 * 64], [5, 64], [7, 64]], |graph, t| {
-        let relative = RelativePositions { height: t[1].clone(), width: t[2].clone(), grid: (3, 4) };
-        ops::attention(graph, &t[0], 2, Some(&relative))
-    });
 }
 
 /// The unit matrix of x's channels.
