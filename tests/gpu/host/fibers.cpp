@@ -1,7 +1,8 @@
 // Fibers: made once by makecontext, then switched by _setjmp and _longjmp, which call no kernel of the system.
 //
-// In which order a block's threads run between two barriers is theirs to bear: KAT_HOST_GPU_ORDER=reverse or a seed
-// turns it round or shuffles it, and a kernel whose result changes has a race.
+// In which order a block's threads run between two barriers is theirs to bear. By default its warps keep in step;
+// KAT_HOST_GPU_ORDER=reverse or a seed turns the order round or shuffles it, and then a warp runs as far as the block's
+// next barrier before another does. A kernel whose result changes has a race.
 #include "fibers.h"
 
 #include <omp.h>
@@ -46,6 +47,9 @@ struct Fiber {
     uint32_t exchanges = 0;
     std::vector<Copy> copies;
 };
+
+// Threads that keep in step, and then the next that do.
+using Order = std::vector<std::vector<uint32_t>>;
 
 struct Block;
 thread_local Block* running = nullptr;
@@ -98,13 +102,11 @@ struct Block {
         }
     }
 
-    // Lets those go on whose warp or block has arrived; false if nobody can.
-    bool release() {
-        bool released = false, all = true, any = false;
-        for (uint32_t i = 0; i < count; ++i) {
+    // Lets those of threads `from` to `to`, whole warps, go on whose warp has arrived; false if nobody can.
+    bool release_warps(uint32_t from, uint32_t to) {
+        bool released = false;
+        for (uint32_t i = from; i < std::min(to, count); ++i) {
             const Fiber& self = *fibers[i];
-            any |= self.state != State::kDone;
-            all &= self.state == State::kDone || self.state == State::kBlock;
             if (self.state != State::kWarp) continue;
             bool here = true;
             const uint32_t first = i / 32 * 32;
@@ -121,23 +123,35 @@ struct Block {
             }
             released = true;
         }
-        if (any && all) {
-            for (uint32_t i = 0; i < count; ++i) {
-                if (fibers[i]->state == State::kBlock) fibers[i]->state = State::kReady;
-            }
-            released = true;
-        }
         return released;
     }
 
+    // Lets all go on if they have arrived at the block's barrier; false if not, or if they are done.
+    bool release_block() {
+        bool any = false;
+        for (uint32_t i = 0; i < count; ++i) {
+            if (fibers[i]->state == State::kWarp) return false;
+            any |= fibers[i]->state == State::kBlock;
+        }
+        for (uint32_t i = 0; i < count; ++i) {
+            if (fibers[i]->state == State::kBlock) fibers[i]->state = State::kReady;
+        }
+        return any;
+    }
+
     // False if threads are left that wait for ever.
-    bool run(const std::vector<uint32_t>& order) {
+    bool run(const Order& order) {
         for (uint32_t i = 0; i < count; ++i) fibers[i]->state = State::kReady;
         do {
-            for (const uint32_t i : order) {
-                if (fibers[i]->state == State::kReady) resume(i);
+            for (const std::vector<uint32_t>& together : order) {
+                const auto [least, most] = std::minmax_element(together.begin(), together.end());
+                do {
+                    for (const uint32_t i : together) {
+                        if (fibers[i]->state == State::kReady) resume(i);
+                    }
+                } while (release_warps(*least, *most + 1));
             }
-        } while (release());
+        } while (release_block());
         for (uint32_t i = 0; i < count; ++i) {
             if (fibers[i]->state != State::kDone) return false;
         }
@@ -145,18 +159,29 @@ struct Block {
     }
 };
 
-// The order in which threads run between barriers.
-std::vector<uint32_t> thread_order(uint32_t count) {
-    std::vector<uint32_t> order(count);
-    for (uint32_t i = 0; i < count; ++i) order[i] = i;
+// The order in which a block's threads run between barriers.
+Order thread_order(uint32_t count) {
+    std::vector<uint32_t> all(count);
+    for (uint32_t i = 0; i < count; ++i) all[i] = i;
     const char* wish = getenv("KAT_HOST_GPU_ORDER");
-    if (wish == nullptr || *wish == '\0') return order;
+    if (wish == nullptr || *wish == '\0') return {all};
     if (std::string(wish) == "reverse") {
-        std::reverse(order.begin(), order.end());
+        std::reverse(all.begin(), all.end());
     } else {
-        std::shuffle(order.begin(), order.end(), std::mt19937(atoi(wish)));
+        std::shuffle(all.begin(), all.end(), std::mt19937(atoi(wish)));
     }
-    return order;
+    // warp by warp, as the first thread of each comes
+    Order warps;
+    std::vector<size_t> places((count + 31) / 32, SIZE_MAX);
+    for (const uint32_t i : all) {
+        size_t& place = places[i / 32];
+        if (place == SIZE_MAX) {
+            place = warps.size();
+            warps.emplace_back();
+        }
+        warps[place].push_back(i);
+    }
+    return warps;
 }
 
 }  // namespace
@@ -215,7 +240,7 @@ std::string run_grid(const char* kernel, Call call, void* const* arguments, dim3
     const uint64_t blocks = static_cast<uint64_t>(grid.x) * grid.y * grid.z;
     const uint32_t threads = block.x * block.y * block.z;
     if (threads > kMostThreads) return std::string(kernel) + ": more threads than a block has";
-    const std::vector<uint32_t> order = thread_order(threads);
+    const Order order = thread_order(threads);
     std::string failure;
     std::mutex lock;
 #pragma omp parallel
