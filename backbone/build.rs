@@ -160,7 +160,7 @@ fn function(kernel: &Kernel) -> Option<String> {
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
     }
     let name = &kernel.name;
-    let threads = kernel.threads.as_deref().unwrap_or("THREADS");
+    let threads = kernel.threads.as_deref().unwrap_or("super::launch::THREADS");
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
          #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\

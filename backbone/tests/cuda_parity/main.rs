@@ -17,6 +17,8 @@ use kat_backbone::{Cpu, Cuda, Device, Graph, Kat, KatConfig, Precision, Result, 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+mod attention;
+
 /// The GPU, or none with a line that says why.
 fn gpu() -> Option<Cuda> {
     gpu_in(Precision::F32)
@@ -109,8 +111,6 @@ macro_rules! same {
         compare($name, [on_gpu(), on_gpu()], on_cpu);
     }};
 }
-
-mod attention;
 
 #[test]
 fn ops_of_the_backbone() {
