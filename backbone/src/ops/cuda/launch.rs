@@ -62,7 +62,7 @@ pub(in crate::ops) enum Order {
     Transposed,
 }
 
-/// out = alpha · lhs · rhs + beta · out for row-major matrices, `batch` times at distances of whole matrices.
+/// out = alpha · lhs · rhs + beta · out for row-major matrices, `batch` times.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct Product {
     /// Rows of out, columns of out, length of the dot products.
@@ -73,12 +73,38 @@ pub(in crate::ops) struct Product {
     pub factors: [f32; 2],
     /// The number of products.
     pub batch: usize,
+    /// From row to row of lhs, rhs and out, as they lie.
+    pub rows: [usize; 3],
+    /// From matrix to matrix of lhs, rhs and out; 0: the same for all products.
+    pub steps: [usize; 3],
 }
 
 impl Product {
-    /// One product that overwrites its output.
+    /// One product of whole matrices that overwrites its output.
     pub(in crate::ops) fn new(size: [usize; 3], orders: [Order; 2]) -> Self {
-        Self { size, orders, factors: [1.0, 0.0], batch: 1 }
+        let [m, n, k] = size;
+        let width = |order: Order, columns: usize, rows: usize| match order {
+            Order::Rows => columns,
+            Order::Transposed => rows,
+        };
+        let rows = [width(orders[0], k, m), width(orders[1], n, k), n];
+        Self { size, orders, factors: [1.0, 0.0], batch: 1, rows, steps: [m * k, k * n, m * n] }
+    }
+
+    /// Values from the first to the last that each of lhs, rhs and out needs.
+    fn lens(&self) -> [usize; 3] {
+        let [m, n, k] = self.size;
+        let lying = |order: Order, rows: usize, columns: usize| match order {
+            Order::Rows => [rows, columns],
+            Order::Transposed => [columns, rows],
+        };
+        let sizes = [lying(self.orders[0], m, k), lying(self.orders[1], k, n), [m, n]];
+        [0, 1, 2].map(|i| match sizes[i] {
+            [0, _] | [_, 0] => 0,
+            [rows, columns] => {
+                self.batch.saturating_sub(1) * self.steps[i] + (rows - 1) * self.rows[i] + columns
+            }
+        })
     }
 }
 
@@ -251,9 +277,9 @@ impl Context {
         const OP: &str = "matrix product";
         let [m, n, k] = product.size;
         let (lhs, rhs, out) = (lhs.values(), rhs.values(), out.values());
-        let lens = [(lhs.len, m * k), (rhs.len, k * n), (out.len, m * n)];
-        if let Some((found, each)) = lens.iter().find(|(found, each)| *found < each * product.batch) {
-            let reason = format!("{found} values for {} matrices of {each} in {product:?}", product.batch);
+        let lens = [lhs.len, rhs.len, out.len].into_iter().zip(product.lens());
+        if let Some((found, needed)) = lens.into_iter().find(|(found, needed)| found < needed) {
+            let reason = format!("{found} values where {needed} are needed in {product:?}");
             return Err(Error::Device { op: OP, reason });
         }
         if m * n * product.batch == 0 {
@@ -265,12 +291,12 @@ impl Context {
         };
         self.driver.bind_to_thread().map_err(failed(OP))?;
         // cuBLAS counts by columns: outᵀ = rhsᵀ · lhsᵀ, and a row-major matrix is its own transpose there.
-        let side = |order: Order, columns: usize, rows: usize| match order {
-            Order::Rows => (blas_sys::cublasOperation_t::CUBLAS_OP_N, columns),
-            Order::Transposed => (blas_sys::cublasOperation_t::CUBLAS_OP_T, rows),
-        };
-        let (lhs_op, lhs_stride) = side(product.orders[0], k, m);
-        let (rhs_op, rhs_stride) = side(product.orders[1], n, k);
+        let [lhs_op, rhs_op] = product.orders.map(|order| match order {
+            Order::Rows => blas_sys::cublasOperation_t::CUBLAS_OP_N,
+            Order::Transposed => blas_sys::cublasOperation_t::CUBLAS_OP_T,
+        });
+        let [lhs_row, rhs_row, out_row] = product.rows;
+        let [lhs_step, rhs_step, out_step] = product.steps.map(|step| step as i64);
         let [alpha, beta] = product.factors;
         let compute = match self.precision {
             Precision::F32 => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
@@ -279,8 +305,7 @@ impl Context {
             }
             _ => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
         };
-        // SAFETY: the buffers hold what the product reads and writes (checked above; strides are those of whole
-        // matrices) and are borrowed until the call returns, the scalars are f32 as the compute type asks and live
+        // SAFETY: the buffers hold what the product reads and writes (checked above) and are borrowed until the call returns, the scalars are f32 as the compute type asks and live
         // through the call, and the handle's context is bound.
         unsafe {
             blas::gemm_strided_batched_ex(
@@ -293,17 +318,17 @@ impl Context {
                 (&raw const alpha).cast(),
                 rhs.address as *const c_void,
                 rhs.kind,
-                int(rhs_stride.max(1))?,
-                (k * n) as i64,
+                int(rhs_row.max(1))?,
+                rhs_step,
                 lhs.address as *const c_void,
                 lhs.kind,
-                int(lhs_stride.max(1))?,
-                (m * k) as i64,
+                int(lhs_row.max(1))?,
+                lhs_step,
                 (&raw const beta).cast(),
                 out.address as *mut c_void,
                 out.kind,
-                int(n)?,
-                (m * n) as i64,
+                int(out_row)?,
+                out_step,
                 int(product.batch)?,
                 compute,
                 blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT,
