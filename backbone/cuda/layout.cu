@@ -49,37 +49,25 @@ KAT_KERNEL sum_listed_rows(const float* __restrict__ dy, const uint32_t* __restr
     }
 }
 
-// A token grid's windows: (B · down · across, window², C) of (B, rows · columns, C), zeros outside the grid.
-KAT_KERNEL window_partition(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint32_t rows,
-                            uint32_t columns, uint32_t channels, uint32_t window, uint32_t down, uint32_t across) {
+// A token grid's windows: (B · down · across, window², C) of (B, rows · columns, C), zeros outside the grid; with `back`
+// not 0 the reverse. n counts the output.
+KAT_KERNEL move_windows(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint32_t rows,
+                        uint32_t columns, uint32_t channels, uint32_t window, uint32_t down, uint32_t across,
+                        uint32_t back) {
     KAT_EACH(i, n) {
-        uint64_t at = i;
-        const uint32_t c = at % channels;
-        at /= channels;
-        const uint32_t wx = at % window;
-        at /= window;
-        const uint32_t wy = at % window;
-        at /= window;
-        const uint32_t column = at % across * window + wx;
-        at /= across;
-        const uint32_t row = at % down * window + wy;
-        const uint64_t image = at / down;
-        y[i] = row < rows && column < columns ? x[((image * rows + row) * columns + column) * channels + c] : 0.0f;
-    }
-}
-
-// The reverse; n counts the grid's values.
-KAT_KERNEL window_unpartition(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint32_t rows,
-                              uint32_t columns, uint32_t channels, uint32_t window, uint32_t down, uint32_t across) {
-    KAT_EACH(i, n) {
-        uint64_t at = i;
-        const uint32_t c = at % channels;
-        at /= channels;
-        const uint32_t column = at % columns;
-        at /= columns;
-        const uint32_t row = at % rows;
-        const uint64_t image = at / rows;
-        const uint64_t index = (image * down + row / window) * across + column / window;
-        y[i] = x[((index * window + row % window) * window + column % window) * channels + c];
+        const uint32_t c = i % channels;
+        const uint64_t token = i / channels;
+        if (back != 0) {
+            const uint32_t column = token % columns, row = token / columns % rows;
+            const uint64_t image = token / columns / rows;
+            const uint64_t index = (image * down + row / window) * across + column / window;
+            y[i] = x[((index * window + row % window) * window + column % window) * channels + c];
+        } else {
+            const uint64_t index = token / window / window;
+            const uint32_t column = index % across * window + token % window;
+            const uint32_t row = index / across % down * window + token / window % window;
+            const uint64_t image = index / across / down;
+            y[i] = row < rows && column < columns ? x[((image * rows + row) * columns + column) * channels + c] : 0.0f;
+        }
     }
 }

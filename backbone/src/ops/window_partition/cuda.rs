@@ -18,45 +18,35 @@ impl Geometry {
     }
 }
 
-impl WindowKernel for Cuda {
-    fn partition(&self, x: View<'_>, g: Geometry) -> Result<Buffer> {
-        let (down, across) = g.windows();
-        let count = g.batch * down * across * g.window * g.window * g.channels;
+impl Cuda {
+    /// `count` values of the windows or (`back` 1) of the grid.
+    fn move_windows(&self, x: View<'_>, g: Geometry, count: usize, back: u32) -> Result<Buffer> {
         let (mut y, [rows, columns, channels, window, down, across]) = (self.empty(count)?, g.sizes()?);
-        let (grid, n) = (Grid::each(count), count as u64);
-        kernels::window_partition(
+        kernels::move_windows(
             self.context(),
-            grid,
+            Grid::each(count),
             x,
             &mut y,
-            n,
+            count as u64,
             rows,
             columns,
             channels,
             window,
             down,
             across,
+            back,
         )?;
         Ok(y)
     }
+}
+
+impl WindowKernel for Cuda {
+    fn partition(&self, x: View<'_>, g: Geometry) -> Result<Buffer> {
+        let (down, across) = g.windows();
+        self.move_windows(x, g, g.batch * down * across * g.window * g.window * g.channels, 0)
+    }
 
     fn unpartition(&self, x: View<'_>, g: Geometry) -> Result<Buffer> {
-        let count = g.batch * g.rows * g.cols * g.channels;
-        let (mut y, [rows, columns, channels, window, down, across]) = (self.empty(count)?, g.sizes()?);
-        let (grid, n) = (Grid::each(count), count as u64);
-        kernels::window_unpartition(
-            self.context(),
-            grid,
-            x,
-            &mut y,
-            n,
-            rows,
-            columns,
-            channels,
-            window,
-            down,
-            across,
-        )?;
-        Ok(y)
+        self.move_windows(x, g, g.batch * g.rows * g.cols * g.channels, 1)
     }
 }
