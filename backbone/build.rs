@@ -134,6 +134,7 @@ fn function(kernel: &Kernel) -> Option<String> {
             "uint64_t" => "u64",
             "bf16" | "__nv_bfloat16" => "BFloat16",
             "Geometry" => "RationalSizes",
+            "WindowSizes" => "WindowSizes",
             _ => return None,
         };
         let (rust, value) = match (kind.ends_with('*'), kind.starts_with("const ")) {

@@ -95,21 +95,23 @@ __device__ void backward(const float* x, const float* log_sums, const float* dlo
 
 }  // namespace
 
-#define KAT_CROSS_ENTROPY(name, lanes)                                                                               \
-    KAT_KERNEL cross_entropy_forward_##name(const float* x, const uint32_t* optional_labels,                         \
-                                            const float* optional_soft, const float* optional_weights,               \
-                                            float* losses, float* log_sums, uint64_t positions, uint32_t classes,    \
-                                            uint64_t inner, float smoothing) {                                       \
-        forward<lanes>(x, optional_labels, optional_soft, optional_weights, losses, log_sums, positions, classes,    \
-                       inner, smoothing);                                                                            \
-    }                                                                                                                \
-    KAT_KERNEL cross_entropy_backward_##name(const float* x, const float* log_sums, const float* dlosses,            \
-                                             const uint32_t* optional_labels, const float* optional_soft,            \
-                                             const float* optional_weights, float* dx, uint64_t positions,           \
-                                             uint32_t classes, uint64_t inner, float smoothing) {                    \
-        backward<lanes>(x, log_sums, dlosses, optional_labels, optional_soft, optional_weights, dx, positions,       \
-                        classes, inner, smoothing);                                                                  \
-    }
+KAT_KERNEL cross_entropy_forward(const float* x, const uint32_t* optional_labels, const float* optional_soft,
+                                 const float* optional_weights, float* losses, float* log_sums, uint64_t positions,
+                                 uint32_t classes, uint64_t inner, float smoothing) {
+    const auto with = [&](auto run) {
+        run(x, optional_labels, optional_soft, optional_weights, losses, log_sums, positions, classes, inner,
+            smoothing);
+    };
+    inner == 1 ? with(forward<32>) : with(forward<1>);
+}
 
-KAT_CROSS_ENTROPY(row, 32)
-KAT_CROSS_ENTROPY(plane, 1)
+KAT_KERNEL cross_entropy_backward(const float* x, const float* log_sums, const float* dlosses,
+                                  const uint32_t* optional_labels, const float* optional_soft,
+                                  const float* optional_weights, float* dx, uint64_t positions, uint32_t classes,
+                                  uint64_t inner, float smoothing) {
+    const auto with = [&](auto run) {
+        run(x, log_sums, dlosses, optional_labels, optional_soft, optional_weights, dx, positions, classes, inner,
+            smoothing);
+    };
+    inner == 1 ? with(backward<32>) : with(backward<1>);
+}

@@ -213,7 +213,7 @@ fn ops_of_the_heads() {
         ops::conv_transpose2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(2, 0))
     });
     same!(gpu, "batch_norm", [[4, 3, 5, 6], [3], [3]], |graph, t| {
-        let running = batch_norm::Running::new(3);
+        let running = batch_norm::Running::new(t[0].device(), 3)?;
         Ok(ops::batch_norm(graph, &t[0], &t[1], &t[2], &running, &batch_norm::Options::default())?.0)
     });
     same!(gpu, "channel_norm", [[2, 6, 5, 4], [6], [6]], |graph, t| {

@@ -43,13 +43,12 @@ impl<D: Device> BatchNorm2d<D> {
     /// # Errors
     /// Sizes that the device cannot hold.
     pub fn new(builder: &Builder<D>, channels: usize, options: &Options) -> Result<Self> {
-        let start = Running::new(channels);
-        let buffer = |values| Tensor::from_vec(builder.device(), values, [channels]).map(Buffer::new);
+        let Running { mean, variance } = Running::new(builder.device(), channels)?;
         Ok(Self {
             weight: builder.constant(1.0, [channels])?,
             bias: builder.constant(0.0, [channels])?,
-            running_mean: buffer(start.mean)?,
-            running_var: buffer(start.variance)?,
+            running_mean: Buffer::new(mean),
+            running_var: Buffer::new(variance),
             options: options.clone(),
         })
     }
@@ -59,14 +58,11 @@ impl<D: Device> BatchNorm2d<D> {
     /// # Errors
     /// An input of other channels, or a single value for each channel while training.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-        let running =
-            Running { mean: self.running_mean.get().to_vec(), variance: self.running_var.get().to_vec() };
+        let running = Running { mean: self.running_mean.get(), variance: self.running_var.get() };
         let (y, updated) = ops::batch_norm(graph, x, &self.weight, &self.bias, &running, &self.options)?;
         if let Some(Running { mean, variance }) = updated {
-            for (buffer, values) in [(&self.running_mean, mean), (&self.running_var, variance)] {
-                let channels = values.len();
-                buffer.set(Tensor::from_vec(x.device(), values, [channels])?);
-            }
+            self.running_mean.set(mean);
+            self.running_var.set(variance);
         }
         Ok(y)
     }

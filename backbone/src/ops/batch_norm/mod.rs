@@ -4,10 +4,13 @@
 //! them by `momentum` (variance divided by n - 1), as torch has it. In evaluation they are the running ones.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::device::{Backend, Device};
+use super::host::Cpu;
 use super::tape::Graph;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -16,18 +19,24 @@ use std::rc::Rc;
 const OP: &str = "batch norm";
 
 /// Running statistics, one of each for every channel.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Running {
-    /// Means.
-    pub mean: Vec<f32>,
-    /// Unbiased variances.
-    pub variance: Vec<f32>,
+#[derive(Clone, Debug)]
+pub struct Running<D: Device = Cpu> {
+    /// (C): means.
+    pub mean: Tensor<D>,
+    /// (C): unbiased variances.
+    pub variance: Tensor<D>,
 }
 
-impl Running {
+impl<D: Device> Running<D> {
     /// Mean 0 and variance 1, where training starts.
-    pub fn new(channels: usize) -> Self {
-        Self { mean: vec![0.0; channels], variance: vec![1.0; channels] }
+    ///
+    /// # Errors
+    /// Sizes that the device cannot hold.
+    pub fn new(device: &D, channels: usize) -> Result<Self> {
+        Ok(Self {
+            mean: Tensor::zeros(device, [channels])?,
+            variance: Tensor::from_vec(device, vec![1.0; channels], [channels])?,
+        })
     }
 }
 
@@ -56,54 +65,89 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    fn sum(&self, numbers: &mut [f64]) -> Result<()> {
-        self.processes.as_ref().map_or(Ok(()), |processes| processes.sum(numbers))
-    }
-}
-
-/// y = (x - center) · scale + shift, for one channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Affine {
+/// What a batch norm computes with, each (C): y = (x - mean)/√(variance + eps) · weight + bias.
+pub struct Terms<'a, D: Backend> {
     /// Subtracted first, so that a large mean costs no digits.
-    pub center: f32,
+    pub mean: D::View<'a>,
+    /// Divided by the number of values.
+    pub variance: D::View<'a>,
     /// The factor.
-    pub scale: f32,
-    /// Added last.
-    pub shift: f32,
+    pub weight: D::View<'a>,
+    /// The shift.
+    pub bias: D::View<'a>,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Pixels of a plane of x.
+    pub plane: usize,
 }
 
-/// Batch norm on a device; x is (B, channels, plane), the number of channels that of the slices.
+/// Statistics of a batch, each (C).
+pub struct BatchStatistics<D: Backend> {
+    /// Means.
+    pub mean: D::Buf,
+    /// Variances, divided by the number of values.
+    pub variance: D::Buf,
+    /// The new running means.
+    pub running_mean: D::Buf,
+    /// The new running variances.
+    pub running_variance: D::Buf,
+}
+
+/// Gradients at the parameters, each (C). They are also the sums over the batch that the gradient at x needs.
+pub struct ParameterGradients<D: Backend> {
+    /// Σ dy x̂.
+    pub weight: D::Buf,
+    /// Σ dy.
+    pub bias: D::Buf,
+}
+
+/// Batch norm on a device; x is (B, C, plane). Statistics stay on the device.
 pub trait BatchNormKernel: Backend {
-    /// Mean and sum of squared deviations from it, for each channel.
-    fn channel_moments(&self, x: Self::View<'_>, channels: usize, plane: usize) -> Result<Vec<[f64; 2]>>;
-    /// The affine map of each channel.
-    fn channel_affine(&self, x: Self::View<'_>, maps: &[Affine], plane: usize) -> Result<Self::Buf>;
-    /// Σ dy and Σ dy (x - center), for each channel.
-    fn channel_gradient_sums(
+    /// (3, C): the means, what f32 rounds off them, and the sums of squared deviations.
+    fn channel_moments(&self, x: Self::View<'_>, channels: usize, plane: usize) -> Result<Self::Buf>;
+    /// The statistics of `count` values a channel, of their moments; the running mean and variance move towards them
+    /// by `momentum`.
+    fn batch_statistics(
+        &self,
+        moments: Self::View<'_>,
+        running: [Self::View<'_>; 2],
+        count: f64,
+        momentum: f32,
+    ) -> Result<BatchStatistics<Self>>;
+    /// y.
+    fn batch_norm_forward(&self, x: Self::View<'_>, terms: &Terms<'_, Self>) -> Result<Self::Buf>;
+    /// The gradients at weight and bias.
+    fn batch_norm_parameter_gradients(
         &self,
         x: Self::View<'_>,
         dy: Self::View<'_>,
-        centers: &[f32],
-        plane: usize,
-    ) -> Result<Vec<[f64; 2]>>;
-    /// `factors[c]` · dy + the affine map of x, in place of dy.
-    fn channel_affine_sum(
+        terms: &Terms<'_, Self>,
+    ) -> Result<ParameterGradients<Self>>;
+    /// weight/√(variance + eps) · (dy - share · (Σ dy + x̂ Σ dy x̂)), in place of dy; share is 1/n, or 0 where the
+    /// statistics are constants.
+    fn batch_norm_input_gradient(
         &self,
         x: Self::View<'_>,
-        maps: &[Affine],
-        factors: &[f32],
         dy: Self::Buf,
-        plane: usize,
+        terms: &Terms<'_, Self>,
+        sums: &ParameterGradients<Self>,
+        share: f32,
     ) -> Result<Self::Buf>;
 }
 
 /// Statistics that a pass normalises with.
-struct Statistics {
-    mean: Vec<f64>,
-    inverse: Vec<f64>,
-    /// Values behind each of them, over all processes; `None` if they are constants (the running ones).
-    count: Option<f64>,
+struct Statistics<D: Device> {
+    mean: Tensor<D>,
+    variance: Tensor<D>,
+    /// One in so many values, over all processes; 0 if they are constants (the running ones).
+    share: f32,
+}
+
+impl<D: Device> Statistics<D> {
+    fn terms<'a>(&'a self, [weight, bias]: [&'a Tensor<D>; 2], eps: f32, plane: usize) -> Terms<'a, D> {
+        let (mean, variance) = (self.mean.view(), self.variance.view());
+        Terms { mean, variance, weight: weight.view(), bias: bias.view(), eps, plane }
+    }
 }
 
 /// Batch norm of a feature map. While training the new running statistics come back too, for the module to keep.
@@ -118,113 +162,109 @@ pub fn batch_norm<D: Device>(
     x: &Tensor<D>,
     weight: &Tensor<D>,
     bias: &Tensor<D>,
-    running: &Running,
+    running: &Running<D>,
     options: &Options,
-) -> Result<(Tensor<D>, Option<Running>)> {
-    let [batch, channels, height, width] = x.axes(OP, "(B, C, H, W)")?;
-    for (what, t) in [("the weight", weight), ("the bias", bias)] {
+) -> Result<(Tensor<D>, Option<Running<D>>)> {
+    let [_, channels, height, width] = x.axes(OP, "(B, C, H, W)")?;
+    for (what, t) in [
+        ("the weight", weight),
+        ("the bias", bias),
+        ("the running mean", &running.mean),
+        ("the running variance", &running.variance),
+    ] {
         if t.shape().axes() != [channels] {
             return Err(Error::shape(OP, what, format!("[{channels}]"), t.shape()));
         }
     }
-    for (what, len) in [("means", running.mean.len()), ("variances", running.variance.len())] {
-        if len != channels {
-            return Err(Error::config(OP, format!("{len} running {what} for {channels} channels")));
-        }
-    }
-    let (device, plane) = (x.device(), height * width);
-    let (statistics, updated) = match graph.is_training() {
-        true => {
-            let moments = device.channel_moments(x.view(), channels, plane)?;
-            let (statistics, updated) = of_batch(&moments, (batch * plane) as f64, running, options)?;
-            (statistics, Some(updated))
-        }
-        false => (of_running(running, options), None),
+    let (device, plane, eps) = (x.device(), height * width, options.eps);
+    let (statistics, updated) = if graph.is_training() {
+        let (statistics, updated) = of_batch(x, running, options)?;
+        (statistics, Some(updated))
+    } else {
+        let (mean, variance) = (running.mean.clone(), running.variance.clone());
+        (Statistics { mean, variance, share: 0.0 }, None)
     };
-    let (host_weight, host_bias) = (weight.to_vec(), bias.to_vec());
-    let maps: Vec<Affine> = (0..channels)
-        .map(|c| Affine {
-            center: statistics.mean[c] as f32,
-            scale: (statistics.inverse[c] * f64::from(host_weight[c])) as f32,
-            shift: host_bias[c],
-        })
-        .collect();
-    let y = device.channel_affine(x.view(), &maps, plane)?;
+    let y = device.batch_norm_forward(x.view(), &statistics.terms([weight, bias], eps, plane))?;
     let y = graph.record(device, y, x.shape(), &[x, weight, bias], || {
         let (x, weight, bias, options) = (x.clone(), weight.clone(), bias.clone(), options.clone());
         move |dy, grads| {
-            let device = x.device();
-            let centers: Vec<f32> = maps.iter().map(|map| map.center).collect();
-            let local = device.channel_gradient_sums(x.view(), D::view_buf(&dy), &centers, plane)?;
-            let dweight = local.iter().zip(&statistics.inverse).map(|(s, inverse)| (s[1] * inverse) as f32);
-            grads.add(&weight, device.upload_buf(dweight.collect())?)?;
-            grads.add(&bias, device.upload_buf(local.iter().map(|s| s[0] as f32).collect())?)?;
+            let (device, terms) = (x.device(), statistics.terms([&weight, &bias], eps, plane));
+            let local = device.batch_norm_parameter_gradients(x.view(), D::view_buf(&dy), &terms)?;
             // A process's own parameter gradients are summed with all others later; those at x need the sums now.
-            let mut sums: Vec<f64> = local.into_iter().flatten().collect();
-            if statistics.count.is_some() {
-                options.sum(&mut sums)?;
-            }
-            let through: Vec<Affine> =
-                (0..maps.len()).map(|c| through_statistics(&maps[c], &statistics, &sums, c)).collect();
-            let factors: Vec<f32> = maps.iter().map(|map| map.scale).collect();
-            let dx = device.channel_affine_sum(x.view(), &through, &factors, dy, plane)?;
+            let all = match &options.processes {
+                Some(processes) if statistics.share != 0.0 => {
+                    Some(over_processes(device, &local, &**processes)?)
+                }
+                _ => None,
+            };
+            let sums = all.as_ref().unwrap_or(&local);
+            let dx = device.batch_norm_input_gradient(x.view(), dy, &terms, sums, statistics.share)?;
+            grads.add(&weight, local.weight)?;
+            grads.add(&bias, local.bias)?;
             grads.add(&x, dx)
         }
     })?;
     Ok((y, updated))
 }
 
-fn of_running(running: &Running, options: &Options) -> Statistics {
-    let inverse = |v: &f32| 1.0 / (f64::from(*v) + f64::from(options.eps)).sqrt();
-    Statistics {
-        mean: running.mean.iter().map(|m| f64::from(*m)).collect(),
-        inverse: running.variance.iter().map(inverse).collect(),
-        count: None,
-    }
-}
-
-fn of_batch(
-    moments: &[[f64; 2]],
-    count: f64,
-    running: &Running,
+fn of_batch<D: Device>(
+    x: &Tensor<D>,
+    running: &Running<D>,
     options: &Options,
-) -> Result<(Statistics, Running)> {
-    // n, and for each channel Σ x and Σ x²: numbers that add up over processes, in f64
-    let mut sums = vec![count];
-    sums.extend(moments.iter().flat_map(|[mean, squares]| [count * mean, squares + count * mean * mean]));
-    options.sum(&mut sums)?;
-    let total = sums[0];
-    if total < 2.0 {
-        return Err(Error::config(OP, format!("{total} values a channel while training; it takes 2")));
+) -> Result<(Statistics<D>, Running<D>)> {
+    let [batch, channels, height, width] = x.axes(OP, "(B, C, H, W)")?;
+    let (device, own) = (x.device(), (batch * height * width) as f64);
+    let moments = device.channel_moments(x.view(), channels, height * width)?;
+    let (count, moments) = match &options.processes {
+        None => (own, moments),
+        Some(processes) => {
+            let (count, moments) = joined(&device.download_buf(&moments), own, &**processes)?;
+            (count, device.upload_buf(moments)?)
+        }
+    };
+    if count < 2.0 {
+        return Err(Error::config(OP, format!("{count} values a channel while training; it takes 2")));
     }
-    let mut statistics = Statistics { mean: vec![], inverse: vec![], count: Some(total) };
-    let mut updated = running.clone();
-    let momentum = f64::from(options.momentum);
-    for (c, sum) in sums[1..].chunks_exact(2).enumerate() {
-        let mean = sum[0] / total;
-        // one process needs no sums of squares, and loses no digits to them
-        let squares = if options.processes.is_some() { sum[1] - total * mean * mean } else { moments[c][1] };
-        let squares = squares.max(0.0);
-        statistics.mean.push(mean);
-        statistics.inverse.push(1.0 / (squares / total + f64::from(options.eps)).sqrt());
-        let towards = |old: &mut f32, new: f64| {
-            *old = (f64::from(*old) * (1.0 - momentum) + momentum * new) as f32;
-        };
-        towards(&mut updated.mean[c], mean);
-        towards(&mut updated.variance[c], squares / (total - 1.0));
-    }
-    Ok((statistics, updated))
+    let old = [running.mean.view(), running.variance.view()];
+    let made = device.batch_statistics(D::view_buf(&moments), old, count, options.momentum)?;
+    let tensor = |buf| Tensor::from_stored(device.store(buf)?, [channels].into());
+    let share = (1.0 / count) as f32;
+    Ok((
+        Statistics { mean: tensor(made.mean)?, variance: tensor(made.variance)?, share },
+        Running { mean: tensor(made.running_mean)?, variance: tensor(made.running_variance)? },
+    ))
 }
 
-/// The part of dx that passes through the batch's mean and variance, an affine map of x:
-/// -scale (Σdy/n + x̂ Σ(dy x̂)/n).
-fn through_statistics(map: &Affine, statistics: &Statistics, sums: &[f64], c: usize) -> Affine {
-    let Some(count) = statistics.count else { return Affine::default() };
-    let scale = f64::from(map.scale);
-    let inverse = statistics.inverse[c];
-    Affine {
-        center: map.center,
-        scale: (-scale * inverse * inverse * sums[2 * c + 1] / count) as f32,
-        shift: (-scale * sums[2 * c] / count) as f32,
+/// The number of values and the moments of all processes' batches together.
+fn joined(moments: &[f32], count: f64, processes: &dyn SumOverProcesses) -> Result<(f64, Vec<f32>)> {
+    let channels = moments.len() / 3;
+    let moment = |kind: usize, c: usize| f64::from(moments[kind * channels + c]);
+    // n, and for each channel Σ x and Σ x²: numbers that add up, in f64
+    let mut sums = vec![count];
+    for c in 0..channels {
+        let mean = moment(0, c) + moment(1, c);
+        sums.extend([count * mean, moment(2, c) + count * mean * mean]);
     }
+    processes.sum(&mut sums)?;
+    let mut joined = vec![0.0; 3 * channels];
+    for (c, sum) in sums[1..].chunks_exact(2).enumerate() {
+        let mean = sum[0] / sums[0];
+        joined[c] = mean as f32;
+        joined[channels + c] = (mean - f64::from(joined[c])) as f32;
+        joined[2 * channels + c] = (sum[1] - sums[0] * mean * mean).max(0.0) as f32;
+    }
+    Ok((sums[0], joined))
+}
+
+fn over_processes<D: Device>(
+    device: &D,
+    local: &ParameterGradients<D>,
+    processes: &dyn SumOverProcesses,
+) -> Result<ParameterGradients<D>> {
+    let (weight, bias) = (device.download_buf(&local.weight), device.download_buf(&local.bias));
+    let mut sums: Vec<f64> = weight.iter().chain(&bias).map(|sum| f64::from(*sum)).collect();
+    processes.sum(&mut sums)?;
+    let mut sums = sums.into_iter().map(|sum| sum as f32);
+    let weight = sums.by_ref().take(weight.len()).collect();
+    Ok(ParameterGradients { weight: device.upload_buf(weight)?, bias: device.upload_buf(sums.collect())? })
 }

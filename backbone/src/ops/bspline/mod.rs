@@ -1,5 +1,8 @@
 //! The functions of a B-spline KAN's edges: SiLU, cubic B-splines on equal knots, and a factor for each edge.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN, overwritten};
 use super::simd::{exp, vectorized};

@@ -2,6 +2,8 @@
 //! y = (x - mean)/√(variance + eps) · weight + bias.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,8 @@
 
 mod columns;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod gradient;
 #[cfg(test)]
 mod reference;

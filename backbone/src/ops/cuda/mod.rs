@@ -1,16 +1,16 @@
 //! The NVIDIA GPU: buffers of cudarc, dfdx's tape for its Cuda device, our kernels and cuBLAS.
 //!
-//! A kernel's C++ source is in `backbone/cuda`, its launch in the op's own `cuda.rs`. Ops that no training step needs
-//! often run on the CPU by way of the host ([`through_host`]).
+//! A kernel's C++ source is in `backbone/cuda`, its launch in the op's own `cuda.rs`.
 
 pub(in crate::ops) mod buffer;
 pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
 pub(in crate::ops) mod listed;
+pub(in crate::ops) mod maps;
 mod staging;
 mod storage;
-mod sums;
-mod through_host;
+pub(in crate::ops) mod sums;
+pub(in crate::ops) mod windows;
 
 pub use buffer::Buffer;
 pub use launch::Precision;
@@ -106,22 +106,6 @@ impl Cuda {
     /// Arguments of a kernel that are lists: copied without waiting.
     pub(in crate::ops) fn send<T: DeviceRepr + Unpin>(&self, values: Vec<T>) -> Result<CudaSlice<T>> {
         self.context.driver().htod_copy(values).map_err(failed("copy to the GPU"))
-    }
-
-    /// A kernel's results on the host, once it is done.
-    pub(in crate::ops) fn fetch<T: DeviceRepr + Clone + Default>(
-        &self,
-        values: &CudaSlice<T>,
-    ) -> Result<Vec<T>> {
-        self.waiting();
-        let mut host = vec![T::default(); values.len()];
-        self.context.driver().dtoh_sync_copy_into(values, &mut host).map_err(failed("copy from the GPU"))?;
-        Ok(host)
-    }
-
-    /// f32 values on the host.
-    pub(in crate::ops) fn fetch_values(&self, values: View<'_>) -> Result<Vec<f32>> {
-        self.fetch(&*values.f32(&self.context)?)
     }
 
     /// A copy on the GPU.

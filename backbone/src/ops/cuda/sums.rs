@@ -3,9 +3,15 @@
 use super::launch::{Grid, THREADS};
 use super::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
+use cudarc::driver::{CudaSlice, DeviceSlice as _};
 
 /// Blocks of a sum, whatever the GPU: the order of additions, and so the bits, depend on the length alone.
 const BLOCKS: usize = 512;
+
+/// Blocks that sum `count` values.
+pub(in crate::ops) fn sum_blocks(count: usize) -> usize {
+    count.div_ceil(THREADS).clamp(1, BLOCKS)
+}
 
 impl Cuda {
     /// `factor` Σ weights x: one value. What has a weight of 0 does not count, whatever it is.
@@ -15,11 +21,16 @@ impl Cuda {
         weights: Option<View<'_>>,
         factor: f64,
     ) -> Result<Buffer> {
-        let (count, blocks) = (x.len() as u64, x.len().div_ceil(THREADS).clamp(1, BLOCKS));
-        let (mut sums, mut total) = (self.context().empty(blocks)?, self.empty(1)?);
+        let (count, blocks) = (x.len() as u64, sum_blocks(x.len()));
+        let mut sums = self.context().empty(blocks)?;
         kernels::sum_values(self.context(), Grid::blocks(blocks), x, weights, &mut sums, count)?;
-        let blocks = size("sum", blocks)?;
-        kernels::sum_of_sums(self.context(), Grid::blocks(1), &sums, &mut total, blocks, factor)?;
+        self.total_of_sums(&sums, factor)
+    }
+
+    /// `factor` times the sum of the blocks' sums: one value.
+    pub(in crate::ops) fn total_of_sums(&self, sums: &CudaSlice<f64>, factor: f64) -> Result<Buffer> {
+        let (mut total, count) = (self.empty(1)?, size("sum", sums.len())?);
+        kernels::sum_of_sums(self.context(), Grid::blocks(1), sums, &mut total, count, factor)?;
         Ok(total)
     }
 }

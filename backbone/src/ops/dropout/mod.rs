@@ -1,6 +1,9 @@
 //! Dropout: while training, elements, or whole channels of a feature map, are zeroed with probability `rate` and the
 //! others scaled by 1/(1 - rate).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN};
 use super::tape::Graph;

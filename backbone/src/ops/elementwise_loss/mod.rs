@@ -1,6 +1,9 @@
 //! Losses that compare element by element: binary cross entropy with logits, smooth L1 and L1. Each is
 //! Σ weight · loss(x, target) / normaliser, the normaliser being the caller's (detection has its own for each).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, GRAIN, overwritten};
 use super::relu::logistic;
@@ -9,7 +12,6 @@ use super::tape::Graph;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// What is summed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,17 +74,32 @@ impl Goal {
     }
 }
 
+/// A [`Goal`] on a device, as kernels see it.
+pub struct GoalViews<'a, D: Backend> {
+    /// What each element should be.
+    pub targets: D::View<'a>,
+    /// A factor for each element; 1 if absent.
+    pub weights: Option<D::View<'a>>,
+    /// What the sum is divided by.
+    pub normalizer: f32,
+}
+
 /// Element-wise losses on a device.
 pub trait ElementwiseLossKernel: Backend {
-    /// The loss, summed in f64.
-    fn elementwise_loss(&self, kind: Kind, x: Self::View<'_>, goal: &Goal) -> Result<f64>;
-    /// Its gradient at x, times `dloss`.
+    /// The loss, summed in f64, as one value.
+    fn elementwise_loss(
+        &self,
+        kind: Kind,
+        x: Self::View<'_>,
+        goal: &GoalViews<'_, Self>,
+    ) -> Result<Self::Buf>;
+    /// Its gradient at x, times `dloss` (one value).
     fn elementwise_loss_gradient(
         &self,
         kind: Kind,
         x: Self::View<'_>,
-        goal: &Goal,
-        dloss: f32,
+        goal: &GoalViews<'_, Self>,
+        dloss: Self::View<'_>,
     ) -> Result<Self::Buf>;
 }
 
@@ -125,33 +142,62 @@ fn loss<D: Device>(
     if goal.normalizer.is_nan() || goal.normalizer <= 0.0 {
         return Err(Error::config(op, format!("the normaliser is {}, it must be positive", goal.normalizer)));
     }
-    let value = x.device().elementwise_loss(kind, x.view(), &goal)? as f32;
-    let goal = Arc::new(goal);
-    graph.record(x.device(), x.device().upload_buf(vec![value])?, [], &[x], || {
+    let device = x.device();
+    let goal = DeviceGoal::<D>::new(device, goal)?;
+    let value = device.elementwise_loss(kind, x.view(), &goal.views())?;
+    graph.record(device, value, [], &[x], || {
         let x = x.clone();
         move |dy, grads| {
-            let dloss = x.device().download_buf(&dy)[0];
-            grads.add(&x, x.device().elementwise_loss_gradient(kind, x.view(), &goal, dloss)?)
+            let (device, dloss) = (x.device(), D::view_buf(&dy));
+            grads.add(&x, device.elementwise_loss_gradient(kind, x.view(), &goal.views(), dloss)?)
         }
     })
 }
 
+/// A [`Goal`] on a device, for both passes.
+struct DeviceGoal<D: Device> {
+    targets: D::Buf,
+    weights: Option<D::Buf>,
+    normalizer: f32,
+}
+
+impl<D: Device> DeviceGoal<D> {
+    fn new(device: &D, goal: Goal) -> Result<Self> {
+        let weights = goal.weights.map(|weights| device.upload_buf(weights)).transpose()?;
+        Ok(Self { targets: device.upload_buf(goal.targets)?, weights, normalizer: goal.normalizer })
+    }
+
+    fn views(&self) -> GoalViews<'_, D> {
+        GoalViews {
+            targets: D::view_buf(&self.targets),
+            weights: self.weights.as_ref().map(D::view_buf),
+            normalizer: self.normalizer,
+        }
+    }
+}
+
 impl ElementwiseLossKernel for Cpu {
-    fn elementwise_loss(&self, kind: Kind, x: &[f32], goal: &Goal) -> Result<f64> {
+    fn elementwise_loss(&self, kind: Kind, x: &[f32], goal: &GoalViews<'_, Self>) -> Result<Vec<f32>> {
         let part = |(block, (x, t)): (usize, (&[f32], &[f32]))| -> f64 {
             let values = x.iter().zip(t).map(|(x, t)| f64::from(kind.value(*x, *t)));
-            match &goal.weights {
+            match goal.weights {
                 None => values.sum(),
                 Some(weights) => values.zip(&weights[block * GRAIN..]).map(|(v, w)| v * f64::from(*w)).sum(),
             }
         };
         let blocks = x.par_chunks(GRAIN).zip(goal.targets.par_chunks(GRAIN)).enumerate();
         let parts: Vec<f64> = blocks.map(part).collect();
-        Ok(parts.iter().sum::<f64>() / f64::from(goal.normalizer))
+        Ok(vec![(parts.iter().sum::<f64>() / f64::from(goal.normalizer)) as f32])
     }
 
-    fn elementwise_loss_gradient(&self, kind: Kind, x: &[f32], goal: &Goal, dloss: f32) -> Result<Vec<f32>> {
-        let factor = dloss / goal.normalizer;
+    fn elementwise_loss_gradient(
+        &self,
+        kind: Kind,
+        x: &[f32],
+        goal: &GoalViews<'_, Self>,
+        dloss: &[f32],
+    ) -> Result<Vec<f32>> {
+        let factor = dloss[0] / goal.normalizer;
         Ok(overwritten(x.len(), |dx| {
             let inputs = x.par_chunks(GRAIN).zip(goal.targets.par_chunks(GRAIN));
             dx.par_chunks_mut(GRAIN).zip(inputs).enumerate().for_each(|(block, (dx, (x, t)))| {
@@ -161,7 +207,7 @@ impl ElementwiseLossKernel for Cpu {
                         for (dx, (x, t)) in dx.iter_mut().zip(x.iter().zip(t)) {
                             *dx = factor * kind.slope(*x, *t);
                         }
-                        if let Some(weights) = &goal.weights {
+                        if let Some(weights) = goal.weights {
                             let weights = &weights[block * GRAIN..];
                             dx.iter_mut().zip(weights).for_each(|(dx, w)| *dx *= w);
                         }

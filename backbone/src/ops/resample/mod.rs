@@ -1,6 +1,9 @@
 //! Resampling a channels-last grid (rows · columns, C) to another size: position embeddings (bicubic with
 //! antialias, as timm) and tables of relative positions (linear, as detectron2).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::device::{Backend, Device};
 use super::host::{Cpu, overwritten};
 use super::linear::gemm::{Dst, Mat, Threads, gemm};

@@ -7,6 +7,8 @@
 
 mod axis;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
 //! Softmax cross entropy on the GPU.
 
-use super::{Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
+use super::{Geometry, Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
@@ -28,40 +28,29 @@ impl Lists {
     }
 }
 
+/// A warp a position where the classes are neighbours, else a thread, so that neighbours are.
+fn grid(g: Geometry) -> Grid {
+    if g.inner == 1 { Grid::warps(g.positions()) } else { Grid::each(g.positions()) }
+}
+
 impl SoftmaxCrossEntropyKernel for Cuda {
     fn cross_entropy_forward(&self, logits: View<'_>, plan: &Plan) -> Result<PositionLosses<Self>> {
         let (g, lists) = (plan.geometry, Lists::new(self, plan)?);
         let (mut losses, mut log_sums) = (self.empty(g.positions())?, self.empty(g.positions())?);
-        match g.inner {
-            1 => kernels::cross_entropy_forward_row(
-                self.context(),
-                Grid::warps(g.positions()),
-                logits,
-                lists.labels.as_ref(),
-                lists.soft.as_ref(),
-                lists.class_weights.as_ref(),
-                &mut losses,
-                &mut log_sums,
-                g.positions() as u64,
-                size(OP, g.classes)?,
-                g.inner as u64,
-                plan.label_smoothing,
-            ),
-            _ => kernels::cross_entropy_forward_plane(
-                self.context(),
-                Grid::each(g.positions()),
-                logits,
-                lists.labels.as_ref(),
-                lists.soft.as_ref(),
-                lists.class_weights.as_ref(),
-                &mut losses,
-                &mut log_sums,
-                g.positions() as u64,
-                size(OP, g.classes)?,
-                g.inner as u64,
-                plan.label_smoothing,
-            ),
-        }?;
+        kernels::cross_entropy_forward(
+            self.context(),
+            grid(g),
+            logits,
+            lists.labels.as_ref(),
+            lists.soft.as_ref(),
+            lists.class_weights.as_ref(),
+            &mut losses,
+            &mut log_sums,
+            g.positions() as u64,
+            size(OP, g.classes)?,
+            g.inner as u64,
+            plan.label_smoothing,
+        )?;
         Ok(PositionLosses { losses, log_sums })
     }
 
@@ -74,38 +63,21 @@ impl SoftmaxCrossEntropyKernel for Cuda {
     ) -> Result<Buffer> {
         let (g, lists) = (plan.geometry, Lists::new(self, plan)?);
         let mut dx = self.empty(logits.len())?;
-        match g.inner {
-            1 => kernels::cross_entropy_backward_row(
-                self.context(),
-                Grid::warps(g.positions()),
-                logits,
-                log_sums,
-                dlosses,
-                lists.labels.as_ref(),
-                lists.soft.as_ref(),
-                lists.class_weights.as_ref(),
-                &mut dx,
-                g.positions() as u64,
-                size(OP, g.classes)?,
-                g.inner as u64,
-                plan.label_smoothing,
-            ),
-            _ => kernels::cross_entropy_backward_plane(
-                self.context(),
-                Grid::each(g.positions()),
-                logits,
-                log_sums,
-                dlosses,
-                lists.labels.as_ref(),
-                lists.soft.as_ref(),
-                lists.class_weights.as_ref(),
-                &mut dx,
-                g.positions() as u64,
-                size(OP, g.classes)?,
-                g.inner as u64,
-                plan.label_smoothing,
-            ),
-        }?;
+        kernels::cross_entropy_backward(
+            self.context(),
+            grid(g),
+            logits,
+            log_sums,
+            dlosses,
+            lists.labels.as_ref(),
+            lists.soft.as_ref(),
+            lists.class_weights.as_ref(),
+            &mut dx,
+            g.positions() as u64,
+            size(OP, g.classes)?,
+            g.inner as u64,
+            plan.label_smoothing,
+        )?;
         Ok(dx)
     }
 }

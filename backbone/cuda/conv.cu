@@ -1,0 +1,78 @@
+// What a convolution needs beside cuBLAS's products: the matrix of columns, of which row (channel, tap) holds the pixel
+// under that tap for each position of the output, and its reverse. A thread has a position (a pixel) of one channel, so
+// that neighbours read and write neighbours whatever the tap.
+#include "maps.h"
+#include "windows.h"
+
+using kat::kBlock;
+using kat::WindowAxis;
+using kat::WindowSizes;
+
+#define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
+
+// Columns of `count` channels from `first` on of images (B, channels, input); planes counts images · count. From row to
+// row of the matrix it is `row` values, from image to image `image`.
+KAT_KERNEL image_to_columns(const float* __restrict__ x, float* __restrict__ columns, uint64_t planes,
+                            uint32_t channels, uint32_t first, uint32_t count, WindowSizes sizes, uint64_t row,
+                            uint64_t image) {
+    const uint32_t positions = sizes.output_plane(), width = sizes.input[1];
+    KAT_EACH_PLANE(p, planes, positions) {
+        const uint32_t b = p / count, c = p % count;
+        const float* in = x + (static_cast<uint64_t>(b) * channels + first + c) * sizes.input_plane();
+        float* out = columns + b * image + static_cast<uint64_t>(c) * sizes.kernel[0] * sizes.kernel[1] * row;
+        KAT_EACH_PIXEL(position, positions) {
+            // padding makes these wrap far above the input's size
+            const uint32_t top = position / sizes.output[1] * sizes.stride[0] - sizes.padding[0];
+            const uint32_t left = position % sizes.output[1] * sizes.stride[1] - sizes.padding[1];
+            float* at = out + position;
+            for (uint32_t u = 0; u < sizes.kernel[0]; ++u) {
+                const bool inside = top + u < sizes.input[0];
+                const float* line = in + static_cast<uint64_t>(top + u) * width;
+                for (uint32_t v = 0; v < sizes.kernel[1]; ++v, at += row) {
+                    *at = inside && left + v < width ? line[left + v] : 0.0f;
+                }
+            }
+        }
+    }
+}
+
+// The reverse: each pixel of those channels is bias[channel] plus the values of all columns at it, rows of windows and
+// windows in order. The matrix is (images, count · taps, positions).
+KAT_KERNEL columns_to_image(const float* __restrict__ columns, const float* __restrict__ optional_bias,
+                            float* __restrict__ x, uint64_t planes, uint32_t channels, uint32_t first, uint32_t count,
+                            WindowSizes sizes) {
+    const WindowAxis down(sizes, 0), across(sizes, 1);
+    const uint32_t pixels = sizes.input_plane(), positions = sizes.output_plane();
+    const uint32_t taps = down.kernel * across.kernel;
+    KAT_EACH_PLANE(p, planes, pixels) {
+        const uint32_t b = p / count, c = p % count;
+        const float base = optional_bias != nullptr ? optional_bias[first + c] : 0.0f;
+        const float* in = columns + p * taps * positions;
+        float* out = x + (static_cast<uint64_t>(b) * channels + first + c) * pixels;
+        KAT_EACH_PIXEL(pixel, pixels) {
+            const uint32_t row = pixel / across.size + down.padding, column = pixel % across.size + across.padding;
+            const uint32_t left = across.first_over(column - across.padding);
+            const uint32_t right = across.end_over(column - across.padding);
+            const uint32_t bottom = down.end_over(row - down.padding);
+            float sum = base;
+            for (uint32_t i = down.first_over(row - down.padding); i < bottom; ++i) {
+                const uint32_t u = row - i * down.stride;
+                for (uint32_t j = left; j < right; ++j) {
+                    const uint32_t tap = u * across.kernel + column - j * across.stride;
+                    sum += in[static_cast<uint64_t>(tap) * positions + i * across.count + j];
+                }
+            }
+            out[pixel] = sum;
+        }
+    }
+}
+
+// (images, channels, plane) to (channels, images, plane).
+KAT_KERNEL swap_planes(const float* __restrict__ x, float* __restrict__ y, uint64_t planes, uint32_t images,
+                       uint32_t channels, uint32_t plane) {
+    KAT_EACH_PLANE(p, planes, plane) {
+        const float* in = x + p * plane;
+        float* out = y + (p % channels * images + p / channels) * plane;
+        KAT_EACH_PIXEL(i, plane) out[i] = in[i];
+    }
+}

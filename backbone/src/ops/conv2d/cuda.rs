@@ -1,0 +1,312 @@
+//! Convolution on the GPU: matrices of columns and cuBLAS's products, some images, or some channels of one, at a time.
+//! A convolution that takes pixels one by one multiplies x itself.
+
+use super::{Conv2dKernel, Geometry};
+use crate::error::Result;
+use crate::ops::cuda::launch::{Context, Grid, Order, Product};
+use crate::ops::cuda::maps::ChannelRuns;
+use crate::ops::cuda::windows::WindowSizes;
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
+use cudarc::driver::{CudaSlice, CudaView};
+use std::ops::Range;
+
+const OP: &str = "conv2d";
+
+/// Values of a matrix of columns: 256 MiB.
+const COLUMNS: usize = 64 << 20;
+
+/// What one product takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Chunk {
+    images: Range<usize>,
+    channels: Range<usize>,
+}
+
+/// A convolution, cut into chunks whose columns fit in memory.
+struct Call<'d> {
+    device: &'d Cuda,
+    g: Geometry,
+    sizes: WindowSizes,
+}
+
+/// Chunks of at most `most` values of columns: whole images, or of one image some channels after the other.
+fn chunks(g: &Geometry, most: usize) -> Vec<Chunk> {
+    let channel = (g.taps() * g.output_plane()).max(1);
+    let images = (most / (channel * g.in_channels).max(1)).clamp(1, g.batch.max(1));
+    let channels = (most / channel).clamp(1, g.in_channels.max(1));
+    let starts = |end: usize, step: usize| (0..end).step_by(step).map(move |at| at..(at + step).min(end));
+    starts(g.batch, images)
+        .flat_map(|images| {
+            starts(g.in_channels, channels).map(move |channels| Chunk { images: images.clone(), channels })
+        })
+        .collect()
+}
+
+impl Geometry {
+    /// Whether the matrix of columns is x itself.
+    fn is_pointwise(&self) -> bool {
+        self.taps() == 1 && self.placement.stride == [1, 1] && self.placement.padding == [0, 0]
+    }
+}
+
+impl<'d> Call<'d> {
+    fn new(device: &'d Cuda, g: &Geometry) -> Result<Self> {
+        let sizes = WindowSizes::new(OP, [g.input, g.output, g.kernel], g.placement)?;
+        Ok(Self { device, g: *g, sizes })
+    }
+
+    fn context(&self) -> &'d Context {
+        self.device.context()
+    }
+
+    /// The chunks; one where x serves as columns, which takes no memory.
+    fn chunks(&self) -> Vec<Chunk> {
+        chunks(&self.g, if self.g.is_pointwise() { usize::MAX } else { COLUMNS })
+    }
+
+    /// The columns of a chunk, `row` values from row to row and `image` from image to image.
+    fn columns(&self, x: &CudaSlice<f32>, chunk: &Chunk, row: usize, image: usize) -> Result<CudaSlice<f32>> {
+        let (images, count) = (chunk.images.len(), chunk.channels.len());
+        let mut columns = self.context().empty(images * count * self.g.taps() * self.g.output_plane())?;
+        let sample = self.g.in_channels * self.g.input_plane();
+        kernels::image_to_columns(
+            self.context(),
+            Grid::pixels(images * count, self.g.output_plane()),
+            &x.slice(chunk.images.start * sample..chunk.images.end * sample),
+            &mut columns,
+            (images * count) as u64,
+            size(OP, self.g.in_channels)?,
+            size(OP, chunk.channels.start)?,
+            size(OP, count)?,
+            self.sizes,
+            row as u64,
+            image as u64,
+        )?;
+        Ok(columns)
+    }
+
+    /// Of values (B, out_channels, positions) those of a chunk's images.
+    fn outputs<'v>(&self, values: &'v CudaSlice<f32>, chunk: &Chunk) -> CudaView<'v, f32> {
+        let sample = self.g.out_channels * self.g.output_plane();
+        values.slice(chunk.images.start * sample..chunk.images.end * sample)
+    }
+
+    /// The weights of a chunk's channels, as columns of an (out_channels, depth) matrix.
+    fn weights<'v>(&self, weight: &'v CudaSlice<f32>, chunk: &Chunk) -> CudaView<'v, f32> {
+        weight.slice(chunk.channels.start * self.g.taps()..)
+    }
+
+    /// bias[c] in every pixel of each of `channels`.
+    fn fill(&self, bias: View<'_>, len: usize, plane: usize) -> Result<CudaSlice<f32>> {
+        let mut y = self.context().empty(len)?;
+        let planes = len / plane.max(1);
+        let (grid, channels) = (Grid::pixels(planes, plane), size(OP, bias.len())?);
+        kernels::fill_channels(
+            self.context(),
+            grid,
+            bias,
+            &mut y,
+            planes as u64,
+            channels,
+            size(OP, plane)?,
+        )?;
+        Ok(y)
+    }
+
+    /// Zeros where no product writes, else memory for `len` values.
+    fn target(&self, len: usize, written: bool) -> Result<CudaSlice<f32>> {
+        match written {
+            true => self.context().empty(len),
+            false => self.device.zeros(len)?.into_f32(self.context()),
+        }
+    }
+
+    fn forward(&self, x: &CudaSlice<f32>, weight: &CudaSlice<f32>, bias: Option<View<'_>>) -> Result<Buffer> {
+        let (g, positions) = (&self.g, self.g.output_plane());
+        let mut y = match bias {
+            Some(bias) => self.fill(bias, g.output_len(), positions)?,
+            None => self.target(g.output_len(), g.in_channels > 0)?,
+        };
+        for chunk in self.chunks() {
+            let rows = chunk.channels.len() * g.taps();
+            let mut product = Product::new([g.out_channels, positions, rows], [Order::Rows; 2]);
+            product.batch = chunk.images.len();
+            (product.rows[0], product.steps[0]) = (g.depth(), 0);
+            if bias.is_some() || chunk.channels.start > 0 {
+                product.factors = [1.0, 1.0];
+            }
+            let sample = g.out_channels * positions;
+            let mut out = y.slice_mut(chunk.images.start * sample..chunk.images.end * sample);
+            let weight = self.weights(weight, &chunk);
+            match g.is_pointwise() {
+                true => self.context().multiply(&product, &weight, x, &mut out)?,
+                false => {
+                    let columns = self.columns(x, &chunk, positions, rows * positions)?;
+                    self.context().multiply(&product, &weight, &columns, &mut out)?;
+                }
+            }
+        }
+        Ok(y.into())
+    }
+
+    fn input_gradient(
+        &self,
+        dy: &CudaSlice<f32>,
+        weight: &CudaSlice<f32>,
+        bias: Option<View<'_>>,
+    ) -> Result<Buffer> {
+        let (g, positions) = (&self.g, self.g.output_plane());
+        let orders = [Order::Transposed, Order::Rows];
+        let product = |chunk: &Chunk| {
+            let rows = chunk.channels.len() * g.taps();
+            let mut product = Product::new([rows, positions, g.out_channels], orders);
+            product.batch = chunk.images.len();
+            (product.rows[0], product.steps[0]) = (g.depth(), 0);
+            product
+        };
+        if g.is_pointwise() {
+            let mut dx = match bias {
+                Some(bias) => self.fill(bias, g.input_len(), positions)?,
+                None => self.target(g.input_len(), g.out_channels > 0)?,
+            };
+            for chunk in self.chunks() {
+                let mut product = product(&chunk);
+                product.factors[1] = if bias.is_some() { 1.0 } else { 0.0 };
+                self.context().multiply(&product, weight, dy, &mut dx)?;
+            }
+            return Ok(dx.into());
+        }
+        let mut dx = self.context().empty(g.input_len())?;
+        for chunk in self.chunks() {
+            let (images, count) = (chunk.images.len(), chunk.channels.len());
+            let mut columns = self.target(images * count * g.taps() * positions, g.out_channels > 0)?;
+            let (weight, dy) = (self.weights(weight, &chunk), self.outputs(dy, &chunk));
+            self.context().multiply(&product(&chunk), &weight, &dy, &mut columns)?;
+            let sample = g.in_channels * g.input_plane();
+            kernels::columns_to_image(
+                self.context(),
+                Grid::pixels(images * count, g.input_plane()),
+                &columns,
+                bias,
+                &mut dx.slice_mut(chunk.images.start * sample..chunk.images.end * sample),
+                (images * count) as u64,
+                size(OP, g.in_channels)?,
+                size(OP, chunk.channels.start)?,
+                size(OP, count)?,
+                self.sizes,
+            )?;
+        }
+        Ok(dx.into())
+    }
+
+    /// dy (O, images · positions) times the columns' transpose: one long product a chunk.
+    fn weight_gradient(&self, dy: &CudaSlice<f32>, x: &CudaSlice<f32>) -> Result<Buffer> {
+        let (g, positions) = (&self.g, self.g.output_plane());
+        let mut dw = self.target(g.out_channels * g.depth(), g.batch > 0)?;
+        for chunk in chunks(g, COLUMNS) {
+            let (images, rows) = (chunk.images.len(), chunk.channels.len() * g.taps());
+            let size = [g.out_channels, rows, images * positions];
+            let mut product = Product::new(size, [Order::Rows, Order::Transposed]);
+            product.rows[2] = g.depth();
+            product.factors[1] = if chunk.images.start > 0 { 1.0 } else { 0.0 };
+            let columns = self.columns(x, &chunk, images * positions, positions)?;
+            let mut out = dw.slice_mut(chunk.channels.start * g.taps()..);
+            let dy = self.outputs(dy, &chunk);
+            match images {
+                1 => self.context().multiply(&product, &dy, &columns, &mut out)?,
+                _ => {
+                    let dy = self.channels_first(&dy, images)?;
+                    self.context().multiply(&product, &dy, &columns, &mut out)?;
+                }
+            }
+        }
+        Ok(dw.into())
+    }
+
+    /// (images, O, positions) as (O, images, positions).
+    fn channels_first(&self, dy: &CudaView<'_, f32>, images: usize) -> Result<CudaSlice<f32>> {
+        let (planes, positions) = (images * self.g.out_channels, self.g.output_plane());
+        let mut swapped = self.context().empty(planes * positions)?;
+        kernels::swap_planes(
+            self.context(),
+            Grid::pixels(planes, positions),
+            dy,
+            &mut swapped,
+            planes as u64,
+            size(OP, images)?,
+            size(OP, self.g.out_channels)?,
+            size(OP, positions)?,
+        )?;
+        Ok(swapped)
+    }
+}
+
+impl Conv2dKernel for Cuda {
+    fn conv2d_forward(
+        &self,
+        x: View<'_>,
+        weight: View<'_>,
+        bias: Option<View<'_>>,
+        geometry: &Geometry,
+    ) -> Result<Buffer> {
+        let context = self.context();
+        Call::new(self, geometry)?.forward(&*x.f32(context)?, &*weight.f32(context)?, bias)
+    }
+
+    fn conv2d_input_gradient(
+        &self,
+        dy: View<'_>,
+        weight: View<'_>,
+        bias: Option<View<'_>>,
+        geometry: &Geometry,
+    ) -> Result<Buffer> {
+        let context = self.context();
+        Call::new(self, geometry)?.input_gradient(&*dy.f32(context)?, &*weight.f32(context)?, bias)
+    }
+
+    fn conv2d_weight_gradient(&self, dy: View<'_>, x: View<'_>, geometry: &Geometry) -> Result<Buffer> {
+        let context = self.context();
+        Call::new(self, geometry)?.weight_gradient(&*dy.f32(context)?, &*x.f32(context)?)
+    }
+
+    fn channel_sums(&self, values: View<'_>, channels: usize, plane: usize) -> Result<Buffer> {
+        let runs = ChannelRuns::new(values.len(), channels, plane);
+        let (mut sums, (n, c, pixels, run)) = (runs.sums(self, 1)?, runs.arguments()?);
+        kernels::channel_sum_runs(self.context(), runs.grid(), values, &mut sums, n, c, pixels, run)?;
+        runs.total(self, &sums, 0, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::window::Placement;
+
+    #[test]
+    fn chunks_cover_all_and_stay_within_the_bound() {
+        let g = Geometry {
+            batch: 5,
+            in_channels: 7,
+            out_channels: 2,
+            input: [4, 4],
+            output: [4, 4],
+            kernel: [3, 3],
+            placement: Placement::new(1, 1),
+        };
+        let image = g.depth() * g.output_plane();
+        for most in [1, 400, image, 2 * image + 5, 100 * image] {
+            let chunks = chunks(&g, most);
+            let mut seen = [[0; 7]; 5];
+            for chunk in &chunks {
+                let values = chunk.images.len() * chunk.channels.len() * g.taps() * g.output_plane();
+                assert!(values <= most || values == g.taps() * g.output_plane(), "{chunk:?} of {most}");
+                assert!(chunk.images.len() == 1 || chunk.channels == (0..7), "{chunk:?}");
+                for image in chunk.images.clone() {
+                    chunk.channels.clone().for_each(|c| seen[image][c] += 1);
+                }
+            }
+            assert_eq!(seen, [[1; 7]; 5], "{most}");
+        }
+        assert_eq!(chunks(&g, 2 * image + 5).len(), 3);
+    }
+}

@@ -1,0 +1,25 @@
+//! Dropout on the GPU, with the CPU's mask.
+
+use super::DropoutKernel;
+use crate::error::Result;
+use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::{Buffer, Cuda, kernels};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+/// Elements of a thread: the words of one ChaCha block.
+const WORDS: usize = 16;
+
+impl DropoutKernel for Cuda {
+    fn dropout(&self, mut x: Buffer, rate: f32, seed: u64) -> Result<Buffer> {
+        let key = ChaCha8Rng::seed_from_u64(seed).get_seed();
+        let [key0, key1, key2, key3] = [0, 1, 2, 3].map(|i| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&key[8 * i..8 * i + 8]);
+            u64::from_le_bytes(word)
+        });
+        let (context, grid, n) = (self.context(), Grid::each(x.len().div_ceil(WORDS)), x.len() as u64);
+        kernels::dropout(context, grid, &mut x, n, rate, 1.0 / (1.0 - rate), key0, key1, key2, key3)?;
+        Ok(x)
+    }
+}

@@ -1,0 +1,56 @@
+//! Resampling of grids on the GPU. The tables are small and seldom change size, so that one kernel serves both ways.
+
+use super::{Geometry, ResampleKernel};
+use crate::error::Result;
+use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
+
+const OP: &str = "resample_grid";
+
+/// Which of a geometry's grids the values come from.
+enum Direction {
+    FromFirst,
+    FromSecond,
+}
+
+impl Cuda {
+    fn resample(&self, x: View<'_>, g: &Geometry, direction: Direction) -> Result<Buffer> {
+        // a matrix lies as (after, before); from row to row of it, and from column to column, where x is before
+        let forward = [[g.from.0, 1], [g.from.1, 1]];
+        let (from, to, [row_steps, column_steps]) = match direction {
+            Direction::FromFirst => (g.from, g.to, forward),
+            Direction::FromSecond => (g.to, g.from, forward.map(|[out, within]| [within, out])),
+        };
+        let tokens = to.0 * to.1;
+        let mut y = self.empty(tokens * g.channels)?;
+        let (by_row, by_column) = (self.send(g.by_row.clone())?, self.send(g.by_col.clone())?);
+        kernels::resample_grid(
+            self.context(),
+            Grid::pixels(tokens, g.channels),
+            x,
+            &by_row,
+            &by_column,
+            &mut y,
+            tokens as u64,
+            size(OP, g.channels)?,
+            size(OP, from.0)?,
+            size(OP, from.1)?,
+            size(OP, to.1)?,
+            size(OP, row_steps[0])?,
+            size(OP, row_steps[1])?,
+            size(OP, column_steps[0])?,
+            size(OP, column_steps[1])?,
+        )?;
+        Ok(y)
+    }
+}
+
+impl ResampleKernel for Cuda {
+    fn resample_forward(&self, x: View<'_>, geometry: &Geometry) -> Result<Buffer> {
+        self.resample(x, geometry, Direction::FromFirst)
+    }
+
+    fn resample_backward(&self, dy: View<'_>, geometry: &Geometry) -> Result<Buffer> {
+        self.resample(dy, geometry, Direction::FromSecond)
+    }
+}
