@@ -112,6 +112,10 @@ macro_rules! same {
     }};
 }
 
+mod convolutions;
+mod elementwise;
+mod maps;
+
 #[test]
 fn ops_of_the_backbone() {
     let Some(gpu) = gpu() else { return };
@@ -153,28 +157,6 @@ fn ops_of_the_backbone() {
 }
 
 #[test]
-fn elementwise_ops() {
-    let Some(gpu) = gpu() else { return };
-    same!(gpu, "gelu", [[300, 33]], |graph, t| ops::gelu(graph, &t[0]));
-    same!(gpu, "relu", [[300, 33]], |graph, t| ops::relu(graph, &t[0]));
-    same!(gpu, "sigmoid", [[300, 33]], |graph, t| ops::sigmoid(graph, &t[0]));
-    same!(gpu, "silu", [[300, 33]], |graph, t| ops::silu(graph, &t[0]));
-    same!(gpu, "spline_basis", [[30, 7]], |graph, t| ops::spline_basis(graph, &t[0], 5));
-    same!(gpu, "scale_rows", [[30, 7], [30]], |graph, t| ops::scale_rows(graph, &t[0], &t[1]));
-    same!(gpu, "add", [[4, 6, 5], [4, 6, 5]], |graph, t| ops::add(graph, &t[0], &t[1]));
-    same!(gpu, "add, repeated", [[4, 6, 5], [6, 5]], |graph, t| ops::add(graph, &t[0], &t[1]));
-    same!(gpu, "add_drop_path", [[40, 6], [40, 6]], |graph, t| {
-        ops::add_drop_path(graph, &t[0], &t[1], 0.3)
-    });
-    same!(gpu, "scale", [[40, 6]], |graph, t| ops::scale(graph, &t[0], 0.3));
-    same!(gpu, "mean", [[400, 61]], |graph, t| ops::mean(graph, &t[0]));
-    same!(gpu, "dropout", [[400, 101]], |graph, t| ops::dropout(graph, &t[0], 0.4));
-    same!(gpu, "binary_cross_entropy", [[50]], |graph, t| {
-        ops::binary_cross_entropy(graph, &t[0], Goal::mean(random(50, 5).iter().map(|v| v.abs()).collect()))
-    });
-}
-
-#[test]
 fn losses() {
     let Some(gpu) = gpu() else { return };
     let classes: Vec<u32> = (0..40).map(|i| if i % 7 == 0 { 255 } else { i % 5 }).collect();
@@ -194,44 +176,8 @@ fn losses() {
 }
 
 #[test]
-fn ops_of_the_heads() {
+fn layout_ops() {
     let Some(gpu) = gpu() else { return };
-    let (plain, strided) = (Placement::new(1, 1), Placement::new(2, 1));
-    for placement in [plain, strided] {
-        same!(gpu, "conv2d", [[2, 3, 9, 8], [4, 3, 3, 3], [4]], |graph, t| {
-            ops::conv2d(graph, &t[0], &t[1], Some(&t[2]), placement)
-        });
-        same!(gpu, "max_pool", [[2, 3, 9, 8]], |graph, t| ops::max_pool(graph, &t[0], [3, 3], placement));
-        same!(gpu, "average_pool", [[2, 3, 9, 8]], |graph, t| {
-            ops::average_pool(graph, &t[0], [3, 3], placement, PaddingCounts::NotAtAll)
-        });
-    }
-    same!(gpu, "adaptive_average_pool", [[2, 3, 9, 8]], |graph, t| {
-        ops::adaptive_average_pool(graph, &t[0], [2, 3])
-    });
-    same!(gpu, "conv_transpose2d", [[2, 3, 4, 5], [3, 4, 2, 2], [4]], |graph, t| {
-        ops::conv_transpose2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(2, 0))
-    });
-    same!(gpu, "batch_norm", [[4, 3, 5, 6], [3], [3]], |graph, t| {
-        let running = batch_norm::Running::new(t[0].device(), 3)?;
-        Ok(ops::batch_norm(graph, &t[0], &t[1], &t[2], &running, &batch_norm::Options::default())?.0)
-    });
-    same!(gpu, "channel_norm", [[2, 6, 5, 4], [6], [6]], |graph, t| {
-        ops::channel_norm(graph, &t[0], &t[1], &t[2], 1e-6)
-    });
-    for filter in [resize::Filter::Nearest, resize::Filter::Bilinear, resize::Filter::BicubicAntialias] {
-        same!(gpu, "resize", [[2, 3, 7, 6]], |graph, t| ops::resize(graph, &t[0], [4, 9], filter));
-    }
-    same!(gpu, "resample_grid", [[1, 12, 5]], |graph, t| {
-        ops::resample_grid(graph, &t[0], ops::resample::Filter::Bicubic, (3, 4), (5, 6))
-    });
-    let rois = [
-        Roi { image: 0, corners: [1.0, 2.0, 20.0, 17.5] },
-        Roi { image: 1, corners: [-3.0, 4.0, 9.0, 30.0] },
-    ];
-    same!(gpu, "roi_align", [[2, 3, 8, 8]], |graph, t| {
-        ops::roi_align(graph, &t[0], &rois, &RoiOptions::adaptive(3, 0.25))
-    });
     same!(gpu, "window_partition", [[2, 15, 4]], |graph, t| ops::window_partition(graph, &t[0], (3, 5), 2));
     same!(gpu, "tokens_to_map", [[2, 12, 5]], |graph, t| ops::tokens_to_map(graph, &t[0], [3, 4]));
     same!(gpu, "concat", [[2, 3, 4], [2, 5, 4]], |graph, t| ops::concat(graph, &[&t[0], &t[1]], 1));
