@@ -71,7 +71,7 @@ fn norms(c: &mut Criterion) {
         b.iter(|| ops::channel_norm(&mut Graph::inference(), black_box(&x), &ones, &ones, 1e-6).unwrap())
     });
     group.bench_function("batch norm training 2x256x128x128", |b| {
-        let (start, options) = (Running::new(channels), batch_norm::Options::default());
+        let (start, options) = (Running::new(x.device(), channels).unwrap(), batch_norm::Options::default());
         b.iter(|| {
             ops::batch_norm(&mut Graph::training(0), black_box(&x), &ones, &ones, &start, &options).unwrap()
         })

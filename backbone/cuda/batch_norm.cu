@@ -56,10 +56,10 @@ KAT_KERNEL batch_statistics(const float* __restrict__ moments, const float* __re
 
 KAT_KERNEL batch_norm_forward(const float* __restrict__ x, const float* __restrict__ mean,
                               const float* __restrict__ variance, const float* __restrict__ weight,
-                              const float* __restrict__ bias, float* __restrict__ y, uint64_t planes,
+                              const float* __restrict__ bias, float* __restrict__ y, uint32_t planes,
                               uint32_t channels, uint32_t plane, float eps) {
     KAT_EACH_PLANE(p, planes, plane) {
-        const uint32_t c = p % channels;
+        const uint32_t c = static_cast<uint32_t>(p) % channels;
         const float center = mean[c], scale = weight[c] / sqrtf(variance[c] + eps), shift = bias[c];
         const float* in = x + p * plane;
         float* out = y + p * plane;
@@ -104,10 +104,10 @@ KAT_KERNEL batch_norm_parameter_gradients(const double* __restrict__ sums, const
 KAT_KERNEL batch_norm_input_gradient(const float* __restrict__ x, float* __restrict__ dy,
                                      const float* __restrict__ mean, const float* __restrict__ variance,
                                      const float* __restrict__ weight, const float* __restrict__ dweight,
-                                     const float* __restrict__ dbias, uint64_t planes, uint32_t channels,
+                                     const float* __restrict__ dbias, uint32_t planes, uint32_t channels,
                                      uint32_t plane, float eps, float share) {
     KAT_EACH_PLANE(p, planes, plane) {
-        const uint32_t c = p % channels;
+        const uint32_t c = static_cast<uint32_t>(p) % channels;
         const float inverse = 1.0f / sqrtf(variance[c] + eps), scale = inverse * weight[c], center = mean[c];
         const float along = scale * inverse * share * dweight[c], shift = scale * share * dbias[c];
         const float* in = x + p * plane;

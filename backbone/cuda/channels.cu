@@ -29,10 +29,10 @@ KAT_KERNEL channel_totals(const double* __restrict__ sums, float* __restrict__ o
 }
 
 // bias[c] in every pixel of channel c.
-KAT_KERNEL fill_channels(const float* __restrict__ bias, float* __restrict__ y, uint64_t planes, uint32_t channels,
+KAT_KERNEL fill_channels(const float* __restrict__ bias, float* __restrict__ y, uint32_t planes, uint32_t channels,
                          uint32_t plane) {
     KAT_EACH_PLANE(p, planes, plane) {
-        const float value = bias[p % channels];
+        const float value = bias[static_cast<uint32_t>(p) % channels];
         float* out = y + p * plane;
         KAT_EACH_PIXEL(i, plane) out[i] = value;
     }

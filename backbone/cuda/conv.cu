@@ -12,12 +12,12 @@ using kat::WindowSizes;
 
 // Columns of `count` channels from `first` on of images (B, channels, input); planes counts images · count. From row to
 // row of the matrix it is `row` values, from image to image `image`.
-KAT_KERNEL image_to_columns(const float* __restrict__ x, float* __restrict__ columns, uint64_t planes,
+KAT_KERNEL image_to_columns(const float* __restrict__ x, float* __restrict__ columns, uint32_t planes,
                             uint32_t channels, uint32_t first, uint32_t count, WindowSizes sizes, uint64_t row,
                             uint64_t image) {
     const uint32_t positions = sizes.output_plane(), width = sizes.input[1];
     KAT_EACH_PLANE(p, planes, positions) {
-        const uint32_t b = p / count, c = p % count;
+        const uint32_t b = static_cast<uint32_t>(p) / count, c = static_cast<uint32_t>(p) % count;
         const float* in = x + (static_cast<uint64_t>(b) * channels + first + c) * sizes.input_plane();
         float* out = columns + b * image + static_cast<uint64_t>(c) * sizes.kernel[0] * sizes.kernel[1] * row;
         KAT_EACH_PIXEL(position, positions) {
@@ -39,13 +39,13 @@ KAT_KERNEL image_to_columns(const float* __restrict__ x, float* __restrict__ col
 // The reverse: each pixel of those channels is bias[channel] plus the values of all columns at it, rows of windows and
 // windows in order. The matrix is (images, count · taps, positions).
 KAT_KERNEL columns_to_image(const float* __restrict__ columns, const float* __restrict__ optional_bias,
-                            float* __restrict__ x, uint64_t planes, uint32_t channels, uint32_t first, uint32_t count,
+                            float* __restrict__ x, uint32_t planes, uint32_t channels, uint32_t first, uint32_t count,
                             WindowSizes sizes) {
     const WindowAxis down(sizes, 0), across(sizes, 1);
     const uint32_t pixels = sizes.input_plane(), positions = sizes.output_plane();
     const uint32_t taps = down.kernel * across.kernel;
     KAT_EACH_PLANE(p, planes, pixels) {
-        const uint32_t b = p / count, c = p % count;
+        const uint32_t b = static_cast<uint32_t>(p) / count, c = static_cast<uint32_t>(p) % count;
         const float base = optional_bias != nullptr ? optional_bias[first + c] : 0.0f;
         const float* in = columns + p * taps * positions;
         float* out = x + (static_cast<uint64_t>(b) * channels + first + c) * pixels;
@@ -68,11 +68,12 @@ KAT_KERNEL columns_to_image(const float* __restrict__ columns, const float* __re
 }
 
 // (images, channels, plane) to (channels, images, plane).
-KAT_KERNEL swap_planes(const float* __restrict__ x, float* __restrict__ y, uint64_t planes, uint32_t images,
+KAT_KERNEL swap_planes(const float* __restrict__ x, float* __restrict__ y, uint32_t planes, uint32_t images,
                        uint32_t channels, uint32_t plane) {
     KAT_EACH_PLANE(p, planes, plane) {
         const float* in = x + p * plane;
-        float* out = y + (p % channels * images + p / channels) * plane;
+        const uint32_t b = static_cast<uint32_t>(p) / channels, c = static_cast<uint32_t>(p) % channels;
+        float* out = y + (static_cast<uint64_t>(c) * images + b) * plane;
         KAT_EACH_PIXEL(i, plane) out[i] = in[i];
     }
 }

@@ -85,13 +85,14 @@ KAT_KERNEL max_pool_backward(const float* __restrict__ dy, const uint32_t* __res
 // kLanes 32: a warp a window, for windows of many pixels; 1: a thread a window.
 template <int kLanes>
 __device__ __forceinline__ void averages(const float* x, const uint2* rows, const uint2* columns, float* y,
-                                         uint64_t windows, uint32_t down, uint32_t across, uint64_t plane,
+                                         uint32_t windows, uint32_t down, uint32_t across, uint64_t plane,
                                          uint32_t width, float area) {
     const uint32_t lane = threadIdx.x % kLanes;
     const uint64_t step = static_cast<uint64_t>(gridDim.x) * (kBlock / kLanes);
     for (uint64_t w = (static_cast<uint64_t>(blockIdx.x) * kBlock + threadIdx.x) / kLanes; w < windows; w += step) {
-        const uint2 lines = rows[w / across % down], span = columns[w % across];
-        const float* in = x + w / across / down * plane;
+        const uint32_t line = static_cast<uint32_t>(w) / across;
+        const uint2 lines = rows[line % down], span = columns[static_cast<uint32_t>(w) % across];
+        const float* in = x + line / down * plane;
         float sum = 0.0f;
         for (uint32_t row = lines.x; row < lines.y; ++row) {
             for (uint32_t column = span.x + lane; column < span.y; column += kLanes) sum += in[row * width + column];
@@ -103,7 +104,7 @@ __device__ __forceinline__ void averages(const float* x, const uint2* rows, cons
 }
 
 KAT_KERNEL average_pool_forward(const float* __restrict__ x, const uint32_t* __restrict__ spans, float* __restrict__ y,
-                                uint64_t windows, uint32_t down, uint32_t across, uint64_t plane, uint32_t width,
+                                uint32_t windows, uint32_t down, uint32_t across, uint64_t plane, uint32_t width,
                                 float area, uint32_t lanes) {
     const uint2* rows = reinterpret_cast<const uint2*>(spans);
     if (lanes == 32) {

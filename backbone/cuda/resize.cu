@@ -59,11 +59,11 @@ KAT_KERNEL resize_backward(const float* __restrict__ dy, const uint32_t* __restr
 // Channels-last grids: y[i, j, c] = Σ by_row(i, k) by_column(j, l) x[k, l, c], where by_row(i, k) lies at i · row_out +
 // k · row_in (so that the matrix's transpose serves the gradient). Most weights are 0.
 KAT_KERNEL resample_grid(const float* __restrict__ x, const float* __restrict__ by_row,
-                         const float* __restrict__ by_column, float* __restrict__ y, uint64_t tokens, uint32_t channels,
+                         const float* __restrict__ by_column, float* __restrict__ y, uint32_t tokens, uint32_t channels,
                          uint32_t in_rows, uint32_t in_columns, uint32_t out_columns, uint32_t row_out, uint32_t row_in,
                          uint32_t column_out, uint32_t column_in) {
     KAT_EACH_PLANE(token, tokens, channels) {
-        const uint32_t i = token / out_columns, j = token % out_columns;
+        const uint32_t i = static_cast<uint32_t>(token) / out_columns, j = static_cast<uint32_t>(token) % out_columns;
         KAT_EACH_PIXEL(c, channels) {
             float sum = 0.0f;
             for (uint32_t k = 0; k < in_rows; ++k) {

@@ -21,11 +21,11 @@ constexpr uint32_t kChannels = 8;
 // y (boxes, channels, rows, columns). `spans` lists rows and then columns of bins, box by box.
 KAT_KERNEL roi_align_forward(const float* __restrict__ x, const uint32_t* __restrict__ images,
                              const uint32_t* __restrict__ spans, const float* __restrict__ weights,
-                             float* __restrict__ y, uint64_t planes, uint32_t channels, uint32_t height,
+                             float* __restrict__ y, uint32_t planes, uint32_t channels, uint32_t height,
                              uint32_t width, uint32_t rows, uint32_t columns) {
     const uint32_t bins = rows * columns;
     KAT_EACH_PLANE(p, planes, bins) {
-        const uint32_t box = p / channels, c = p % channels;
+        const uint32_t box = static_cast<uint32_t>(p) / channels, c = static_cast<uint32_t>(p) % channels;
         const Span* down = reinterpret_cast<const Span*>(spans) + static_cast<uint64_t>(box) * (rows + columns);
         const float* in = x + (static_cast<uint64_t>(images[box]) * channels + c) * height * width;
         KAT_EACH_PIXEL(bin, bins) {

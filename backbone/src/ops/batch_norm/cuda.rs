@@ -9,10 +9,10 @@ use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 const OP: &str = "batch norm";
 
 /// Planes of x, channels and pixels of a plane, as the kernels take them, and a grid for the pixels.
-fn planes(x: View<'_>, terms: &Terms<'_, Cuda>) -> Result<(Grid, u64, u32, u32)> {
+fn planes(x: View<'_>, terms: &Terms<'_, Cuda>) -> Result<(Grid, u32, u32, u32)> {
     let planes = x.len() / terms.plane.max(1);
     let (channels, plane) = (size(OP, terms.mean.len())?, size(OP, terms.plane)?);
-    Ok((Grid::pixels(planes, terms.plane), planes as u64, channels, plane))
+    Ok((Grid::pixels(planes, terms.plane), size(OP, planes)?, channels, plane))
 }
 
 impl BatchNormKernel for Cuda {

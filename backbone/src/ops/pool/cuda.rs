@@ -72,7 +72,7 @@ impl PoolKernel for Cuda {
             x,
             &spans,
             &mut y,
-            windows as u64,
+            size(OP, windows)?,
             down?,
             across?,
             plane as u64,

@@ -31,7 +31,7 @@ impl Cuda {
             &by_row,
             &by_column,
             &mut y,
-            tokens as u64,
+            size(OP, tokens)?,
             size(OP, g.channels)?,
             size(OP, from.0)?,
             size(OP, from.1)?,

@@ -55,7 +55,7 @@ impl RoiAlignKernel for Cuda {
             &spans,
             &weights,
             &mut y,
-            planes as u64,
+            size(OP, planes)?,
             size(OP, plan.channels)?,
             height?,
             width?,
