@@ -84,6 +84,7 @@ device_of!(
     super::layer_norm::LayerNormKernel,
     super::layout::LayoutKernel,
     super::linear::LinearKernel,
+    super::nms::NmsKernel,
     super::patchify::PatchifyKernel,
     super::pool::PoolKernel,
     super::rational::RationalKernel,

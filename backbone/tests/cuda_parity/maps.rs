@@ -1,6 +1,7 @@
 //! Ops on feature maps: norms, pools, resizing, RoIAlign; and a step through many of them that waits for nothing.
 
 use super::*;
+use kat_backbone::ops::nms::Nms;
 use kat_backbone::ops::roi_align::{Alignment, Sampling};
 
 #[test]
@@ -142,6 +143,34 @@ fn roi_align_of_many_boxes() {
     let x = Tensor::zeros(&gpu, [1, 2, 5, 4]).unwrap();
     let y = ops::roi_align(&mut Graph::inference(), &x, &[], &one).unwrap();
     assert_eq!(y.shape().axes(), [0, 2, 2, 2]);
+}
+
+#[test]
+fn suppression_keeps_the_same_boxes() {
+    let Some(gpu) = gpu() else { return };
+    for (count, groups) in [(600, 1), (2500, 5), (8001, 40), (5000, 3)] {
+        let values = random(6 * count, count as u64);
+        let (rows, _) = values.as_chunks::<6>();
+        // few scores and few sizes, so that boxes and scores come twice
+        let coarse = |v: f32, steps: f32| (v * steps).round() / steps;
+        let boxes: Vec<[f32; 4]> = rows
+            .iter()
+            .map(|&[x, y, w, h, ..]| {
+                let (x, y) = (coarse(200.0 * x, 0.5), coarse(200.0 * y, 0.5));
+                [x, y, x + coarse(60.0 * w.abs(), 0.25), y + 60.0 * h.abs()]
+            })
+            .collect();
+        let mut scores: Vec<f32> = rows.iter().map(|row| coarse(row[4], 100.0)).collect();
+        scores[7] = f32::NAN;
+        let groups: Vec<u32> = rows.iter().map(|row| (row[5].abs() * groups as f32) as u32).collect();
+        for (iou_threshold, max_kept) in [(0.0, usize::MAX), (0.3, 50), (0.7, usize::MAX), (1.0, 1000)] {
+            let nms = Nms { iou_threshold, max_kept };
+            let waits = gpu.waits();
+            let found = nms.run_grouped_on(&gpu, &boxes, &scores, &groups).unwrap();
+            assert_eq!(gpu.waits(), waits + 1, "the GPU has a part in it");
+            assert_eq!(found, nms.run_grouped(&boxes, &scores, &groups).unwrap(), "{count} {nms:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! # Shapes
 //! One level of one image: anchors (K), logits (A, height, width), deltas (4 A, height, width), K = A height width.
 
+use kat_backbone::Device;
 use kat_backbone::ops::nms::Nms;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -48,11 +49,13 @@ pub struct LevelPredictions<'a> {
     pub deltas: &'a [f32],
 }
 
-/// The proposals of an image, by falling score. Anchors whose logit or decoded box is not finite are left out.
+/// The proposals of an image, by falling score. Anchors whose logit or decoded box is not finite are left out. `device`
+/// helps with the suppression.
 ///
 /// # Errors
-/// Maps that do not fit the number of anchors, or a threshold outside [0, 1].
-pub fn select_proposals(
+/// Maps that do not fit the number of anchors, a threshold outside [0, 1], or a device that fails.
+pub fn select_proposals<D: Device>(
+    device: &D,
     levels: &[LevelPredictions],
     image: ImageSize,
     config: &ProposalConfig,
@@ -68,7 +71,7 @@ pub fn select_proposals(
         found.iter().enumerate().flat_map(|(i, level)| std::iter::repeat_n(i as u32, level.len())).collect();
     let (boxes, scores): (Vec<_>, Vec<_>) = found.into_iter().flatten().unzip();
     let nms = Nms { iou_threshold: config.nms_threshold, max_kept: config.post_nms };
-    let kept = nms.run_grouped(&boxes, &scores, &groups)?;
+    let kept = nms.run_grouped_on(device, &boxes, &scores, &groups)?;
     let scores = kept.iter().map(|&i| scores[i]).collect();
     Proposals::new(image, Boxes::from(boxes).select(&kept), scores)
 }
@@ -106,6 +109,7 @@ fn decode_best(level: &LevelPredictions, image: ImageSize, config: &ProposalConf
 mod tests {
     use super::*;
     use crate::detect::{AnchorConfig, AnchorGenerator};
+    use kat_backbone::Cpu;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -202,7 +206,7 @@ mod tests {
             let levels = levels(seed);
             let config = ProposalConfig { pre_nms, post_nms, nms_threshold: 0.4, min_side: 0.0 };
             let predictions: Vec<_> = levels.iter().map(Level::predictions).collect();
-            let found = select_proposals(&predictions, IMAGE, &config).unwrap();
+            let found = select_proposals(&Cpu::default(), &predictions, IMAGE, &config).unwrap();
             let expected = reference(&levels, &config);
             assert_eq!(found.boxes().len(), expected.len());
             for (i, (b, score)) in expected.iter().enumerate() {
@@ -220,16 +224,20 @@ mod tests {
         levels[0].logits.fill(f32::NAN);
         levels[1].deltas.fill(f32::INFINITY);
         let predictions: Vec<_> = levels.iter().map(Level::predictions).collect();
-        let found = select_proposals(&predictions, IMAGE, &ProposalConfig::TEST).unwrap();
+        let found = select_proposals(&Cpu::default(), &predictions, IMAGE, &ProposalConfig::TEST).unwrap();
         assert!(found.boxes().is_empty());
-        assert!(select_proposals(&[], IMAGE, &ProposalConfig::TEST).unwrap().boxes().is_empty());
+        assert!(
+            select_proposals(&Cpu::default(), &[], IMAGE, &ProposalConfig::TEST).unwrap().boxes().is_empty()
+        );
     }
 
     #[test]
     fn lengths_are_checked() {
         let mut levels = levels(5);
         levels[0].deltas.pop();
-        let error = select_proposals(&[levels[0].predictions()], IMAGE, &ProposalConfig::TEST).unwrap_err();
+        let error =
+            select_proposals(&Cpu::default(), &[levels[0].predictions()], IMAGE, &ProposalConfig::TEST)
+                .unwrap_err();
         assert_eq!(error.to_string(), "anchor deltas of a level: found 3599 entries, expected 3600");
     }
 }

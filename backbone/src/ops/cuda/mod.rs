@@ -108,6 +108,17 @@ impl Cuda {
         self.context.driver().htod_copy(values).map_err(failed("copy to the GPU"))
     }
 
+    /// A kernel's results on the host, once it is done.
+    pub(in crate::ops) fn fetch<T: DeviceRepr + Clone + Default>(
+        &self,
+        values: &CudaSlice<T>,
+    ) -> Result<Vec<T>> {
+        self.waiting();
+        let mut host = vec![T::default(); values.len()];
+        self.context.driver().dtoh_sync_copy_into(values, &mut host).map_err(failed("copy from the GPU"))?;
+        Ok(host)
+    }
+
     /// A copy on the GPU.
     pub(in crate::ops) fn copy(&self, values: View<'_>) -> Result<Buffer> {
         // not by Clone, which has no error

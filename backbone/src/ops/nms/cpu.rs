@@ -3,6 +3,9 @@
 
 use rayon::prelude::*;
 
+use super::{Nms, NmsKernel};
+use crate::error::Result;
+use crate::ops::host::Cpu;
 use crate::ops::simd::vectorized;
 
 /// Candidates settled one after the other before the rest is looked at.
@@ -28,6 +31,13 @@ impl Columns {
 
     fn get(&self, i: usize) -> [f32; 5] {
         [self.x0[i], self.y0[i], self.x1[i], self.y1[i], self.area[i]]
+    }
+}
+
+impl NmsKernel for Cpu {
+    fn suppress_runs(&self, boxes: &[[f32; 4]], runs: &[&[usize]], settings: &Nms) -> Result<Vec<usize>> {
+        let kept = |run: &&[usize]| suppress(boxes, run, settings.threshold(), settings.max_kept);
+        Ok(runs.par_iter().flat_map_iter(kept).collect())
     }
 }
 

@@ -1,13 +1,17 @@
 //! Greedy non-maximum suppression: of boxes that overlap by more than a threshold, the best-scored one stays.
 //!
-//! Works on plain slices: suppression has no gradient, and its input comes from a top-k that is already on the host.
+//! Works on plain slices: suppression has no gradient, and its input comes from a top-k that is already on the host. A
+//! device may lend a hand with many boxes; the result is the same.
 //!
 //! # Shapes
 //! N boxes `[x0, y0, x1, y1]` in pixels, N scores, N group numbers (class or pyramid level).
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
-use rayon::prelude::*;
+use super::device::{Backend, Device};
+use super::host::Cpu;
 use thiserror::Error;
 
 /// What is wrong with the input of a suppression.
@@ -26,6 +30,21 @@ pub enum NmsError {
     /// The overlap threshold is not a number in [0, 1].
     #[error("nms: IoU threshold {0} is not in [0, 1]")]
     Threshold(f64),
+    /// The device failed.
+    #[error("nms: {0}")]
+    Device(String),
+}
+
+/// Suppression on a device.
+pub trait NmsKernel: Backend {
+    /// Visits each of `runs`, lists of indices of boxes, and gives those that stay, run by run. Boxes of different runs
+    /// do not meet.
+    fn suppress_runs(
+        &self,
+        boxes: &[[f32; 4]],
+        runs: &[&[usize]],
+        settings: &Nms,
+    ) -> crate::error::Result<Vec<usize>>;
 }
 
 /// Suppression with its two settings.
@@ -56,7 +75,7 @@ impl Nms {
         self.check(boxes.len(), &[("scores", scores.len())])?;
         let mut order = valid(boxes, scores);
         order.sort_unstable_by(|&a, &b| by_score(scores, a, b));
-        Ok(self.suppress(boxes, &order))
+        Ok(cpu::suppress(boxes, &order, self.threshold(), self.max_kept))
     }
 
     /// The same within each group: boxes of different groups never suppress each other. Returns indices by
@@ -70,12 +89,26 @@ impl Nms {
         scores: &[f32],
         groups: &[u32],
     ) -> Result<Vec<usize>, NmsError> {
+        self.run_grouped_on(&Cpu::default(), boxes, scores, groups)
+    }
+
+    /// [`Nms::run_grouped`] with the help of a device, which is worth it from some hundred boxes a group on.
+    ///
+    /// # Errors
+    /// As [`Nms::run`]; a device that fails.
+    pub fn run_grouped_on<D: Device>(
+        &self,
+        device: &D,
+        boxes: &[[f32; 4]],
+        scores: &[f32],
+        groups: &[u32],
+    ) -> Result<Vec<usize>, NmsError> {
         self.check(boxes.len(), &[("scores", scores.len()), ("groups", groups.len())])?;
         let mut order = valid(boxes, scores);
         order.sort_unstable_by(|&a, &b| groups[a].cmp(&groups[b]).then_with(|| by_score(scores, a, b)));
         let runs: Vec<&[usize]> = order.chunk_by(|&a, &b| groups[a] == groups[b]).collect();
-        let mut kept: Vec<usize> =
-            runs.into_par_iter().flat_map_iter(|run| self.suppress(boxes, run)).collect();
+        let kept = device.suppress_runs(boxes, &runs, self);
+        let mut kept = kept.map_err(|error| NmsError::Device(error.to_string()))?;
         kept.sort_unstable_by(|&a, &b| by_score(scores, a, b));
         kept.truncate(self.max_kept);
         Ok(kept)
@@ -93,15 +126,11 @@ impl Nms {
         Ok(())
     }
 
-    fn suppress(&self, boxes: &[[f32; 4]], order: &[usize]) -> Vec<usize> {
-        cpu::suppress(boxes, order, round_down(self.iou_threshold), self.max_kept)
+    /// The largest f32 not above the threshold: an f32 exceeds it exactly when it exceeds the threshold.
+    fn threshold(&self) -> f32 {
+        let rounded = self.iou_threshold as f32;
+        if f64::from(rounded) > self.iou_threshold { rounded.next_down() } else { rounded }
     }
-}
-
-/// The largest f32 not above `t`: an f32 exceeds it exactly when it exceeds `t`.
-fn round_down(t: f64) -> f32 {
-    let rounded = t as f32;
-    if f64::from(rounded) > t { rounded.next_down() } else { rounded }
 }
 
 fn valid(boxes: &[[f32; 4]], scores: &[f32]) -> Vec<usize> {

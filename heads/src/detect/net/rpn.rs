@@ -154,6 +154,9 @@ impl<D: Device> Rpn<D> {
         config: &ProposalConfig,
     ) -> Result<Vec<Proposals>, HeadError> {
         let layouts = maps.layouts()?;
+        let Some(device) = maps.logits.first().map(Tensor::device) else {
+            return Err(HeadError::value("pyramid levels", 0, "at least 1"));
+        };
         let host = |maps: &[Tensor<D>]| maps.iter().map(Tensor::to_vec).collect::<Vec<_>>();
         let (logits, deltas) = (host(&maps.logits), host(&maps.deltas));
         for (layout, logits) in layouts.iter().zip(&logits) {
@@ -171,7 +174,7 @@ impl<D: Device> Rpn<D> {
                     deltas: &deltas[4 * b * layout.len()..4 * (b + 1) * layout.len()],
                 })
                 .collect();
-            select_proposals(&levels, *image, config)
+            select_proposals(device, &levels, *image, config)
         };
         images.iter().enumerate().map(of_image).collect()
     }
