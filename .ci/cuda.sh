@@ -55,5 +55,6 @@ host=$PWD/target/cuda/host
 tests/gpu/host/build.sh "$host"
 export LIBRARY_PATH=$host LD_LIBRARY_PATH=$host KAT_REQUIRE_CUDA=1
 cargo test -p kat-backbone --features cuda --test cuda_parity
+cargo test -p kat-backbone --features cuda --lib cuda::
 KAT_HOST_GPU_ORDER=reverse cargo test -p kat-backbone --features cuda --test cuda_parity
 cargo test -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model

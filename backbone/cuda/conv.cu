@@ -2,38 +2,79 @@
 // under that tap for each position of the output, and its reverse. A thread has a position (a pixel) of one channel, so
 // that neighbours read and write neighbours whatever the tap.
 #include "maps.h"
+#include "storage.h"
 #include "windows.h"
 
+using kat::bf16;
 using kat::kBlock;
 using kat::WindowAxis;
 using kat::WindowSizes;
 
 #define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
 
+namespace {
+
 // Columns of `count` channels from `first` on of images (B, channels, input); planes counts images · count. From row to
 // row of the matrix it is `row` values, from image to image `image`.
-KAT_KERNEL image_to_columns(const float* __restrict__ x, float* __restrict__ columns, uint32_t planes,
-                            uint32_t channels, uint32_t first, uint32_t count, WindowSizes sizes, uint64_t row,
-                            uint64_t image) {
+template <typename T>
+__device__ __forceinline__ void to_columns(const float* x, T* columns, uint32_t planes, uint32_t channels,
+                                           uint32_t first, uint32_t count, const WindowSizes& sizes, uint64_t row,
+                                           uint64_t image) {
     const uint32_t positions = sizes.output_plane(), width = sizes.input[1];
     KAT_EACH_PLANE(p, planes, positions) {
         const uint32_t b = static_cast<uint32_t>(p) / count, c = static_cast<uint32_t>(p) % count;
         const float* in = x + (static_cast<uint64_t>(b) * channels + first + c) * sizes.input_plane();
-        float* out = columns + b * image + static_cast<uint64_t>(c) * sizes.kernel[0] * sizes.kernel[1] * row;
+        T* out = columns + b * image + static_cast<uint64_t>(c) * sizes.kernel[0] * sizes.kernel[1] * row;
         KAT_EACH_PIXEL(position, positions) {
             // padding makes these wrap far above the input's size
             const uint32_t top = position / sizes.output[1] * sizes.stride[0] - sizes.padding[0];
             const uint32_t left = position % sizes.output[1] * sizes.stride[1] - sizes.padding[1];
-            float* at = out + position;
+            T* at = out + position;
             for (uint32_t u = 0; u < sizes.kernel[0]; ++u) {
                 const bool inside = top + u < sizes.input[0];
                 const float* line = in + static_cast<uint64_t>(top + u) * width;
                 for (uint32_t v = 0; v < sizes.kernel[1]; ++v, at += row) {
-                    *at = inside && left + v < width ? line[left + v] : 0.0f;
+                    *at = kat::from_float<T>(inside && left + v < width ? line[left + v] : 0.0f);
                 }
             }
         }
     }
+}
+
+// (images, channels, plane) to (channels, images, plane).
+template <typename T>
+__device__ __forceinline__ void swap(const float* x, T* y, uint32_t planes, uint32_t images, uint32_t channels,
+                                     uint32_t plane) {
+    KAT_EACH_PLANE(p, planes, plane) {
+        const float* in = x + p * plane;
+        const uint32_t b = static_cast<uint32_t>(p) / channels, c = static_cast<uint32_t>(p) % channels;
+        T* out = y + (static_cast<uint64_t>(c) * images + b) * plane;
+        KAT_EACH_PIXEL(i, plane) out[i] = kat::from_float<T>(in[i]);
+    }
+}
+
+}  // namespace
+
+KAT_KERNEL image_to_columns(const float* __restrict__ x, float* __restrict__ columns, uint32_t planes,
+                            uint32_t channels, uint32_t first, uint32_t count, WindowSizes sizes, uint64_t row,
+                            uint64_t image) {
+    to_columns(x, columns, planes, channels, first, count, sizes, row, image);
+}
+
+KAT_KERNEL image_to_columns_bf16(const float* __restrict__ x, bf16* __restrict__ columns, uint32_t planes,
+                                 uint32_t channels, uint32_t first, uint32_t count, WindowSizes sizes, uint64_t row,
+                                 uint64_t image) {
+    to_columns(x, columns, planes, channels, first, count, sizes, row, image);
+}
+
+KAT_KERNEL swap_planes(const float* __restrict__ x, float* __restrict__ y, uint32_t planes, uint32_t images,
+                       uint32_t channels, uint32_t plane) {
+    swap(x, y, planes, images, channels, plane);
+}
+
+KAT_KERNEL swap_planes_bf16(const float* __restrict__ x, bf16* __restrict__ y, uint32_t planes, uint32_t images,
+                            uint32_t channels, uint32_t plane) {
+    swap(x, y, planes, images, channels, plane);
 }
 
 // The reverse: each pixel of those channels is bias[channel] plus the values of all columns at it, rows of windows and
@@ -64,16 +105,5 @@ KAT_KERNEL columns_to_image(const float* __restrict__ columns, const float* __re
             }
             out[pixel] = sum;
         }
-    }
-}
-
-// (images, channels, plane) to (channels, images, plane).
-KAT_KERNEL swap_planes(const float* __restrict__ x, float* __restrict__ y, uint32_t planes, uint32_t images,
-                       uint32_t channels, uint32_t plane) {
-    KAT_EACH_PLANE(p, planes, plane) {
-        const float* in = x + p * plane;
-        const uint32_t b = static_cast<uint32_t>(p) / channels, c = static_cast<uint32_t>(p) % channels;
-        float* out = y + (static_cast<uint64_t>(c) * images + b) * plane;
-        KAT_EACH_PIXEL(i, plane) out[i] = in[i];
     }
 }

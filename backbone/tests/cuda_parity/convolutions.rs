@@ -48,6 +48,11 @@ fn convolutions_in_chunks() {
             ops::conv2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(1, 3))
         });
     }
+    // 49 weights a channel: in bfloat16 those of the second chunk begin within a word
+    let Some(gpu) = gpu_in(Precision::Bf16) else { return };
+    same_mixed!(gpu, "conv2d, chunks", [[1, 96, 128, 128], [1, 96, 7, 7], [1]], |graph, t| {
+        ops::conv2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(1, 3))
+    });
 }
 
 #[test]

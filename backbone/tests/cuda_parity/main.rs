@@ -112,6 +112,19 @@ macro_rules! same {
     }};
 }
 
+/// One rounding to bfloat16: 8 bits.
+const ROUNDING: f32 = 1.0 / 256.0;
+
+/// An op between two that keep bfloat16: its input and the gradient at its output are in that type.
+macro_rules! same_mixed {
+    ($gpu:ident, $name:expr, [$($shape:expr),*], |$graph:ident, $t:ident| $call:expr) => {{
+        let shapes: &[&[usize]] = &[$(&$shape),*];
+        let on_gpu = || run(&$gpu, shapes, |$graph: &mut Graph<Cuda>, $t: &[Tensor<Cuda>]| $call);
+        let on_cpu = run(&Cpu::default(), shapes, |$graph: &mut Graph<Cpu>, $t: &[Tensor<Cpu>]| $call);
+        compare_within(6.0 * ROUNDING, $name, [on_gpu(), on_gpu()], on_cpu);
+    }};
+}
+
 mod convolutions;
 mod elementwise;
 mod maps;
@@ -290,19 +303,6 @@ fn a_training_step_waits_for_nothing() {
     }
 }
 
-/// One rounding to bfloat16: 8 bits.
-const ROUNDING: f32 = 1.0 / 256.0;
-
-/// An op between two that keep bfloat16: its input and the gradient at its output are in that type.
-macro_rules! same_mixed {
-    ($gpu:ident, $name:expr, [$($shape:expr),*], |$graph:ident, $t:ident| $call:expr) => {{
-        let shapes: &[&[usize]] = &[$(&$shape),*];
-        let on_gpu = || run(&$gpu, shapes, |$graph: &mut Graph<Cuda>, $t: &[Tensor<Cuda>]| $call);
-        let on_cpu = run(&Cpu::default(), shapes, |$graph: &mut Graph<Cpu>, $t: &[Tensor<Cpu>]| $call);
-        compare_within(6.0 * ROUNDING, $name, [on_gpu(), on_gpu()], on_cpu);
-    }};
-}
-
 #[test]
 fn mixed_precision() {
     let Some(gpu) = gpu_in(Precision::Bf16) else { return };
@@ -329,6 +329,18 @@ fn mixed_precision() {
             ops::add_drop_path(graph, &once, &branch, 0.4)
         });
     }
+    // x itself as columns, and not; several images
+    for (x, weight) in
+        [([3, 7, 5, 9], [4, 7, 1, 1]), ([1, 7, 9, 9], [3, 7, 5, 7]), ([3, 5, 9, 8], [2, 5, 3, 3])]
+    {
+        let placement = Placement::new(1, weight[3] / 2);
+        same_mixed!(gpu, "conv2d", [x, weight, [weight[0]]], |graph, t| {
+            ops::conv2d(graph, &t[0], &t[1], Some(&t[2]), placement)
+        });
+    }
+    same_mixed!(gpu, "conv_transpose2d", [[3, 5, 4, 3], [5, 3, 2, 2], [3]], |graph, t| {
+        ops::conv_transpose2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(2, 0))
+    });
     // bfloat16 packs of 8, single values, other orders
     for (channels, groups, orders) in [(64, 8, [6, 4]), (24, 2, [6, 4]), (24, 8, [6, 4]), (16, 4, [4, 2])] {
         let shapes = [[50, channels], [1, orders[0]], [groups, orders[1]]];

@@ -1,9 +1,11 @@
 //! Convolution on the GPU: matrices of columns and cuBLAS's products, some images, or some channels of one, at a time.
-//! A convolution that takes pixels one by one multiplies x itself.
+//! A convolution that takes pixels one by one multiplies x itself. Under mixed precision factors are bfloat16, and what
+//! comes out is f32.
 
 use super::{Conv2dKernel, Geometry};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Context, Grid, Order, Product};
+use crate::ops::cuda::buffer::Lent;
+use crate::ops::cuda::launch::{Context, Grid, Order, Part, Product};
 use crate::ops::cuda::maps::ChannelRuns;
 use crate::ops::cuda::windows::WindowSizes;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
@@ -12,7 +14,7 @@ use std::ops::Range;
 
 const OP: &str = "conv2d";
 
-/// Values of a matrix of columns: 256 MiB.
+/// Values of a matrix of columns: 256 MiB in f32.
 const COLUMNS: usize = 64 << 20;
 
 /// What one product takes.
@@ -64,36 +66,56 @@ impl<'d> Call<'d> {
         chunks(&self.g, if self.g.is_pointwise() { usize::MAX } else { COLUMNS })
     }
 
-    /// The columns of a chunk, `row` values from row to row and `image` from image to image.
-    fn columns(&self, x: &CudaSlice<f32>, chunk: &Chunk, row: usize, image: usize) -> Result<CudaSlice<f32>> {
-        let (images, count) = (chunk.images.len(), chunk.channels.len());
-        let mut columns = self.context().empty(images * count * self.g.taps() * self.g.output_plane())?;
-        let sample = self.g.in_channels * self.g.input_plane();
-        kernels::image_to_columns(
-            self.context(),
-            Grid::pixels(images * count, self.g.output_plane()),
-            &x.slice(chunk.images.start * sample..chunk.images.end * sample),
-            &mut columns,
-            size(OP, images * count)?,
-            size(OP, self.g.in_channels)?,
-            size(OP, chunk.channels.start)?,
-            size(OP, count)?,
-            self.sizes,
-            row as u64,
-            image as u64,
-        )?;
-        Ok(columns)
+    /// Values as a factor of products: in bfloat16 under mixed precision.
+    fn factor<'v>(&self, values: View<'v>) -> Result<Lent<'v, Buffer>> {
+        Ok(if self.device.mixed() {
+            match values.bf16(self.context())? {
+                Lent::Here(_) => Lent::Here(values),
+                Lent::Made(narrow) => Lent::Made(narrow.into()),
+            }
+        } else {
+            match values.f32(self.context())? {
+                Lent::Here(_) => Lent::Here(values),
+                Lent::Made(wide) => Lent::Made(wide.into()),
+            }
+        })
     }
 
-    /// Of values (B, out_channels, positions) those of a chunk's images.
-    fn outputs<'v>(&self, values: &'v CudaSlice<f32>, chunk: &Chunk) -> CudaView<'v, f32> {
+    /// The columns of a chunk, `row` values from row to row and `image` from image to image.
+    fn columns(&self, x: &CudaSlice<f32>, chunk: &Chunk, row: usize, image: usize) -> Result<Buffer> {
+        let (images, count) = (chunk.images.len(), chunk.channels.len());
+        let len = images * count * self.g.taps() * self.g.output_plane();
+        let sample = self.g.in_channels * self.g.input_plane();
+        let x = &x.slice(chunk.images.start * sample..chunk.images.end * sample);
+        let (context, grid) = (self.context(), Grid::pixels(images * count, self.g.output_plane()));
+        let [planes, channels, first, count] =
+            [images * count, self.g.in_channels, chunk.channels.start, count].map(|n| size(OP, n));
+        let (planes, channels, first, count) = (planes?, channels?, first?, count?);
+        let (sizes, row, image) = (self.sizes, row as u64, image as u64);
+        Ok(if self.device.mixed() {
+            let mut y = self.device.empty_bf16(len)?;
+            kernels::image_to_columns_bf16(
+                context, grid, x, &mut y, planes, channels, first, count, sizes, row, image,
+            )?;
+            y.into()
+        } else {
+            let mut y = self.device.empty(len)?;
+            kernels::image_to_columns(
+                context, grid, x, &mut y, planes, channels, first, count, sizes, row, image,
+            )?;
+            y
+        })
+    }
+
+    /// Of values (B, out_channels, positions) where those of a chunk's images are.
+    fn outputs(&self, chunk: &Chunk) -> Range<usize> {
         let sample = self.g.out_channels * self.g.output_plane();
-        values.slice(chunk.images.start * sample..chunk.images.end * sample)
+        chunk.images.start * sample..chunk.images.end * sample
     }
 
     /// The weights of a chunk's channels, as columns of an (out_channels, depth) matrix.
-    fn weights<'v>(&self, weight: &'v CudaSlice<f32>, chunk: &Chunk) -> CudaView<'v, f32> {
-        weight.slice(chunk.channels.start * self.g.taps()..)
+    fn weights<'v>(&self, weight: &'v Buffer, chunk: &Chunk) -> Part<'v> {
+        Part(weight, chunk.channels.start * self.g.taps()..weight.len())
     }
 
     /// bias[c] in every pixel of each of `channels`.
@@ -121,8 +143,9 @@ impl<'d> Call<'d> {
         }
     }
 
-    fn forward(&self, x: &CudaSlice<f32>, weight: &CudaSlice<f32>, bias: Option<View<'_>>) -> Result<Buffer> {
+    fn forward(&self, x: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
+        let weight = self.factor(weight)?;
         let mut y = match bias {
             Some(bias) => self.fill(bias, g.output_len(), positions)?,
             None => self.target(g.output_len(), g.in_channels > 0)?,
@@ -135,27 +158,20 @@ impl<'d> Call<'d> {
             if bias.is_some() || chunk.channels.start > 0 {
                 product.factors = [1.0, 1.0];
             }
-            let sample = g.out_channels * positions;
-            let mut out = y.slice_mut(chunk.images.start * sample..chunk.images.end * sample);
-            let weight = self.weights(weight, &chunk);
-            match g.is_pointwise() {
-                true => self.context().multiply(&product, &weight, x, &mut out)?,
-                false => {
-                    let columns = self.columns(x, &chunk, positions, rows * positions)?;
-                    self.context().multiply(&product, &weight, &columns, &mut out)?;
-                }
+            let (weight, mut out) = (self.weights(&weight, &chunk), y.slice_mut(self.outputs(&chunk)));
+            if g.is_pointwise() {
+                self.context().multiply(&product, &weight, &*self.factor(x)?, &mut out)?;
+            } else {
+                let columns = self.columns(&*x.f32(self.context())?, &chunk, positions, rows * positions)?;
+                self.context().multiply(&product, &weight, &columns, &mut out)?;
             }
         }
         Ok(y.into())
     }
 
-    fn input_gradient(
-        &self,
-        dy: &CudaSlice<f32>,
-        weight: &CudaSlice<f32>,
-        bias: Option<View<'_>>,
-    ) -> Result<Buffer> {
+    fn input_gradient(&self, dy: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
+        let (dy, weight) = (self.factor(dy)?, self.factor(weight)?);
         let orders = [Order::Transposed, Order::Rows];
         let product = |chunk: &Chunk| {
             let rows = chunk.channels.len() * g.taps();
@@ -172,7 +188,7 @@ impl<'d> Call<'d> {
             for chunk in self.chunks() {
                 let mut product = product(&chunk);
                 product.factors[1] = if bias.is_some() { 1.0 } else { 0.0 };
-                self.context().multiply(&product, weight, dy, &mut dx)?;
+                self.context().multiply(&product, &*weight, &*dy, &mut dx)?;
             }
             return Ok(dx.into());
         }
@@ -180,7 +196,7 @@ impl<'d> Call<'d> {
         for chunk in self.chunks() {
             let (images, count) = (chunk.images.len(), chunk.channels.len());
             let mut columns = self.target(images * count * g.taps() * positions, g.out_channels > 0)?;
-            let (weight, dy) = (self.weights(weight, &chunk), self.outputs(dy, &chunk));
+            let (weight, dy) = (self.weights(&weight, &chunk), Part(&dy, self.outputs(&chunk)));
             self.context().multiply(&product(&chunk), &weight, &dy, &mut columns)?;
             let sample = g.in_channels * g.input_plane();
             kernels::columns_to_image(
@@ -200,10 +216,14 @@ impl<'d> Call<'d> {
     }
 
     /// dy (O, images · positions) times the columns' transpose: one long product a chunk.
-    fn weight_gradient(&self, dy: &CudaSlice<f32>, x: &CudaSlice<f32>) -> Result<Buffer> {
+    fn weight_gradient(&self, dy: View<'_>, x: View<'_>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
         let mut dw = self.target(g.out_channels * g.depth(), g.batch > 0)?;
-        for chunk in chunks(g, COLUMNS) {
+        let (own, x) = (&*dy.f32(self.context())?, &*x.f32(self.context())?);
+        let chunks = chunks(g, COLUMNS);
+        let alone = chunks.iter().any(|chunk| chunk.images.len() == 1);
+        let factor = alone.then(|| self.factor(dy)).transpose()?;
+        for chunk in chunks {
             let (images, rows) = (chunk.images.len(), chunk.channels.len() * g.taps());
             let size = [g.out_channels, rows, images * positions];
             let mut product = Product::new(size, [Order::Rows, Order::Transposed]);
@@ -211,33 +231,33 @@ impl<'d> Call<'d> {
             product.factors[1] = if chunk.images.start > 0 { 1.0 } else { 0.0 };
             let columns = self.columns(x, &chunk, images * positions, positions)?;
             let mut out = dw.slice_mut(chunk.channels.start * g.taps()..);
-            let dy = self.outputs(dy, &chunk);
-            match images {
-                1 => self.context().multiply(&product, &dy, &columns, &mut out)?,
-                _ => {
-                    let dy = self.channels_first(&dy, images)?;
-                    self.context().multiply(&product, &dy, &columns, &mut out)?;
-                }
+            if let (1, Some(dy)) = (images, &factor) {
+                self.context().multiply(&product, &Part(dy, self.outputs(&chunk)), &columns, &mut out)?;
+            } else {
+                let dy = self.channels_first(&own.slice(self.outputs(&chunk)), images)?;
+                self.context().multiply(&product, &dy, &columns, &mut out)?;
             }
         }
         Ok(dw.into())
     }
 
-    /// (images, O, positions) as (O, images, positions).
-    fn channels_first(&self, dy: &CudaView<'_, f32>, images: usize) -> Result<CudaSlice<f32>> {
-        let (planes, positions) = (images * self.g.out_channels, self.g.output_plane());
-        let mut swapped = self.context().empty(planes * positions)?;
-        kernels::swap_planes(
-            self.context(),
-            Grid::pixels(planes, positions),
-            dy,
-            &mut swapped,
-            size(OP, planes)?,
-            size(OP, images)?,
-            size(OP, self.g.out_channels)?,
-            size(OP, positions)?,
-        )?;
-        Ok(swapped)
+    /// (images, O, positions) as (O, images, positions), a factor.
+    fn channels_first(&self, dy: &CudaView<'_, f32>, images: usize) -> Result<Buffer> {
+        let (channels, positions) = (self.g.out_channels, self.g.output_plane());
+        let (context, grid) = (self.context(), Grid::pixels(images * channels, positions));
+        let len = images * channels * positions;
+        let [planes, images, channels, plane] =
+            [images * channels, images, channels, positions].map(|n| size(OP, n));
+        let (planes, images, channels, plane) = (planes?, images?, channels?, plane?);
+        Ok(if self.device.mixed() {
+            let mut y = self.device.empty_bf16(len)?;
+            kernels::swap_planes_bf16(context, grid, dy, &mut y, planes, images, channels, plane)?;
+            y.into()
+        } else {
+            let mut y = self.device.empty(len)?;
+            kernels::swap_planes(context, grid, dy, &mut y, planes, images, channels, plane)?;
+            y
+        })
     }
 }
 
@@ -249,8 +269,7 @@ impl Conv2dKernel for Cuda {
         bias: Option<View<'_>>,
         geometry: &Geometry,
     ) -> Result<Buffer> {
-        let context = self.context();
-        Call::new(self, geometry)?.forward(&*x.f32(context)?, &*weight.f32(context)?, bias)
+        Call::new(self, geometry)?.forward(x, weight, bias)
     }
 
     fn conv2d_input_gradient(
@@ -260,13 +279,11 @@ impl Conv2dKernel for Cuda {
         bias: Option<View<'_>>,
         geometry: &Geometry,
     ) -> Result<Buffer> {
-        let context = self.context();
-        Call::new(self, geometry)?.input_gradient(&*dy.f32(context)?, &*weight.f32(context)?, bias)
+        Call::new(self, geometry)?.input_gradient(dy, weight, bias)
     }
 
     fn conv2d_weight_gradient(&self, dy: View<'_>, x: View<'_>, geometry: &Geometry) -> Result<Buffer> {
-        let context = self.context();
-        Call::new(self, geometry)?.weight_gradient(&*dy.f32(context)?, &*x.f32(context)?)
+        Call::new(self, geometry)?.weight_gradient(dy, x)
     }
 
     fn channel_sums(&self, values: View<'_>, channels: usize, plane: usize) -> Result<Buffer> {

@@ -4,6 +4,7 @@
 //! Everything runs on the context's default stream, one after the other, so that no kernel meets a buffer that
 //! another still writes.
 
+use super::Buffer;
 use crate::error::{Error, Result};
 use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
 use cudarc::driver::{
@@ -11,6 +12,7 @@ use cudarc::driver::{
 };
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Threads of a block (kat::kThreads), but for kernels whose launch bounds are another number.
@@ -351,12 +353,29 @@ impl MatrixValues {
     pub(super) fn new<T>(words: &impl DevicePtr<T>, len: usize, kind: blas_sys::cudaDataType) -> Self {
         Self { address: *words.device_ptr(), len, kind }
     }
+
+    /// Those of `range`, as far as there are such.
+    fn part(self, range: &Range<usize>) -> Self {
+        let bytes = if self.kind == blas_sys::cudaDataType::CUDA_R_16BF { 2 } else { size_of::<f32>() };
+        let (start, end) = (range.start.min(self.len), range.end.min(self.len));
+        Self { address: self.address + (start * bytes) as u64, len: end.saturating_sub(start), ..self }
+    }
 }
 
 /// What cuBLAS may read or, borrowed mutably, write.
 pub(in crate::ops) trait Matrix {
     /// The values.
     fn values(&self) -> MatrixValues;
+}
+
+/// Some of a buffer's values, as a factor of a product.
+#[derive(Debug)]
+pub(in crate::ops) struct Part<'a>(pub(in crate::ops) &'a Buffer, pub(in crate::ops) Range<usize>);
+
+impl Matrix for Part<'_> {
+    fn values(&self) -> MatrixValues {
+        self.0.values().part(&self.1)
+    }
 }
 
 impl Matrix for CudaSlice<f32> {
