@@ -53,8 +53,10 @@ command -v nvidia-smi >/dev/null || export PATH=$tools:$PATH
 cargo check --workspace --all-targets --features kat-apps/cuda,kat-tests/cuda
 host=$PWD/target/cuda/host
 tests/gpu/host/build.sh "$host"
-export LIBRARY_PATH=$host LD_LIBRARY_PATH=$host KAT_REQUIRE_CUDA=1
+# Waiting threads that spin would take the processor from those that work.
+export LIBRARY_PATH=$host LD_LIBRARY_PATH=$host KAT_REQUIRE_CUDA=1 OMP_WAIT_POLICY=passive
 cargo test -p kat-backbone --features cuda --test cuda_parity
 cargo test -p kat-backbone --features cuda --lib cuda::
 KAT_HOST_GPU_ORDER=reverse cargo test -p kat-backbone --features cuda --test cuda_parity
-cargo test -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model
+cargo test -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model \
+    --test cuda_programs

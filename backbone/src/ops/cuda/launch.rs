@@ -307,8 +307,9 @@ impl Context {
             }
             _ => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
         };
-        // SAFETY: the buffers hold what the product reads and writes (checked above) and are borrowed until the call returns, the scalars are f32 as the compute type asks and live
-        // through the call, and the handle's context is bound.
+        // SAFETY: the buffers hold what the product reads and writes (checked above) and are borrowed until the call
+        // returns, the scalars are f32 as the compute type asks and live through the call, and the handle's context is
+        // bound.
         unsafe {
             blas::gemm_strided_batched_ex(
                 *self.blas.handle(),
