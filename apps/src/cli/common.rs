@@ -98,8 +98,8 @@ pub struct DeviceArgs {
     /// Threads to compute with [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// Numbers to compute in on a GPU
-    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Amp::Off)]
+    /// Numbers on a GPU: off (f32), tf32 (f32, products on the tensor cores) or bf16 (mixed precision)
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Amp::Off, hide_possible_values = true)]
     pub amp: Amp,
     /// The same bits run to run: so in any case here; taken for scripts that ask for it
     #[arg(long)]
