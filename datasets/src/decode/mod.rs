@@ -63,7 +63,21 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, Dec
 /// # Errors
 /// Any [`DecodeError`] but those that name a file.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
-    Encoded::open(bytes, options)?.decode(Vec::new())
+    decode_bytes_region(bytes, options, Rect::whole)
+}
+
+/// The part of an image held in memory that `choose` names; see [`decode_file_region`].
+///
+/// # Errors
+/// Any [`DecodeError`] but those that name a file.
+pub fn decode_bytes_region(
+    bytes: &[u8],
+    options: &DecodeOptions,
+    choose: impl FnOnce((u32, u32)) -> Rect,
+) -> Result<RgbImage, DecodeError> {
+    let image = Encoded::open(bytes, options)?;
+    let region = choose(image.dimensions());
+    image.decode_region(region, Vec::new())
 }
 
 /// The part of the file at `path` that `choose` names once it knows the upright image's width and height, cut to the
@@ -76,12 +90,7 @@ pub fn decode_file_region(
     options: &DecodeOptions,
     choose: impl FnOnce((u32, u32)) -> Rect,
 ) -> Result<RgbImage, DecodeError> {
-    let bytes = read(path)?;
-    Encoded::open(&bytes, options)
-        .and_then(|image| {
-            let region = choose(image.dimensions());
-            image.decode_region(region, Vec::new())
-        })
+    decode_bytes_region(&read(path)?, options, choose)
         .map_err(|source| DecodeError::File { path: path.to_owned(), source: Box::new(source) })
 }
 

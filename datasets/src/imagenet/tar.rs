@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tar::Archive;
 
 use super::{ImageNetError, is_image};
-use crate::decode::{DecodeOptions, Encoded};
+use crate::decode::{DecodeOptions, decode_bytes_region};
 use crate::loader::{BoxError, Choose, Dataset};
 use crate::sample::{Sample, Target};
 use crate::transform::resize::Rect;
@@ -163,9 +163,7 @@ impl Dataset for Shards {
         file.seek(SeekFrom::Start(record.offset))?;
         let mut bytes = vec![0; record.length as usize];
         file.read_exact(&mut bytes)?;
-        let image = Encoded::open(&bytes, &self.decode)?;
-        let region = choose(image.dimensions());
-        let image = image.decode_region(region, Vec::new())?;
+        let image = decode_bytes_region(&bytes, &self.decode, choose)?;
         Ok(Sample { image, target: Target::Class(record.class), id: record.key.clone() })
     }
 }
