@@ -27,6 +27,17 @@ impl Shape {
         Ok(Self { sizes, rank: axes.len() })
     }
 
+    /// Whether `found` values are as many as the shape has elements.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if not.
+    pub(crate) fn check_len(self, found: usize) -> Result<()> {
+        match self.numel() {
+            expected if expected == found => Ok(()),
+            expected => Err(Error::Length { shape: self, expected, found }),
+        }
+    }
+
     /// The sizes of the axes.
     pub fn axes(&self) -> &[usize] {
         &self.sizes[..self.rank]

@@ -31,18 +31,14 @@ impl<D: Device> Tensor<D> {
     /// A constant from values in row-major order.
     pub fn from_vec(device: &D, values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        if values.len() != shape.numel() {
-            return Err(Error::Length { shape, expected: shape.numel(), found: values.len() });
-        }
+        shape.check_len(values.len())?;
         Self::from_stored(device.upload(values)?, shape)
     }
 
     /// As [`Tensor::from_vec`] from borrowed values; a GPU copies them while it computes.
     pub fn from_slice(device: &D, values: &[f32], shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        if values.len() != shape.numel() {
-            return Err(Error::Length { shape, expected: shape.numel(), found: values.len() });
-        }
+        shape.check_len(values.len())?;
         Self::from_stored(device.store(device.upload_slice(values)?)?, shape)
     }
 
@@ -76,9 +72,7 @@ impl<D: Device> Tensor<D> {
     /// The same elements under another shape; values and gradient are shared.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        if shape.numel() != self.shape.numel() {
-            return Err(Error::Length { shape, expected: shape.numel(), found: self.shape.numel() });
-        }
+        shape.check_len(self.numel())?;
         Ok(Self { stored: self.stored.clone(), key: self.key.clone(), shape })
     }
 
@@ -129,18 +123,14 @@ impl<D: Device> Tensor<D> {
     /// Takes the values of another tensor, which then share storage, keeping the identity under which gradients are
     /// found.
     pub fn copy_from(&mut self, other: &Self) -> Result<()> {
-        if other.numel() != self.numel() {
-            return Err(Error::Length { shape: self.shape, expected: self.numel(), found: other.numel() });
-        }
+        self.shape.check_len(other.numel())?;
         self.stored = other.stored.clone();
         Ok(())
     }
 
     /// Replaces the values, keeping the identity under which gradients are found.
     pub fn set(&mut self, values: Vec<f32>) -> Result<()> {
-        if values.len() != self.numel() {
-            return Err(Error::Length { shape: self.shape, expected: self.numel(), found: values.len() });
-        }
+        self.shape.check_len(values.len())?;
         self.stored = self.device().clone().upload(values)?;
         Ok(())
     }

@@ -159,10 +159,7 @@ impl<'w, D: Device> Updates<'w, D> {
             return Err(Error::config(OP, "step is 0, must be at least 1"));
         }
         for moment in [&moments.first, &moments.second] {
-            if moment.numel() != parameter.numel() {
-                let shape = parameter.shape();
-                return Err(Error::Length { shape, expected: shape.numel(), found: moment.numel() });
-            }
+            parameter.shape().check_len(moment.numel())?;
         }
         self.device.gather_update(
             &mut self.gathered,
@@ -198,10 +195,7 @@ impl<D: Device> Averages<D> {
     /// # Errors
     /// [`Error::Length`] for tensors of different sizes.
     pub fn add(&mut self, average: &mut Tensor<D>, x: &Tensor<D>) -> Result<()> {
-        if average.numel() != x.numel() {
-            let shape = average.shape();
-            return Err(Error::Length { shape, expected: shape.numel(), found: x.numel() });
-        }
+        average.shape().check_len(x.numel())?;
         self.device.gather_average(&mut self.gathered, average.view_mut(), x.view(), self.weight)
     }
 
