@@ -47,4 +47,22 @@ __device__ __forceinline__ T block_sum(T v) {
     return sum;
 }
 
+// The block's sums of each of several kinds, to out[kind · stride].
+template <typename T, int kKinds>
+__device__ __forceinline__ void write_block_sums(const T (&v)[kKinds], T* __restrict__ out, uint64_t stride) {
+    __shared__ T warps[kKinds][kBlockWarps];
+#pragma unroll
+    for (int kind = 0; kind < kKinds; ++kind) {
+        const T sum = warp_sum(v[kind]);
+        if (threadIdx.x % 32 == 0) warps[kind][threadIdx.x / 32] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.x < kKinds) {
+        T total = 0;
+#pragma unroll
+        for (uint32_t w = 0; w < kBlockWarps; ++w) total += warps[threadIdx.x][w];
+        out[threadIdx.x * stride] = total;
+    }
+}
+
 }  // namespace kat

@@ -41,21 +41,4 @@ __device__ __forceinline__ void for_channel(uint32_t channel, uint32_t channels,
     }
 }
 
-// The block's sums of each kind, to out[kind · stride].
-template <int kKinds>
-__device__ __forceinline__ void write_block_sums(const double (&v)[kKinds], double* out, uint64_t stride) {
-    __shared__ double warps[kKinds][kBlockWarps];
-#pragma unroll
-    for (int kind = 0; kind < kKinds; ++kind) {
-        const double sum = warp_sum(v[kind]);
-        if (threadIdx.x % 32 == 0) warps[kind][threadIdx.x / 32] = sum;
-    }
-    __syncthreads();
-    if (threadIdx.x < kKinds) {
-        double total = 0.0;
-        for (uint32_t w = 0; w < kBlockWarps; ++w) total += warps[threadIdx.x][w];
-        out[threadIdx.x * stride] = total;
-    }
-}
-
 }  // namespace kat

@@ -5,6 +5,7 @@
 // in registers. The gradients at the coefficients are summed in a thread over its elements, then over the warp, then
 // over the block, and each block writes its ten numbers once: no atomics, the same bits run to run. A second, small
 // kernel adds the blocks' numbers in a fixed order.
+#include "common.h"
 #include "rational_math.h"
 #include "rational_place.h"
 #include "storage.h"
@@ -17,7 +18,6 @@ using kat::kThreads;
 using kat::Place;
 using kat::Sums;
 
-constexpr int kWarps = kThreads / 32;
 constexpr int kMaxCoefficients = 13;
 
 using kat::from_float;
@@ -55,26 +55,6 @@ __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, co
     }
 }
 
-// The sum over a block of each of K numbers, in the order of lanes and warps: the same bits every time.
-template <int K>
-__device__ __forceinline__ void block_sum(float (&values)[K], float* __restrict__ out) {
-    __shared__ float warps[kWarps][K];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-#pragma unroll
-        for (int step = 16; step > 0; step /= 2) values[k] += __shfl_down_sync(0xffffffffu, values[k], step);
-        if (lane == 0) warps[warp][k] = values[k];
-    }
-    __syncthreads();
-    if (threadIdx.x < K) {
-        float sum = 0.0f;
-#pragma unroll
-        for (int w = 0; w < kWarps; ++w) sum += warps[w][threadIdx.x];
-        out[threadIdx.x] = sum;
-    }
-}
-
 // dx may be dy: each element is read before it is written, by the same thread. `partial` has M + N numbers a block.
 template <typename T, int M, int N, int V>
 __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
@@ -104,7 +84,7 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
 #pragma unroll
     for (int i = 0; i < N; ++i) values[M + i] = sums.b[i];
     const size_t block = (static_cast<size_t>(blockIdx.z) * gridDim.x + blockIdx.x) * gridDim.y + blockIdx.y;
-    block_sum(values, partial + block * (M + N));
+    kat::write_block_sums(values, partial + block * (M + N), 1);
 }
 
 }  // namespace

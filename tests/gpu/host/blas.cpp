@@ -88,7 +88,6 @@ extern "C" {
 int cublasCreate_v2(void** handle) { return *handle = handle, 0; }
 int cublasDestroy_v2(void*) { return 0; }
 int cublasSetStream_v2(void*, void*) { return 0; }
-int cublasSetWorkspace_v2(void*, void*, size_t) { return 0; }
 
 int cublasGemmStridedBatchedEx(void*, int lhs_op, int rhs_op, int m, int n, int k, const void* alpha,
                                const void* lhs, int lhs_type, int lhs_stride, long long lhs_step, const void* rhs,

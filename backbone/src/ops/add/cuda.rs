@@ -4,6 +4,7 @@ use super::AddKernel;
 use crate::error::Result;
 use crate::ops::cuda::buffer::Bf16;
 use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::sums::sum_blocks;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl AddKernel for Cuda {
@@ -69,7 +70,10 @@ impl AddKernel for Cuda {
     }
 
     fn total(&self, x: View<'_>, weights: Option<View<'_>>, factor: f64) -> Result<Buffer> {
-        self.weighted_total(x, weights, factor)
+        let (count, blocks) = (x.len() as u64, sum_blocks(x.len()));
+        let mut sums = self.context().empty(blocks)?;
+        kernels::sum_values(self.context(), Grid::blocks(blocks), x, weights, &mut sums, count)?;
+        self.total_of_sums(&sums, factor)
     }
 
     fn spread_total(

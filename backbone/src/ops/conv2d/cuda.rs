@@ -4,7 +4,6 @@
 
 use super::{Conv2dKernel, Geometry};
 use crate::error::Result;
-use crate::ops::cuda::buffer::Lent;
 use crate::ops::cuda::launch::{Context, Grid, Order, Part, Product};
 use crate::ops::cuda::maps::ChannelRuns;
 use crate::ops::cuda::windows::WindowSizes;
@@ -64,21 +63,6 @@ impl<'d> Call<'d> {
     /// The chunks; one where x serves as columns, which takes no memory.
     fn chunks(&self) -> Vec<Chunk> {
         chunks(&self.g, if self.g.is_pointwise() { usize::MAX } else { COLUMNS })
-    }
-
-    /// Values as a factor of products: in bfloat16 under mixed precision.
-    fn factor<'v>(&self, values: View<'v>) -> Result<Lent<'v, Buffer>> {
-        Ok(if self.device.mixed() {
-            match values.bf16(self.context())? {
-                Lent::Here(_) => Lent::Here(values),
-                Lent::Made(narrow) => Lent::Made(narrow.into()),
-            }
-        } else {
-            match values.f32(self.context())? {
-                Lent::Here(_) => Lent::Here(values),
-                Lent::Made(wide) => Lent::Made(wide.into()),
-            }
-        })
     }
 
     /// The columns of a chunk, `row` values from row to row and `image` from image to image.
@@ -145,7 +129,7 @@ impl<'d> Call<'d> {
 
     fn forward(&self, x: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
-        let weight = self.factor(weight)?;
+        let weight = weight.factor(self.context())?;
         let mut y = match bias {
             Some(bias) => self.fill(bias, g.output_len(), positions)?,
             None => self.target(g.output_len(), g.in_channels > 0)?,
@@ -160,7 +144,7 @@ impl<'d> Call<'d> {
             }
             let (weight, mut out) = (self.weights(&weight, &chunk), y.slice_mut(self.outputs(&chunk)));
             if g.is_pointwise() {
-                self.context().multiply(&product, &weight, &*self.factor(x)?, &mut out)?;
+                self.context().multiply(&product, &weight, &*x.factor(self.context())?, &mut out)?;
             } else {
                 let columns = self.columns(&*x.f32(self.context())?, &chunk, positions, rows * positions)?;
                 self.context().multiply(&product, &weight, &columns, &mut out)?;
@@ -171,7 +155,7 @@ impl<'d> Call<'d> {
 
     fn input_gradient(&self, dy: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
-        let (dy, weight) = (self.factor(dy)?, self.factor(weight)?);
+        let (dy, weight) = (dy.factor(self.context())?, weight.factor(self.context())?);
         let orders = [Order::Transposed, Order::Rows];
         let product = |chunk: &Chunk| {
             let rows = chunk.channels.len() * g.taps();
@@ -222,7 +206,7 @@ impl<'d> Call<'d> {
         let (own, x) = (&*dy.f32(self.context())?, &*x.f32(self.context())?);
         let chunks = chunks(g, COLUMNS);
         let alone = chunks.iter().any(|chunk| chunk.images.len() == 1);
-        let factor = alone.then(|| self.factor(dy)).transpose()?;
+        let factor = alone.then(|| dy.factor(self.context())).transpose()?;
         for chunk in chunks {
             let (images, rows) = (chunk.images.len(), chunk.channels.len() * g.taps());
             let size = [g.out_channels, rows, images * positions];

@@ -4,7 +4,7 @@
 //! Those that matter for speed have a kernel for both.
 
 use super::kernels;
-use super::launch::{Context, Grid, Matrix, MatrixValues, failed};
+use super::launch::{Context, Grid, Matrix, MatrixValues, Precision, failed};
 use crate::error::Result;
 use cudarc::cublas::sys::cudaDataType;
 use cudarc::driver::sys::CUdeviceptr;
@@ -136,6 +136,17 @@ impl Buffer {
         match self {
             Self::F32(values) => Ok(Lent::Here(values)),
             Self::Bf16(values) => Ok(Lent::Made(widen(context, values)?)),
+        }
+    }
+
+    /// As a factor of the layers' products: in bfloat16 under mixed precision, else in single precision.
+    pub(in crate::ops) fn factor(&self, context: &Context) -> Result<Lent<'_, Self>> {
+        match (self, context.precision()) {
+            (Self::F32(values), Precision::Bf16) => Ok(Lent::Made(Bf16::rounded(context, values)?.into())),
+            (Self::Bf16(values), Precision::F32 | Precision::Tf32) => {
+                Ok(Lent::Made(widen(context, values)?.into()))
+            }
+            _ => Ok(Lent::Here(self)),
         }
     }
 

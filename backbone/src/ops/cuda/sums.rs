@@ -1,7 +1,7 @@
 //! Sums over a whole buffer, in f64 and in a fixed order: blocks first, then their sums in one block.
 
 use super::launch::{Grid, THREADS};
-use super::{Buffer, Cuda, View, kernels, size};
+use super::{Buffer, Cuda, kernels, size};
 use crate::error::Result;
 use cudarc::driver::{CudaSlice, DeviceSlice as _};
 
@@ -14,19 +14,6 @@ pub(in crate::ops) fn sum_blocks(count: usize) -> usize {
 }
 
 impl Cuda {
-    /// `factor` Σ weights x: one value. What has a weight of 0 does not count, whatever it is.
-    pub(in crate::ops) fn weighted_total(
-        &self,
-        x: View<'_>,
-        weights: Option<View<'_>>,
-        factor: f64,
-    ) -> Result<Buffer> {
-        let (count, blocks) = (x.len() as u64, sum_blocks(x.len()));
-        let mut sums = self.context().empty(blocks)?;
-        kernels::sum_values(self.context(), Grid::blocks(blocks), x, weights, &mut sums, count)?;
-        self.total_of_sums(&sums, factor)
-    }
-
     /// `factor` times the sum of the blocks' sums: one value.
     pub(in crate::ops) fn total_of_sums(&self, sums: &CudaSlice<f64>, factor: f64) -> Result<Buffer> {
         let (mut total, count) = (self.empty(1)?, size("sum", sums.len())?);

@@ -17,19 +17,17 @@ impl LinearKernel for Cuda {
         let mut product = Product::new([g.rows, g.outputs, g.inputs], [Order::Rows, Order::Transposed]);
         product.factors[1] = if bias.is_some() { 1.0 } else { 0.0 };
         let (grid, n, width) = (Grid::each(count), count as u64, size("linear", g.outputs)?);
-        if self.mixed() {
-            let mut y = self.empty_bf16(count)?;
-            if let Some(bias) = bias {
-                kernels::repeat_row_bf16(context, grid, bias, &mut y, n, width)?;
-            }
-            context.multiply(&product, &*x.bf16(context)?, &*weight.bf16(context)?, &mut y)?;
-            return Ok(y.into());
-        }
-        let mut y = self.empty(count)?;
+        let mut y: Buffer = match self.mixed() {
+            true => self.empty_bf16(count)?.into(),
+            false => self.empty(count)?,
+        };
         if let Some(bias) = bias {
-            kernels::repeat_row(context, grid, bias, &mut y, n, width)?;
+            match &mut y {
+                Buffer::Bf16(y) => kernels::repeat_row_bf16(context, grid, bias, y, n, width),
+                Buffer::F32(y) => kernels::repeat_row(context, grid, bias, y, n, width),
+            }?;
         }
-        context.multiply(&product, x, weight, &mut y)?;
+        context.multiply(&product, &*x.factor(context)?, &*weight.factor(context)?, &mut y)?;
         Ok(y)
     }
 
@@ -82,11 +80,7 @@ impl Cuda {
             None if narrow => self.empty_bf16(count)?.into(),
             None => self.empty(count)?,
         };
-        if self.mixed() {
-            context.multiply(&product, &*lhs.bf16(context)?, &*rhs.bf16(context)?, &mut out)?;
-        } else {
-            context.multiply(&product, lhs, rhs, &mut out)?;
-        }
+        context.multiply(&product, &*lhs.factor(context)?, &*rhs.factor(context)?, &mut out)?;
         Ok(out)
     }
 }
