@@ -2,22 +2,10 @@
 # Compiles every CUDA kernel for sm_80 and sm_90, without a GPU, and prints registers and spills of each: a spill fails.
 # Then checks the workspace with the feature cuda, and runs the GPU's tests on the kernels compiled for the processor
 # (tests/gpu/host), with a block's threads in the usual order and in reverse.
-# Takes nvcc from PATH, or else from NVIDIA's wheels on PyPI, which it installs into target/cuda.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if command -v nvcc >/dev/null; then
-    nvcc=nvcc
-else
-    home=target/cuda
-    if [ ! -x "$home/bin/python" ]; then
-        python3 -m venv "$home"
-    fi
-    "$home/bin/pip" install --quiet --disable-pip-version-check \
-        nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 \
-        nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
-    nvcc=$(echo "$home"/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)
-fi
+. .ci/cuda_env.sh
 
 mkdir -p target/cubin
 for source in backbone/cuda/*.cu; do
@@ -39,22 +27,9 @@ for source in backbone/cuda/*.cu; do
     done
 done
 
-# dfdx's build asks nvidia-smi for the GPU; where there is none, a script answers.
-tools=$PWD/target/cuda/tools
-mkdir -p "$tools"
-printf '#!/bin/sh\necho compute_cap\necho 9.0\n' >"$tools/nvidia-smi"
-chmod +x "$tools/nvidia-smi"
-nvcc=$(command -v "$nvcc")
-bin=$(cd "$(dirname "$nvcc")" && pwd)
-export CUDA_PATH=${CUDA_PATH:-$(dirname "$bin")}
-export PATH=$bin:$PATH
-command -v nvidia-smi >/dev/null || export PATH=$tools:$PATH
-
 cargo check --workspace --all-targets --features kat-apps/cuda,kat-tests/cuda
-host=$PWD/target/cuda/host
-tests/gpu/host/build.sh "$host"
 # Waiting threads that spin would take the processor from those that work.
-export LIBRARY_PATH=$host LD_LIBRARY_PATH=$host KAT_REQUIRE_CUDA=1 OMP_WAIT_POLICY=passive
+export LD_LIBRARY_PATH=$cuda_host KAT_REQUIRE_CUDA=1 OMP_WAIT_POLICY=passive
 cargo test -p kat-backbone --features cuda --test cuda_parity
 cargo test -p kat-backbone --features cuda --lib cuda::
 KAT_HOST_GPU_ORDER=reverse cargo test -p kat-backbone --features cuda --test cuda_parity

@@ -3,6 +3,7 @@
 //! A kernel's C++ source is in `backbone/cuda`, its launch in the op's own `cuda.rs`.
 
 pub(in crate::ops) mod buffer;
+pub mod clock;
 pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
 pub(in crate::ops) mod listed;
