@@ -13,6 +13,25 @@ constexpr uint32_t kBlockWarps = kBlock / 32;
     for (uint64_t i = static_cast<uint64_t>(blockIdx.x) * kat::kBlock + threadIdx.x; i < (n); \
          i += static_cast<uint64_t>(gridDim.x) * kat::kBlock)
 
+// The number of neighbours that a call of each_pack's function has.
+template <int V>
+struct Width {
+    static constexpr int value = V;
+};
+
+// f(i, Width<V>) for this thread's packs of V values, of n for the whole grid (Grid::packs of launch.rs); f(i, Width<1>)
+// for what is left over.
+template <int V, typename F>
+__device__ __forceinline__ void each_pack(uint64_t n, F f) {
+    const uint32_t packs = static_cast<uint32_t>(n / V), step = gridDim.x * kBlock;
+    for (uint32_t p = blockIdx.x * kBlock + threadIdx.x; p < packs; p += step) {
+        f(static_cast<uint64_t>(p) * V, Width<V>());
+    }
+    if (V > 1 && blockIdx.x == 0) {
+        for (uint64_t i = static_cast<uint64_t>(packs) * V + threadIdx.x; i < n; i += kBlock) f(i, Width<1>());
+    }
+}
+
 // The rows of this warp, of n for the whole grid.
 #define KAT_EACH_WARP(row, n)                                                                              \
     for (uint64_t row = (static_cast<uint64_t>(blockIdx.x) * kat::kBlock + threadIdx.x) / 32; row < (n); \

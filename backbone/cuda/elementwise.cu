@@ -8,37 +8,149 @@ using kat::kBlock;
 
 #define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
 
-// Two neighbours a thread.
-template <typename From, typename To>
-__device__ __forceinline__ void convert(const From* x, To* y, uint64_t n) {
-    KAT_EACH(i, n / 2) {
-        const kat::Pack<From, 2> in = reinterpret_cast<const kat::Pack<From, 2>*>(x)[i];
-        reinterpret_cast<kat::Pack<To, 2>*>(y)[i] = {kat::from_float<To>(kat::to_float(in.v[0])),
-                                                     kat::from_float<To>(kat::to_float(in.v[1]))};
+using kat::each_pack;
+using kat::pack_at;
+using kat::rounded;
+using kat::to_float;
+
+namespace {
+
+// Values that a thread reads at a time: 16 bytes of the narrower type.
+constexpr int kWide = 8;
+
+// y = op(x), value by value.
+template <typename From, typename To, typename Op>
+__device__ __forceinline__ void map(const From* x, To* y, uint64_t n, Op op) {
+    each_pack<kWide>(n, [&](uint64_t i, auto width) {
+        constexpr int V = decltype(width)::value;
+        const auto in = pack_at<V>(x, i);
+        float out[V];
+#pragma unroll
+        for (int k = 0; k < V; ++k) out[k] = op(to_float(in.v[k]));
+        pack_at<V>(y, i) = rounded<To>(out);
+    });
+}
+
+// y = op(a, b), value by value; y may be either.
+template <typename A, typename B, typename Y, typename Op>
+__device__ __forceinline__ void zip(const A* a, const B* b, Y* y, uint64_t n, Op op) {
+    each_pack<kWide>(n, [&](uint64_t i, auto width) {
+        constexpr int V = decltype(width)::value;
+        const auto first = pack_at<V>(a, i);
+        const auto second = pack_at<V>(b, i);
+        float out[V];
+#pragma unroll
+        for (int k = 0; k < V; ++k) out[k] = op(to_float(first.v[k]), to_float(second.v[k]));
+        pack_at<V>(y, i) = rounded<Y>(out);
+    });
+}
+
+// The factor of the sample that value i is of, in packs of `kWide` where samples are whole packs.
+struct SampleFactors {
+    const float* factors;
+    uint64_t sample;
+
+    __device__ __forceinline__ float at(uint64_t i) const {
+        if (factors == nullptr) return 1.0f;
+        if (sample % kWide == 0) return factors[static_cast<uint32_t>(i / kWide) / static_cast<uint32_t>(sample / kWide)];
+        return factors[i / sample];
     }
-    if (n % 2 == 1 && blockIdx.x == 0 && threadIdx.x == 0) y[n - 1] = kat::from_float<To>(kat::to_float(x[n - 1]));
+
+    // f(i, width, factor) for the values of this thread.
+    template <typename F>
+    __device__ __forceinline__ void each(uint64_t n, F f) const {
+        const auto with = [&](uint64_t i, auto width) { f(i, width, at(i)); };
+        if (factors == nullptr || sample % kWide == 0) {
+            each_pack<kWide>(n, with);
+        } else {
+            each_pack<1>(n, with);
+        }
+    }
+};
+
+// y = a + factors[sample] b.
+template <typename T>
+__device__ __forceinline__ void residual(const float* a, const T* b, const SampleFactors& factors, float* y, uint64_t n) {
+    factors.each(n, [&](uint64_t i, auto width, float factor) {
+        constexpr int V = decltype(width)::value;
+        const auto first = pack_at<V>(a, i);
+        const auto second = pack_at<V>(b, i);
+        float out[V];
+#pragma unroll
+        for (int k = 0; k < V; ++k) out[k] = first.v[k] + factor * to_float(second.v[k]);
+        pack_at<V>(y, i) = rounded<float>(out);
+    });
 }
 
-KAT_KERNEL f32_to_bf16(const float* x, bf16* y, uint64_t n) { convert(x, y, n); }
-
-KAT_KERNEL bf16_to_f32(const bf16* x, float* y, uint64_t n) { convert(x, y, n); }
-
-KAT_KERNEL add_assign(float* dst, const float* src, uint64_t n) {
-    KAT_EACH(i, n) dst[i] += src[i];
+// y = factors[sample] x; y may be x.
+template <typename From, typename To>
+__device__ __forceinline__ void scaled(const From* x, const SampleFactors& factors, To* y, uint64_t n) {
+    factors.each(n, [&](uint64_t i, auto width, float factor) {
+        constexpr int V = decltype(width)::value;
+        const auto in = pack_at<V>(x, i);
+        float out[V];
+#pragma unroll
+        for (int k = 0; k < V; ++k) out[k] = factor * to_float(in.v[k]);
+        pack_at<V>(y, i) = rounded<To>(out);
+    });
 }
 
-KAT_KERNEL add_assign_bf16(float* dst, const bf16* src, uint64_t n) {
-    KAT_EACH(i, n) dst[i] += kat::to_float(src[i]);
-}
+__device__ __forceinline__ float same(float v) { return v; }
+__device__ __forceinline__ float sum_of(float a, float b) { return a + b; }
+
+}  // namespace
+
+KAT_KERNEL f32_to_bf16(const float* x, bf16* y, uint64_t n) { map(x, y, n, same); }
+
+KAT_KERNEL bf16_to_f32(const bf16* x, float* y, uint64_t n) { map(x, y, n, same); }
+
+KAT_KERNEL add_assign(float* dst, const float* src, uint64_t n) { zip(dst, src, dst, n, sum_of); }
+
+KAT_KERNEL add_assign_bf16(float* dst, const bf16* src, uint64_t n) { zip(dst, src, dst, n, sum_of); }
 
 // y = a + b, b repeating after `period`.
 KAT_KERNEL add_repeated(const float* a, const float* b, float* y, uint64_t n, uint64_t period) {
-    KAT_EACH(i, n) y[i] = a[i] + b[i % period];
+    const auto add = [&](uint64_t i, auto width, uint64_t at) {
+        constexpr int V = decltype(width)::value;
+        const auto first = pack_at<V>(a, i);
+        const auto second = pack_at<V>(b, at);
+        float out[V];
+#pragma unroll
+        for (int k = 0; k < V; ++k) out[k] = first.v[k] + second.v[k];
+        pack_at<V>(y, i) = rounded<float>(out);
+    };
+    if (period % 4 == 0) {
+        const uint32_t packs = static_cast<uint32_t>(period / 4);
+        each_pack<4>(n, [&](uint64_t i, auto width) {
+            add(i, width, static_cast<uint64_t>(static_cast<uint32_t>(i / 4) % packs) * 4);
+        });
+    } else {
+        each_pack<1>(n, [&](uint64_t i, auto width) { add(i, width, i % period); });
+    }
 }
 
-// y = a + b.
-KAT_KERNEL add_bf16(const float* a, const bf16* b, float* y, uint64_t n) {
-    KAT_EACH(i, n) y[i] = a[i] + kat::to_float(b[i]);
+// y = a + factors[sample] b, or a + b.
+KAT_KERNEL residual_f32(const float* a, const float* b, const float* optional_factors, float* y, uint64_t n,
+                        uint64_t sample) {
+    residual(a, b, {optional_factors, sample}, y, n);
+}
+
+KAT_KERNEL residual_bf16(const float* a, const bf16* b, const float* optional_factors, float* y, uint64_t n,
+                         uint64_t sample) {
+    residual(a, b, {optional_factors, sample}, y, n);
+}
+
+// y = factors[sample] x, or x.
+KAT_KERNEL scaled_f32(const float* x, const float* optional_factors, float* y, uint64_t n, uint64_t sample) {
+    scaled(x, {optional_factors, sample}, y, n);
+}
+
+KAT_KERNEL scaled_narrow(const float* x, const float* optional_factors, bf16* y, uint64_t n, uint64_t sample) {
+    scaled(x, {optional_factors, sample}, y, n);
+}
+
+KAT_KERNEL scaled_bf16(const bf16* x, const float* optional_factors, bf16* y, uint64_t n, uint64_t sample) {
+    scaled(x, {optional_factors, sample}, y, n);
 }
 
 // The sum of `repeats` parts of `period` values, in their order.
@@ -50,24 +162,6 @@ KAT_KERNEL sum_repeats(const float* dy, float* out, uint64_t period, uint64_t re
     }
 }
 
-// y = a + factors[sample] b.
-KAT_KERNEL add_scaled(const float* a, const float* b, const float* factors, float* y, uint64_t n, uint64_t sample) {
-    KAT_EACH(i, n) y[i] = a[i] + factors[i / sample] * b[i];
-}
-
-KAT_KERNEL add_scaled_bf16(const float* a, const bf16* b, const float* factors, float* y, uint64_t n,
-                           uint64_t sample) {
-    KAT_EACH(i, n) y[i] = a[i] + factors[i / sample] * kat::to_float(b[i]);
-}
-
-KAT_KERNEL scale_samples(float* x, const float* factors, uint64_t n, uint64_t sample) {
-    KAT_EACH(i, n) x[i] *= factors[i / sample];
-}
-
-KAT_KERNEL scale_samples_bf16(bf16* x, const float* factors, uint64_t n, uint64_t sample) {
-    KAT_EACH(i, n) x[i] = kat::from_float<bf16>(factors[i / sample] * kat::to_float(x[i]));
-}
-
 __device__ __forceinline__ float gelu(float v) { return 0.5f * v * (1.0f + erff(v * 0.70710678f)); }
 
 __device__ __forceinline__ float gelu_slope(float v) {
@@ -75,21 +169,15 @@ __device__ __forceinline__ float gelu_slope(float v) {
     return cdf + v * 0.39894228f * expf(-0.5f * v * v);
 }
 
-KAT_KERNEL gelu_forward(const float* x, float* y, uint64_t n) {
-    KAT_EACH(i, n) y[i] = gelu(x[i]);
-}
+KAT_KERNEL gelu_forward(const float* x, float* y, uint64_t n) { map(x, y, n, gelu); }
 
-KAT_KERNEL gelu_backward(const float* x, float* dy, uint64_t n) {
-    KAT_EACH(i, n) dy[i] *= gelu_slope(x[i]);
-}
+KAT_KERNEL gelu_forward_bf16(const bf16* x, bf16* y, uint64_t n) { map(x, y, n, gelu); }
 
-KAT_KERNEL gelu_forward_bf16(const bf16* x, bf16* y, uint64_t n) {
-    KAT_EACH(i, n) y[i] = kat::from_float<bf16>(gelu(kat::to_float(x[i])));
-}
+__device__ __forceinline__ float gelu_chain(float x, float dy) { return dy * gelu_slope(x); }
 
-KAT_KERNEL gelu_backward_bf16(const bf16* x, bf16* dy, uint64_t n) {
-    KAT_EACH(i, n) dy[i] = kat::from_float<bf16>(kat::to_float(dy[i]) * gelu_slope(kat::to_float(x[i])));
-}
+KAT_KERNEL gelu_backward(const float* x, float* dy, uint64_t n) { zip(x, dy, dy, n, gelu_chain); }
+
+KAT_KERNEL gelu_backward_bf16(const bf16* x, bf16* dy, uint64_t n) { zip(x, dy, dy, n, gelu_chain); }
 
 // A NaN stays one.
 KAT_KERNEL relu_forward(const float* x, float* y, uint64_t n) {

@@ -4,8 +4,11 @@
 // A list has a row of 64-bit numbers for each buffer: its addresses, its length, the first block of the grid that works
 // on it, and what else the pass wants. A block takes kChunk values.
 #include "common.h"
+#include "storage.h"
 
+using kat::bf16;
 using kat::kBlock;
+using kat::pack_at;
 
 #define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
 
@@ -29,11 +32,15 @@ __device__ __forceinline__ const uint64_t* own_row(const uint64_t* list, uint32_
     return list + static_cast<uint64_t>(low) * width;
 }
 
-// This thread's values of the block's chunk, of `len`.
-#define KAT_CHUNK(i, first_block, len)                                                                             \
-    for (uint64_t i = (blockIdx.x - (first_block)) * kChunk + threadIdx.x,                                        \
-                  end_ = min((blockIdx.x - (first_block) + 1) * kChunk, static_cast<uint64_t>(len));              \
-         i < end_; i += kBlock)
+// f(i, width) for this thread's packs of the block's chunk, of `len` values in all.
+template <typename F>
+__device__ __forceinline__ void each_of_chunk(uint64_t first_block, uint64_t len, F f) {
+    constexpr uint32_t kPack = 4;
+    const uint64_t start = (blockIdx.x - first_block) * kChunk;
+    const uint32_t count = static_cast<uint32_t>(min(kChunk, len - start)), packs = count / kPack;
+    for (uint32_t p = threadIdx.x; p < packs; p += kBlock) f(start + p * kPack, kat::Width<kPack>());
+    for (uint32_t i = packs * kPack + threadIdx.x; i < count; i += kBlock) f(start + i, kat::Width<1>());
+}
 
 __device__ __forceinline__ void note_failure(float* watch, float kind, float value, float step) {
     if (!isfinite(value) && watch[kFailed] == 0.0f) {
@@ -55,7 +62,11 @@ KAT_KERNEL sum_squares_listed(const uint64_t* list, uint32_t rows, double* sums)
     const uint64_t* row = own_row(list, rows, 3, 2);
     const float* x = reinterpret_cast<const float*>(row[0]);
     double sum = 0.0;
-    KAT_CHUNK(i, row[2], row[1]) sum += static_cast<double>(x[i]) * x[i];
+    each_of_chunk(row[2], row[1], [&](uint64_t i, auto width) {
+        const auto values = pack_at<decltype(width)::value>(x, i);
+#pragma unroll
+        for (const float value : values.v) sum += static_cast<double>(value) * value;
+    });
     sum = kat::block_sum(sum);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
@@ -73,27 +84,36 @@ KAT_KERNEL watch_norm(float* watch, const double* sums, uint32_t count, double m
     watch[kScale] = static_cast<float>(mean * factor);
 }
 
-// Rows: addresses of p, g, m, v, the length, the first block, keep and step size as two f32. Coefficients as in
-// ops/adamw. After a failure nothing changes.
+// Rows: addresses of p, of p in bfloat16 or 0, of g, m, v, the length, the first block, keep and step size as two f32.
+// Coefficients as in ops/adamw. After a failure nothing changes.
 KAT_KERNEL adamw_listed(const uint64_t* list, uint32_t rows, const float* watch, float beta1, float rest1, float beta2,
                         float rest2, float eps, float root_scale) {
     if (watch[kFailed] != 0.0f) return;
     const float scale = watch[kScale];
-    const uint64_t* row = own_row(list, rows, 7, 5);
+    const uint64_t* row = own_row(list, rows, 8, 6);
     float* p = reinterpret_cast<float*>(row[0]);
-    const float* g = reinterpret_cast<const float*>(row[1]);
-    float* m = reinterpret_cast<float*>(row[2]);
-    float* v = reinterpret_cast<float*>(row[3]);
-    const float keep = __uint_as_float(static_cast<uint32_t>(row[6] >> 32));
-    const float step_size = __uint_as_float(static_cast<uint32_t>(row[6]));
-    KAT_CHUNK(i, row[5], row[4]) {
-        const float slope = g[i] * scale;
-        const float first = beta1 * m[i] + rest1 * slope;
-        const float second = beta2 * v[i] + rest2 * (slope * slope);
-        m[i] = first;
-        v[i] = second;
-        p[i] = keep * p[i] - step_size * first / (sqrtf(second) * root_scale + eps);
-    }
+    bf16* narrow = reinterpret_cast<bf16*>(row[1]);
+    const float* g = reinterpret_cast<const float*>(row[2]);
+    float* m = reinterpret_cast<float*>(row[3]);
+    float* v = reinterpret_cast<float*>(row[4]);
+    const float keep = __uint_as_float(static_cast<uint32_t>(row[7] >> 32));
+    const float step_size = __uint_as_float(static_cast<uint32_t>(row[7]));
+    each_of_chunk(row[6], row[5], [&](uint64_t i, auto width) {
+        constexpr int V = decltype(width)::value;
+        const auto slopes = pack_at<V>(g, i);
+        auto weights = pack_at<V>(p, i), first = pack_at<V>(m, i), second = pack_at<V>(v, i);
+#pragma unroll
+        for (int k = 0; k < V; ++k) {
+            const float slope = slopes.v[k] * scale;
+            first.v[k] = beta1 * first.v[k] + rest1 * slope;
+            second.v[k] = beta2 * second.v[k] + rest2 * (slope * slope);
+            weights.v[k] = keep * weights.v[k] - step_size * first.v[k] / (sqrtf(second.v[k]) * root_scale + eps);
+        }
+        pack_at<V>(m, i) = first;
+        pack_at<V>(v, i) = second;
+        pack_at<V>(p, i) = weights;
+        if (narrow != nullptr) pack_at<V>(narrow, i) = kat::rounded<bf16>(weights.v);
+    });
 }
 
 // Rows: addresses of the average and of x, the length, the first block.
@@ -101,5 +121,12 @@ KAT_KERNEL average_listed(const uint64_t* list, uint32_t rows, float weight) {
     const uint64_t* row = own_row(list, rows, 4, 3);
     float* average = reinterpret_cast<float*>(row[0]);
     const float* x = reinterpret_cast<const float*>(row[1]);
-    KAT_CHUNK(i, row[3], row[2]) average[i] += weight * (x[i] - average[i]);
+    each_of_chunk(row[3], row[2], [&](uint64_t i, auto width) {
+        constexpr int V = decltype(width)::value;
+        const auto values = pack_at<V>(x, i);
+        auto averages = pack_at<V>(average, i);
+#pragma unroll
+        for (int k = 0; k < V; ++k) averages.v[k] += weight * (values.v[k] - averages.v[k]);
+        pack_at<V>(average, i) = averages;
+    });
 }

@@ -89,32 +89,30 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
 
 }  // namespace
 
-// One block for each coefficient of each row of the table (blockIdx.x = row · len + i): adds what the blocks of
-// backward wrote, over their runs of rows and, where the table is shared, over groups. `first` is the coefficient's
-// place among the `width` numbers of a block; `optional_signs` is the table itself for the denominator, whose gradient is with
-// respect to b, not |b|, and null for the numerator.
+// One block for each coefficient, those of the numerator's rows first: adds what the blocks of backward wrote, over their
+// runs of rows and, where a table is shared, over groups. The denominator's gradient is with respect to b, not |b|.
 extern "C" __global__ void __launch_bounds__(kThreads)
-    rational_reduce(const float* __restrict__ partial, uint32_t runs, uint32_t groups, uint32_t width,
-                    uint32_t first, uint32_t table_rows, uint32_t len, const float* __restrict__ optional_signs,
-                    float* __restrict__ out) {
-    const uint32_t row = blockIdx.x / len, i = blockIdx.x % len;
-    const bool shared = table_rows == 1;
+    rational_reduce(const float* __restrict__ partial, const float* __restrict__ denominator, float* __restrict__ da,
+                    float* __restrict__ db, uint32_t runs, uint32_t groups, uint32_t width, uint32_t first_b,
+                    Geometry g) {
+    const uint32_t above = g.numerator_groups * g.numerator_len;
+    const bool lower = blockIdx.x >= above;
+    const uint32_t at = lower ? blockIdx.x - above : blockIdx.x;
+    const uint32_t len = lower ? g.denominator_len : g.numerator_len;
+    const bool shared = (lower ? g.denominator_groups : g.numerator_groups) == 1;
+    const uint32_t row = at / len, column = at % len + (lower ? first_b : 0);
     const uint32_t count = shared ? runs * groups : runs;
     double sum = 0.0;
     for (uint32_t k = threadIdx.x; k < count; k += kThreads) {
         const size_t block = shared ? k : static_cast<size_t>(k) * groups + row;
-        sum += partial[block * width + first + i];
+        sum += partial[block * width + column];
     }
-    __shared__ double sums[kThreads];
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    for (int step = kThreads / 2; step > 0; step /= 2) {
-        if (threadIdx.x < step) sums[threadIdx.x] += sums[threadIdx.x + step];
-        __syncthreads();
-    }
-    if (threadIdx.x == 0) {
-        const bool negative = optional_signs != nullptr && optional_signs[blockIdx.x] < 0.0f;
-        out[blockIdx.x] = static_cast<float>(negative ? -sums[0] : sums[0]);
+    sum = kat::block_sum(sum);
+    if (threadIdx.x != 0) return;
+    if (lower) {
+        db[at] = static_cast<float>(denominator[at] < 0.0f ? -sum : sum);
+    } else {
+        da[at] = static_cast<float>(sum);
     }
 }
 
@@ -132,11 +130,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     }
 
 KAT_RATIONAL(f32, float, 6, 4, 4)
-KAT_RATIONAL(f16, __half, 6, 4, 8)
 KAT_RATIONAL(bf16, __nv_bfloat16, 6, 4, 8)
 KAT_RATIONAL(f32_single, float, 6, 4, 1)
-KAT_RATIONAL(f16_single, __half, 6, 4, 1)
 KAT_RATIONAL(bf16_single, __nv_bfloat16, 6, 4, 1)
 KAT_RATIONAL(f32_any, float, kMaxCoefficients, kMaxCoefficients, 1)
-KAT_RATIONAL(f16_any, __half, kMaxCoefficients, kMaxCoefficients, 1)
 KAT_RATIONAL(bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1)

@@ -1,4 +1,4 @@
-// Kernels over rows of channels: layer norm, sums of columns, moves of tokens and patches.
+// Kernels over rows of channels: sums of columns, moves of tokens and patches.
 #include "common.h"
 #include "storage.h"
 
@@ -6,78 +6,6 @@ using kat::bf16;
 using kat::kBlock;
 
 #define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
-
-// A warp a row; the second and third pass over a row find it in the cache. statistics: mean and inverse deviation of
-// each row.
-template <typename T>
-__device__ __forceinline__ void layer_norm(const float* __restrict__ x, const float* __restrict__ weight,
-                                           const float* __restrict__ bias, T* __restrict__ y,
-                                           float* __restrict__ statistics, uint64_t rows, uint32_t channels,
-                                           float eps) {
-    const uint32_t lane = threadIdx.x % 32;
-    KAT_EACH_WARP(row, rows) {
-        const float* in = x + row * channels;
-        float sum = 0.0f;
-        for (uint32_t c = lane; c < channels; c += 32) sum += in[c];
-        const float mean = kat::warp_sum(sum) / channels;
-        float squares = 0.0f;
-        for (uint32_t c = lane; c < channels; c += 32) squares += (in[c] - mean) * (in[c] - mean);
-        const float inverse = 1.0f / sqrtf(kat::warp_sum(squares) / channels + eps);
-        for (uint32_t c = lane; c < channels; c += 32) {
-            y[row * channels + c] = kat::from_float<T>((in[c] - mean) * inverse * weight[c] + bias[c]);
-        }
-        if (lane == 0) {
-            statistics[2 * row] = mean;
-            statistics[2 * row + 1] = inverse;
-        }
-    }
-}
-
-KAT_KERNEL layer_norm_forward(const float* x, const float* weight, const float* bias, float* y, float* statistics,
-                              uint64_t rows, uint32_t channels, float eps) {
-    layer_norm(x, weight, bias, y, statistics, rows, channels, eps);
-}
-
-KAT_KERNEL layer_norm_forward_bf16(const float* x, const float* weight, const float* bias, bf16* y, float* statistics,
-                                   uint64_t rows, uint32_t channels, float eps) {
-    layer_norm(x, weight, bias, y, statistics, rows, channels, eps);
-}
-
-// dx = inverse (g - mean(g) - xhat mean(g xhat)), g = dy weight. dx may be dy: a thread reads what it then writes.
-template <typename T>
-__device__ __forceinline__ void layer_norm_slope(const float* __restrict__ x, const float* __restrict__ weight,
-                                                 const float* __restrict__ statistics, const T* dy, float* dx,
-                                                 uint64_t rows, uint32_t channels) {
-    const uint32_t lane = threadIdx.x % 32;
-    KAT_EACH_WARP(row, rows) {
-        const float* in = x + row * channels;
-        const T* slope = dy + row * channels;
-        const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
-        float sum = 0.0f, along = 0.0f;
-        for (uint32_t c = lane; c < channels; c += 32) {
-            const float g = kat::to_float(slope[c]) * weight[c];
-            sum += g;
-            along += g * (in[c] - mean) * inverse;
-        }
-        sum = kat::warp_sum(sum) / channels;
-        along = kat::warp_sum(along) / channels;
-        for (uint32_t c = lane; c < channels; c += 32) {
-            const float normal = (in[c] - mean) * inverse;
-            dx[row * channels + c] = inverse * (kat::to_float(slope[c]) * weight[c] - sum - normal * along);
-        }
-    }
-}
-
-// In place of dy.
-KAT_KERNEL layer_norm_backward(const float* x, const float* weight, const float* statistics, float* dy, uint64_t rows,
-                               uint32_t channels) {
-    layer_norm_slope(x, weight, statistics, dy, dy, rows, channels);
-}
-
-KAT_KERNEL layer_norm_backward_bf16(const float* x, const float* weight, const float* statistics, const bf16* dy,
-                                    float* dx, uint64_t rows, uint32_t channels) {
-    layer_norm_slope(x, weight, statistics, dy, dx, rows, channels);
-}
 
 // Sums over a run of rows of dy and, where statistics are given, of dy xhat: `out` is (runs, 2, channels), or (runs,
 // channels) without. The grid is (32 columns a block, runs); a warp walks over every eighth row.
@@ -123,15 +51,26 @@ KAT_KERNEL column_sums_bf16(const bf16* dy, const float* optional_x, const float
     run_sums(dy, optional_x, optional_statistics, out, rows, channels, rows_per_run);
 }
 
-// Adds what the runs of column_sums wrote, in order and in f64: out[c] of `width` columns that begin at `first` of
-// rows of `stride`.
-KAT_KERNEL column_totals(const float* __restrict__ sums, float* __restrict__ out, uint32_t runs, uint32_t stride,
-                         uint32_t first, uint32_t width) {
-    KAT_EACH(c, width) {
-        double total = 0.0;
-        for (uint32_t run = 0; run < runs; ++run) total += sums[static_cast<uint64_t>(run) * stride + first + c];
-        out[c] = static_cast<float>(total);
+// Adds `runs` rows of sums of `width` columns in f64: a block has 32 columns, a warp every eighth run, then the warps'
+// sums in order. Columns before `split` go to `first`, the others to `second`.
+KAT_KERNEL column_totals(const float* __restrict__ sums, float* __restrict__ first, float* __restrict__ second,
+                         uint32_t runs, uint32_t width, uint32_t split) {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t column = blockIdx.x * 32 + lane;
+    double sum = 0.0;
+    if (column < width) {
+#pragma unroll 4
+        for (uint32_t run = warp; run < runs; run += kat::kBlockWarps) {
+            sum += sums[static_cast<size_t>(run) * width + column];
+        }
     }
+    __shared__ double warps[kat::kBlockWarps][32];
+    warps[warp][lane] = sum;
+    __syncthreads();
+    if (warp != 0 || column >= width) return;
+    double total = 0.0;
+    for (uint32_t w = 0; w < kat::kBlockWarps; ++w) total += warps[w][lane];
+    (column < split ? first[column] : second[column - split]) = static_cast<float>(total);
 }
 
 // Every row the same.

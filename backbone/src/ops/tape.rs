@@ -200,11 +200,25 @@ impl<D: Device> Grads<'_, D> {
         input: &Tensor<D>,
         f: impl FnOnce(Option<D::Buf>) -> Result<D::Buf>,
     ) -> Result<()> {
-        let Some(key) = input.key() else { return Ok(()) };
+        match input.wants_gradient() {
+            true => self.update_with(input, |earlier| Ok((f(earlier)?, ()))),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`Grads::update`] for an input that wants a gradient, by a kernel that makes something else in the same pass.
+    pub(crate) fn update_with<R>(
+        &mut self,
+        input: &Tensor<D>,
+        f: impl FnOnce(Option<D::Buf>) -> Result<(D::Buf, R)>,
+    ) -> Result<R> {
+        let key = input.key().ok_or_else(|| {
+            Error::config("backward", format!("an input {} without a gradient is updated", input.shape()))
+        })?;
         let entry = slot::<D>(self.gradients, key)?;
-        let updated = f(D::take_gradient(entry, input.numel()))?;
+        let (updated, beside) = f(D::take_gradient(entry, input.numel()))?;
         D::put_gradient(entry, updated);
-        Ok(())
+        Ok(beside)
     }
 
     fn take_key(&mut self, key: &crate::tensor::Key<D>, len: usize) -> Result<Option<D::Buf>> {

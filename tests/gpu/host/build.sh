@@ -36,6 +36,7 @@ compile "$out/fibers.o" fibers.cpp
 compile "$out/driver.o" driver.cpp
 cuda_objects=("${objects[@]}")
 compile "$out/blas.o" blas.cpp
+compile "$out/blas_lt.o" blas_lt.cpp
 for i in "${!pids[@]}"; do wait "${pids[$i]}" || jobs_failed "${names[$i]}"; done
 
 cudarc=$(dirname "$(cargo metadata --format-version 1 --features kat-backbone/cuda \
@@ -54,5 +55,5 @@ library() { # name, soname, file of declarations, prefix, objects of ours …
 library cuda libcuda.so.1 driver/sys.rs cu "${cuda_objects[@]}"
 library nvrtc libnvrtc.so.13 nvrtc/sys.rs nvrtc
 library cublas libcublas.so.13 cublas/sys.rs cublas "$out/blas.o"
-library cublasLt libcublasLt.so.13 cublaslt/sys.rs cublasLt
+library cublasLt libcublasLt.so.13 cublaslt/sys.rs cublasLt "$out/blas_lt.o"
 library curand libcurand.so.10 curand/sys.rs curand

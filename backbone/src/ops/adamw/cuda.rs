@@ -31,7 +31,7 @@ impl AdamWKernel for Cuda {
             return Err(Error::config(OP, format!("gradient of {found} values for {count} parameters")));
         }
         let (mut row, listed, context) = (Row::default(), &mut gathered.listed, self.context());
-        listed.writes(context, &mut row, parameter)?;
+        listed.writes_both(context, &mut row, parameter)?;
         listed.reads(context, &mut row, gradient)?;
         listed.writes(context, &mut row, first)?;
         listed.writes(context, &mut row, second)?;

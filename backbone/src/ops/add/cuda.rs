@@ -2,22 +2,18 @@
 
 use super::AddKernel;
 use crate::error::Result;
-use crate::ops::cuda::buffer::Bf16;
 use crate::ops::cuda::launch::Grid;
 use crate::ops::cuda::sums::sum_blocks;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl AddKernel for Cuda {
     fn add_forward(&self, a: View<'_>, b: View<'_>, repeats: usize) -> Result<Buffer> {
-        let count = a.len();
-        let mut y = self.empty(count)?;
-        let (context, grid, n) = (self.context(), Grid::each(count), count as u64);
-        if repeats == 1 && b.is_bf16() {
-            kernels::add_bf16(context, grid, a, b, &mut y, n)?;
-        } else {
-            let period = (count / repeats.max(1)).max(1) as u64;
-            kernels::add_repeated(context, grid, a, b, &mut y, n, period)?;
+        if repeats == 1 {
+            return self.residual(a, b, None);
         }
+        let (count, mut y) = (a.len(), self.empty(a.len())?);
+        let (period, n) = ((count / repeats.max(1)).max(1) as u64, count as u64);
+        kernels::add_repeated(self.context(), Grid::each(count.div_ceil(4)), a, b, &mut y, n, period)?;
         Ok(y)
     }
 
@@ -36,32 +32,33 @@ impl AddKernel for Cuda {
     }
 
     fn add_scaled(&self, a: View<'_>, b: View<'_>, factors: &[f32]) -> Result<Buffer> {
-        let count = a.len();
-        let sample = (count / factors.len().max(1)).max(1) as u64;
-        let (mut y, factors) = (self.empty(count)?, self.send(factors.to_vec())?);
-        let (context, grid, n) = (self.context(), Grid::each(count), count as u64);
-        match b.is_bf16() {
-            true => kernels::add_scaled_bf16(context, grid, a, b, &factors, &mut y, n, sample),
-            false => kernels::add_scaled(context, grid, a, b, &factors, &mut y, n, sample),
-        }?;
-        Ok(y)
+        self.residual(a, b, Some(factors))
     }
 
-    fn scale_samples(&self, mut x: Buffer, factors: &[f32]) -> Result<Buffer> {
+    fn scale_samples(&self, x: Buffer, factors: &[f32]) -> Result<Buffer> {
+        self.scaled_copy(&x, Some(factors), &x)
+    }
+
+    fn scaled_copy(&self, x: View<'_>, factors: Option<&[f32]>, like: View<'_>) -> Result<Buffer> {
         let count = x.len();
-        let sample = (count / factors.len().max(1)).max(1) as u64;
-        let (context, grid, factors) = (self.context(), Grid::each(count), self.send(factors.to_vec())?);
-        match &mut x {
-            Buffer::Bf16(x) => kernels::scale_samples_bf16(context, grid, x, &factors, count as u64, sample),
-            Buffer::F32(x) => kernels::scale_samples(context, grid, x, &factors, count as u64, sample),
-        }?;
-        Ok(x)
-    }
-
-    fn copy_as(&self, x: View<'_>, like: View<'_>) -> Result<Buffer> {
+        let (factors, sample) = self.sample_factors(count, factors)?;
+        let (context, grid, n, factors) = (self.context(), Grid::packs(count), count as u64, factors.as_ref());
         match (x, like) {
-            (Buffer::F32(values), Buffer::Bf16(_)) => Ok(Bf16::rounded(self.context(), values)?.into()),
-            _ => self.copy(x),
+            (Buffer::F32(_), Buffer::F32(_)) => {
+                let mut y = self.empty(count)?;
+                kernels::scaled_f32(context, grid, x, factors, &mut y, n, sample)?;
+                Ok(y)
+            }
+            (Buffer::F32(_), Buffer::Bf16(_)) => {
+                let mut y = self.empty_bf16(count)?;
+                kernels::scaled_narrow(context, grid, x, factors, &mut y, n, sample)?;
+                Ok(y.into())
+            }
+            (Buffer::Bf16(_), _) => {
+                let mut y = self.empty_bf16(count)?;
+                kernels::scaled_bf16(context, grid, x, factors, &mut y, n, sample)?;
+                Ok(y.into())
+            }
         }
     }
 
@@ -87,5 +84,26 @@ impl AddKernel for Cuda {
         let (grid, n) = (Grid::each(len), len as u64);
         kernels::spread_total(self.context(), grid, dy, weights, &mut dx, n, factor as f32)?;
         Ok(dx)
+    }
+}
+
+impl Cuda {
+    /// `a + factors[sample] b`, or `a + b`.
+    fn residual(&self, a: View<'_>, b: View<'_>, factors: Option<&[f32]>) -> Result<Buffer> {
+        let (count, mut y) = (a.len(), self.empty(a.len())?);
+        let (factors, sample) = self.sample_factors(count, factors)?;
+        let (context, grid, n, factors) = (self.context(), Grid::packs(count), count as u64, factors.as_ref());
+        match b.is_bf16() {
+            true => kernels::residual_bf16(context, grid, a, b, factors, &mut y, n, sample),
+            false => kernels::residual_f32(context, grid, a, b, factors, &mut y, n, sample),
+        }?;
+        Ok(y)
+    }
+
+    /// A factor for each sample on the GPU, and the values of a sample, of `count` in all.
+    fn sample_factors(&self, count: usize, factors: Option<&[f32]>) -> Result<(Option<Buffer>, u64)> {
+        let Some(factors) = factors else { return Ok((None, 1)) };
+        let sample = (count / factors.len().max(1)).max(1) as u64;
+        Ok((Some(self.send(factors.to_vec())?.into()), sample))
     }
 }

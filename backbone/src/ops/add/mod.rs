@@ -20,8 +20,14 @@ pub trait AddKernel: Backend {
     fn add_scaled(&self, a: Self::View<'_>, b: Self::View<'_>, factors: &[f32]) -> Result<Self::Buf>;
     /// `factors[sample] x`, in place of x.
     fn scale_samples(&self, x: Self::Buf, factors: &[f32]) -> Result<Self::Buf>;
-    /// A copy, as precise as `like`: that of a gradient for a tensor that may be kept in fewer bits.
-    fn copy_as(&self, x: Self::View<'_>, like: Self::View<'_>) -> Result<Self::Buf>;
+    /// `factors[sample] x` (without factors: a copy), as precise as `like`: the gradient of a branch, which may be kept in
+    /// fewer bits.
+    fn scaled_copy(
+        &self,
+        x: Self::View<'_>,
+        factors: Option<&[f32]>,
+        like: Self::View<'_>,
+    ) -> Result<Self::Buf>;
     /// A copy.
     fn duplicate(&self, x: Self::View<'_>) -> Result<Self::Buf>;
     /// `factor` Σ weights x, added up in f64: one value. Without weights they are 1.
@@ -49,7 +55,7 @@ pub fn add<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, b: &Tensor<D>) -> Res
         move |dy, grads| {
             if b.wants_gradient() {
                 let db = match repeats {
-                    1 => b.device().copy_as(D::view_buf(&dy), b.view())?,
+                    1 => b.device().scaled_copy(D::view_buf(&dy), None, b.view())?,
                     _ => b.device().sum_parts(D::view_buf(&dy), repeats)?,
                 };
                 grads.add(&b, db)?;
@@ -87,8 +93,7 @@ pub fn add_drop_path<D: Device>(
     graph.record(a.device(), y, a.shape(), &[a, b], || {
         let (a, b) = (a.clone(), b.clone());
         move |dy, grads| {
-            let db = b.device().copy_as(D::view_buf(&dy), b.view())?;
-            let db = b.device().scale_samples(db, &factors)?;
+            let db = b.device().scaled_copy(D::view_buf(&dy), Some(&factors), b.view())?;
             grads.add(&b, db)?;
             grads.add(&a, dy)
         }
@@ -184,8 +189,13 @@ impl AddKernel for Cpu {
         Ok(x)
     }
 
-    fn copy_as(&self, x: &[f32], _: &[f32]) -> Result<Vec<f32>> {
-        self.duplicate(x)
+    fn scaled_copy(&self, x: &[f32], factors: Option<&[f32]>, _: &[f32]) -> Result<Vec<f32>> {
+        let Some(factors) = factors else { return self.duplicate(x) };
+        let sample = (x.len() / factors.len().max(1)).max(1);
+        Ok(overwritten(x.len(), |y| {
+            let samples = y.par_chunks_mut(sample).zip(x.par_chunks(sample)).zip(factors);
+            samples.for_each(|((y, x), factor)| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
+        }))
     }
 
     fn duplicate(&self, x: &[f32]) -> Result<Vec<f32>> {

@@ -6,7 +6,8 @@ mod fused;
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Grid, Order, Product};
+use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::products::{Order, Product};
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use cudarc::driver::{CudaSlice, DeviceSlice as _};
 

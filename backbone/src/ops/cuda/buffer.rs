@@ -4,11 +4,12 @@
 //! Those that matter for speed have a kernel for both.
 
 use super::kernels;
-use super::launch::{Context, Grid, Matrix, MatrixValues, Precision, failed};
+use super::launch::{Context, Grid, Precision, failed};
+use super::products::{Kind, Matrix, MatrixValues};
 use crate::error::Result;
-use cudarc::cublas::sys::cudaDataType;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice as _};
+use std::sync::OnceLock;
 
 /// The type of a kernel's bfloat16 parameters.
 #[derive(Debug)]
@@ -18,9 +19,63 @@ pub enum BFloat16 {}
 #[derive(Clone, Debug)]
 pub enum Buffer {
     /// In single precision.
-    F32(CudaSlice<f32>),
+    F32(Single),
     /// In bfloat16.
     Bf16(Bf16),
+}
+
+/// Values in single precision, and beside them, once a product wanted it, what they are rounded to bfloat16: weights are
+/// factors of several products before they change.
+#[derive(Debug)]
+pub struct Single {
+    values: CudaSlice<f32>,
+    rounded: OnceLock<Box<Buffer>>,
+}
+
+impl Single {
+    /// To be written: what they were rounded to is forgotten.
+    pub(in crate::ops) fn values_mut(&mut self) -> &mut CudaSlice<f32> {
+        self.rounded.take();
+        &mut self.values
+    }
+
+    /// The address of the values, and that of what they are rounded to or 0, for a kernel that writes both.
+    fn both_mut(&mut self) -> [CUdeviceptr; 2] {
+        let rounded = match self.rounded.get_mut().map(Box::as_mut) {
+            Some(Buffer::Bf16(rounded)) => *rounded.words.device_ptr_mut(),
+            _ => 0,
+        };
+        [*self.values.device_ptr_mut(), rounded]
+    }
+
+    /// In bfloat16, made at the first call and kept.
+    fn rounded(&self, context: &Context) -> Result<&Buffer> {
+        if let Some(rounded) = self.rounded.get() {
+            return Ok(rounded);
+        }
+        let made = Box::new(Bf16::rounded(context, &self.values)?.into());
+        Ok(self.rounded.get_or_init(|| made))
+    }
+}
+
+impl Clone for Single {
+    fn clone(&self) -> Self {
+        self.values.clone().into()
+    }
+}
+
+impl From<CudaSlice<f32>> for Single {
+    fn from(values: CudaSlice<f32>) -> Self {
+        Self { values, rounded: OnceLock::new() }
+    }
+}
+
+impl std::ops::Deref for Single {
+    type Target = CudaSlice<f32>;
+
+    fn deref(&self) -> &CudaSlice<f32> {
+        &self.values
+    }
 }
 
 /// bfloat16 values, in words of 32 bits, because the table of dfdx's tape keeps buffers of f32 only.
@@ -45,7 +100,7 @@ impl Bf16 {
     pub(in crate::ops) fn rounded(context: &Context, values: &CudaSlice<f32>) -> Result<Self> {
         let len = values.len();
         let mut narrow = Self::empty(context, len)?;
-        kernels::f32_to_bf16(context, Grid::each(len.div_ceil(2)), values, &mut narrow, len as u64)?;
+        kernels::f32_to_bf16(context, Grid::packs(len), values, &mut narrow, len as u64)?;
         Ok(narrow)
     }
 
@@ -70,7 +125,7 @@ impl Bf16 {
 
 impl From<CudaSlice<f32>> for Buffer {
     fn from(values: CudaSlice<f32>) -> Self {
-        Self::F32(values)
+        Self::F32(values.into())
     }
 }
 
@@ -97,20 +152,20 @@ impl Buffer {
     /// As the tape's table keeps it.
     pub(super) fn into_words(self) -> CudaSlice<f32> {
         match self {
-            Self::F32(values) => values,
+            Self::F32(values) => values.values,
             Self::Bf16(values) => values.words,
         }
     }
 
     /// The reverse, of `len` values.
     pub(super) fn from_words(words: CudaSlice<f32>, len: usize) -> Self {
-        if words.len() == len { Self::F32(words) } else { Self::Bf16(Bf16 { words, len }) }
+        if words.len() == len { Self::F32(words.into()) } else { Self::Bf16(Bf16 { words, len }) }
     }
 
     /// In single precision.
     pub(in crate::ops) fn into_f32(self, context: &Context) -> Result<CudaSlice<f32>> {
         match self {
-            Self::F32(values) => Ok(values),
+            Self::F32(values) => Ok(values.values),
             Self::Bf16(values) => widen(context, &values),
         }
     }
@@ -150,13 +205,30 @@ impl Buffer {
         }
     }
 
+    /// As [`Buffer::factor`], for values that are a factor more than once, such as weights: a rounded copy is kept.
+    pub(in crate::ops) fn kept_factor(&self, context: &Context) -> Result<Lent<'_, Self>> {
+        match (self, context.precision()) {
+            (Self::F32(values), Precision::Bf16) => Ok(Lent::Here(values.rounded(context)?)),
+            _ => self.factor(context),
+        }
+    }
+
+    /// The address of the values, in single precision from now on, and that of their kept copy in bfloat16 or 0, for a
+    /// kernel that writes both.
+    pub(super) fn both_mut(&mut self, context: &Context) -> Result<[CUdeviceptr; 2]> {
+        match self {
+            Self::F32(values) => Ok(values.both_mut()),
+            Self::Bf16(_) => Ok([*self.f32_mut(context)?.device_ptr_mut(), 0]),
+        }
+    }
+
     /// In single precision from now on.
     pub(in crate::ops) fn f32_mut(&mut self, context: &Context) -> Result<&mut CudaSlice<f32>> {
         if let Self::Bf16(values) = self {
-            *self = Self::F32(widen(context, values)?);
+            *self = Self::F32(widen(context, values)?.into());
         }
         match self {
-            Self::F32(values) => Ok(values),
+            Self::F32(values) => Ok(values.values_mut()),
             Self::Bf16(_) => unreachable!("made f32 above"),
         }
     }
@@ -164,7 +236,7 @@ impl Buffer {
 
 fn widen(context: &Context, values: &Bf16) -> Result<CudaSlice<f32>> {
     let mut wide = context.empty(values.len)?;
-    kernels::bf16_to_f32(context, Grid::each(values.len.div_ceil(2)), values, &mut wide, values.len as u64)?;
+    kernels::bf16_to_f32(context, Grid::packs(values.len), values, &mut wide, values.len as u64)?;
     Ok(wide)
 }
 
@@ -268,7 +340,7 @@ impl Input<BFloat16> for Buffer {
 
 impl Matrix for Bf16 {
     fn values(&self) -> MatrixValues {
-        MatrixValues::new(&self.words, self.len, cudaDataType::CUDA_R_16BF)
+        MatrixValues::new(&self.words, self.len, Kind::Bf16)
     }
 }
 

@@ -1,18 +1,14 @@
-//! Kernels and cuBLAS on one GPU. All `unsafe` of the device but the allocation of buffers is in this file and in the
+//! Kernels on one GPU. The device's `unsafe` is in this file, in products.rs (cuBLAS), staging.rs and clock.rs, and in the
 //! functions that the build script makes from the kernels' C signatures.
 //!
 //! Everything runs on the context's default stream, one after the other, so that no kernel meets a buffer that
 //! another still writes.
 
-use super::Buffer;
+use super::products::Products;
 use crate::error::{Error, Result};
-use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
-use cudarc::driver::{
-    CudaDevice, CudaSlice, CudaView, CudaViewMut, DevicePtr, DeviceRepr, DeviceSlice as _, result, sys,
-};
+use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, result, sys};
 use std::collections::HashMap;
-use std::ffi::{CString, c_int, c_void};
-use std::ops::Range;
+use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
 /// Threads of a block (kat::kThreads), but for kernels whose launch bounds are another number.
@@ -29,6 +25,11 @@ impl Grid {
     /// A thread for each of `count` elements, or for several where there are very many.
     pub(in crate::ops) fn each(count: usize) -> Self {
         Self([count.div_ceil(THREADS).clamp(1, MAX_BLOCKS), 1, 1])
+    }
+
+    /// A thread for each pack of eight (kWide of elementwise.cu) of `count` elements.
+    pub(in crate::ops) fn packs(count: usize) -> Self {
+        Self::each(count.div_ceil(8))
     }
 
     /// A warp for each of `rows`.
@@ -55,61 +56,6 @@ pub enum Precision {
     Bf16,
 }
 
-/// How a factor of a product lies in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ops) enum Order {
-    /// Row by row, as the product sees it.
-    Rows,
-    /// The transpose lies row by row.
-    Transposed,
-}
-
-/// out = alpha · lhs · rhs + beta · out for row-major matrices, `batch` times.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::ops) struct Product {
-    /// Rows of out, columns of out, length of the dot products.
-    pub size: [usize; 3],
-    /// How lhs and rhs lie.
-    pub orders: [Order; 2],
-    /// alpha and beta.
-    pub factors: [f32; 2],
-    /// The number of products.
-    pub batch: usize,
-    /// From row to row of lhs, rhs and out, as they lie.
-    pub rows: [usize; 3],
-    /// From matrix to matrix of lhs, rhs and out; 0: the same for all products.
-    pub steps: [usize; 3],
-}
-
-impl Product {
-    /// One product of whole matrices that overwrites its output.
-    pub(in crate::ops) fn new(size: [usize; 3], orders: [Order; 2]) -> Self {
-        let [m, n, k] = size;
-        let width = |order: Order, columns: usize, rows: usize| match order {
-            Order::Rows => columns,
-            Order::Transposed => rows,
-        };
-        let rows = [width(orders[0], k, m), width(orders[1], n, k), n];
-        Self { size, orders, factors: [1.0, 0.0], batch: 1, rows, steps: [m * k, k * n, m * n] }
-    }
-
-    /// Values from the first to the last that each of lhs, rhs and out needs.
-    fn lens(&self) -> [usize; 3] {
-        let [m, n, k] = self.size;
-        let lying = |order: Order, rows: usize, columns: usize| match order {
-            Order::Rows => [rows, columns],
-            Order::Transposed => [columns, rows],
-        };
-        let sizes = [lying(self.orders[0], m, k), lying(self.orders[1], k, n), [m, n]];
-        [0, 1, 2].map(|i| match sizes[i] {
-            [0, _] | [_, 0] => 0,
-            [rows, columns] => {
-                self.batch.saturating_sub(1) * self.steps[i] + (rows - 1) * self.rows[i] + columns
-            }
-        })
-    }
-}
-
 /// Functions of the loaded modules.
 struct Kernels {
     modules: Vec<sys::CUmodule>,
@@ -126,7 +72,7 @@ unsafe impl Sync for Kernels {}
 pub(in crate::ops) struct Context {
     precision: Precision,
     kernels: Kernels,
-    blas: CudaBlas,
+    products: Products,
     driver: Arc<CudaDevice>,
 }
 
@@ -165,11 +111,11 @@ impl Context {
         modules: &[(&'static str, &[u8], &[&'static str])],
         precision: Precision,
     ) -> Result<Self> {
-        let blas = CudaBlas::new(driver.clone()).map_err(failed("open cuBLAS"))?;
+        let products = Products::open(&driver)?;
         let mut context = Self {
             precision,
             kernels: Kernels { modules: Vec::new(), functions: HashMap::new() },
-            blas,
+            products,
             driver,
         };
         for (name, image, functions) in modules {
@@ -223,6 +169,11 @@ impl Context {
         self.precision
     }
 
+    /// cuBLAS's side.
+    pub(super) fn products(&self) -> &Products {
+        &self.products
+    }
+
     /// The driver's side.
     pub(in crate::ops) fn driver(&self) -> &Arc<CudaDevice> {
         &self.driver
@@ -263,136 +214,5 @@ impl Context {
             op: "allocate",
             reason: format!("{error:?} for {len} values of {} bytes", size_of::<T>()),
         })
-    }
-
-    /// Runs `product` by cuBLAS. Both factors are of one type; f32 factors give f32.
-    ///
-    /// # Errors
-    /// Buffers that are shorter than the product needs; what cuBLAS says.
-    pub(in crate::ops) fn multiply(
-        &self,
-        product: &Product,
-        lhs: &impl Matrix,
-        rhs: &impl Matrix,
-        out: &mut impl Matrix,
-    ) -> Result<()> {
-        const OP: &str = "matrix product";
-        let [m, n, k] = product.size;
-        let (lhs, rhs, out) = (lhs.values(), rhs.values(), out.values());
-        let lens = [lhs.len, rhs.len, out.len].into_iter().zip(product.lens());
-        if let Some((found, needed)) = lens.into_iter().find(|(found, needed)| found < needed) {
-            let reason = format!("{found} values where {needed} are needed in {product:?}");
-            return Err(Error::Device { op: OP, reason });
-        }
-        if m * n * product.batch == 0 {
-            return Ok(());
-        }
-        let int = |size: usize| {
-            c_int::try_from(size)
-                .map_err(|_| Error::Device { op: OP, reason: format!("a size of {size} in {product:?}") })
-        };
-        self.driver.bind_to_thread().map_err(failed(OP))?;
-        // cuBLAS counts by columns: outᵀ = rhsᵀ · lhsᵀ, and a row-major matrix is its own transpose there.
-        let [lhs_op, rhs_op] = product.orders.map(|order| match order {
-            Order::Rows => blas_sys::cublasOperation_t::CUBLAS_OP_N,
-            Order::Transposed => blas_sys::cublasOperation_t::CUBLAS_OP_T,
-        });
-        let [lhs_row, rhs_row, out_row] = product.rows;
-        let [lhs_step, rhs_step, out_step] = product.steps.map(|step| step as i64);
-        let [alpha, beta] = product.factors;
-        let compute = match self.precision {
-            Precision::F32 => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-            _ if lhs.kind == blas_sys::cudaDataType::CUDA_R_16BF => {
-                blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
-            }
-            _ => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-        };
-        // SAFETY: the buffers hold what the product reads and writes (checked above) and are borrowed until the call
-        // returns, the scalars are f32 as the compute type asks and live through the call, and the handle's context is
-        // bound.
-        unsafe {
-            blas::gemm_strided_batched_ex(
-                *self.blas.handle(),
-                rhs_op,
-                lhs_op,
-                int(n)?,
-                int(m)?,
-                int(k)?,
-                (&raw const alpha).cast(),
-                rhs.address as *const c_void,
-                rhs.kind,
-                int(rhs_row.max(1))?,
-                rhs_step,
-                lhs.address as *const c_void,
-                lhs.kind,
-                int(lhs_row.max(1))?,
-                lhs_step,
-                (&raw const beta).cast(),
-                out.address as *mut c_void,
-                out.kind,
-                int(out_row)?,
-                out_step,
-                int(product.batch)?,
-                compute,
-                blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT,
-            )
-        }
-        .map_err(failed(OP))
-    }
-}
-
-/// Where a matrix's values are, how many and of what type.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::ops) struct MatrixValues {
-    address: sys::CUdeviceptr,
-    len: usize,
-    kind: blas_sys::cudaDataType,
-}
-
-impl MatrixValues {
-    /// `len` values of type `kind`, at `words`.
-    pub(super) fn new<T>(words: &impl DevicePtr<T>, len: usize, kind: blas_sys::cudaDataType) -> Self {
-        Self { address: *words.device_ptr(), len, kind }
-    }
-
-    /// Those of `range`, as far as there are such.
-    fn part(self, range: &Range<usize>) -> Self {
-        let bytes = if self.kind == blas_sys::cudaDataType::CUDA_R_16BF { 2 } else { size_of::<f32>() };
-        let (start, end) = (range.start.min(self.len), range.end.min(self.len));
-        Self { address: self.address + (start * bytes) as u64, len: end.saturating_sub(start), ..self }
-    }
-}
-
-/// What cuBLAS may read or, borrowed mutably, write.
-pub(in crate::ops) trait Matrix {
-    /// The values.
-    fn values(&self) -> MatrixValues;
-}
-
-/// Some of a buffer's values, as a factor of a product.
-#[derive(Debug)]
-pub(in crate::ops) struct Part<'a>(pub(in crate::ops) &'a Buffer, pub(in crate::ops) Range<usize>);
-
-impl Matrix for Part<'_> {
-    fn values(&self) -> MatrixValues {
-        self.0.values().part(&self.1)
-    }
-}
-
-impl Matrix for CudaSlice<f32> {
-    fn values(&self) -> MatrixValues {
-        MatrixValues::new(self, self.len(), blas_sys::cudaDataType::CUDA_R_32F)
-    }
-}
-
-impl Matrix for CudaView<'_, f32> {
-    fn values(&self) -> MatrixValues {
-        MatrixValues::new(self, self.len(), blas_sys::cudaDataType::CUDA_R_32F)
-    }
-}
-
-impl Matrix for CudaViewMut<'_, f32> {
-    fn values(&self) -> MatrixValues {
-        MatrixValues::new(self, self.len(), blas_sys::cudaDataType::CUDA_R_32F)
     }
 }

@@ -43,6 +43,17 @@ impl Listed {
         Ok(())
     }
 
+    /// The address of weights that a kernel writes as f32, and that of their copy in bfloat16, which it writes too, or 0.
+    pub(in crate::ops) fn writes_both(
+        &mut self,
+        context: &Context,
+        row: &mut Row,
+        values: &mut Buffer,
+    ) -> Result<()> {
+        row.0.extend(values.both_mut(context)?);
+        Ok(())
+    }
+
     /// Adds a row of buffers of `len` values; empty ones are left out, as no block would be theirs.
     pub(in crate::ops) fn push(&mut self, row: Row, len: usize, extra: Option<u64>) {
         if len == 0 {

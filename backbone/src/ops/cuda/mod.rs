@@ -8,6 +8,7 @@ pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
 pub(in crate::ops) mod listed;
 pub(in crate::ops) mod maps;
+pub(in crate::ops) mod products;
 mod staging;
 mod storage;
 pub(in crate::ops) mod sums;
@@ -126,7 +127,7 @@ impl Cuda {
         Ok(match values {
             Buffer::F32(values) => {
                 let mut copy = self.context.empty::<f32>(values.len())?;
-                self.context.driver().dtod_copy(values, &mut copy).map_err(failed("copy"))?;
+                self.context.driver().dtod_copy(&**values, &mut copy).map_err(failed("copy"))?;
                 copy.into()
             }
             Buffer::Bf16(values) => values.copy(&self.context)?.into(),

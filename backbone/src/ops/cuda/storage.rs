@@ -77,7 +77,7 @@ impl Backend for Cuda {
         // Small lists go by the default stream, which copies them before it returns.
         match values.len() {
             0 => self.empty(0),
-            1..=1024 => Ok(Buffer::F32(self.send(values)?)),
+            1..=1024 => Ok(self.send(values)?.into()),
             _ => self.upload_slice(&values),
         }
     }
@@ -85,12 +85,12 @@ impl Backend for Cuda {
     fn upload_slice(&self, values: &[f32]) -> Result<Buffer> {
         match values {
             [] => self.empty(0),
-            _ => Ok(Buffer::F32(self.staging.send(values)?)),
+            _ => Ok(self.staging.send(values)?.into()),
         }
     }
 
     fn add_assign(&self, dst: &mut Buffer, src: View<'_>) -> Result<()> {
-        let (context, grid, n) = (self.context(), Grid::each(src.len()), src.len() as u64);
+        let (context, grid, n) = (self.context(), Grid::packs(src.len()), src.len() as u64);
         match src.is_bf16() {
             true => kernels::add_assign_bf16(context, grid, dst, src, n),
             false => kernels::add_assign(context, grid, dst, src, n),

@@ -7,7 +7,7 @@ use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl GeluKernel for Cuda {
     fn gelu_forward(&self, x: View<'_>) -> Result<Buffer> {
-        let (context, grid, n) = (self.context(), Grid::each(x.len()), x.len() as u64);
+        let (context, grid, n) = (self.context(), Grid::packs(x.len()), x.len() as u64);
         if x.is_bf16() {
             let mut y = self.empty_bf16(x.len())?;
             kernels::gelu_forward_bf16(context, grid, x, &mut y, n)?;
@@ -19,7 +19,7 @@ impl GeluKernel for Cuda {
     }
 
     fn gelu_backward(&self, x: View<'_>, dy: Buffer) -> Result<Buffer> {
-        let (context, grid, n) = (self.context(), Grid::each(x.len()), x.len() as u64);
+        let (context, grid, n) = (self.context(), Grid::packs(x.len()), x.len() as u64);
         if x.is_bf16() {
             let mut dx = dy.into_bf16(context)?;
             kernels::gelu_backward_bf16(context, grid, x, &mut dx, n)?;

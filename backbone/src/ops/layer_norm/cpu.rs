@@ -76,14 +76,20 @@ impl LayerNormKernel for Cpu {
         weight: &[f32],
         statistics: &[f32],
         mut dy: Vec<f32>,
+        mut earlier: Option<Vec<f32>>,
     ) -> Result<NormGradients<Self>> {
         let channels = weight.len();
         let block = (2 * GRAIN / channels.max(1)).max(1);
+        let sums: Vec<Option<&mut [f32]>> = match &mut earlier {
+            Some(earlier) => earlier.chunks_mut((block * channels).max(1)).map(Some).collect(),
+            None => (0..x.len().div_ceil((block * channels).max(1))).map(|_| None).collect(),
+        };
         let partial: Vec<Vec<f32>> = dy
             .par_chunks_mut(block * channels)
             .zip(x.par_chunks(block * channels))
             .zip(statistics.par_chunks(block * 2))
-            .map(|((dy, x), statistics)| {
+            .zip(sums)
+            .map(|(((dy, x), statistics), earlier)| {
                 let mut sums = vec![0.0; 2 * channels];
                 let (dweight, dbias) = sums.split_at_mut(channels);
                 vectorized(
@@ -93,6 +99,9 @@ impl LayerNormKernel for Cpu {
                         for ((dy, x), statistics) in rows.zip(statistics.chunks_exact(2)) {
                             let (mean, inverse) = (statistics[0], statistics[1]);
                             row_gradient(dy, x, weight, mean, inverse, dweight, dbias);
+                        }
+                        if let Some(earlier) = earlier {
+                            earlier.iter_mut().zip(dy.iter()).for_each(|(sum, dx)| *sum += dx);
                         }
                     },
                 );
@@ -104,7 +113,7 @@ impl LayerNormKernel for Cpu {
             total.iter_mut().zip(sums).for_each(|(t, s)| *t += f64::from(*s));
         }
         let mut total = total.into_iter().map(|t| t as f32);
-        Ok(NormGradients { weight: total.by_ref().take(channels).collect(), bias: total.collect(), dx: dy })
+        Ok(NormGradients { weight: total.by_ref().take(channels).collect(), bias: total.collect(), dx: earlier.unwrap_or(dy) })
     }
 }
 

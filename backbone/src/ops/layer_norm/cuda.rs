@@ -1,4 +1,5 @@
-//! Layer norm on the GPU: a warp a row; the gradients at weight and bias by runs of rows, then over runs in order.
+//! Layer norm on the GPU: a warp a row, which it keeps in registers where packs of four fit the channels; the gradients at
+//! weight and bias by blocks of rows, then over blocks in order.
 
 use super::{LayerNormKernel, NormGradients, Normalized};
 use crate::error::Result;
@@ -6,6 +7,27 @@ use crate::ops::cuda::launch::Grid;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "layer norm";
+
+/// Blocks of the backward kernel, each with eight rows at a time: a number of its own, so that the order of additions
+/// depends on the shape alone; four for each multiprocessor of an H100.
+const BLOCKS: usize = 528;
+
+/// Calls the kernel that is compiled for as few packs of 128 values as hold a row of `$channels`, or `$any`.
+macro_rules! by_packs {
+    ($channels:expr, [$($most:literal => $kernel:ident),*], $any:ident, $arguments:tt) => {
+        match $channels {
+            c if c % 4 != 0 => by_packs!(@call $any, $arguments),
+            $(c if c <= $most => by_packs!(@call $kernel, $arguments),)*
+            _ => by_packs!(@call $any, $arguments),
+        }
+    };
+    (@call $kernel:ident, ($($argument:expr),*)) => { kernels::$kernel($($argument),*) };
+}
+
+/// Whether a row of so many channels is kept in registers: what `by_packs` decides.
+fn packed(channels: usize) -> bool {
+    channels.is_multiple_of(4) && channels <= 1024
+}
 
 impl LayerNormKernel for Cuda {
     fn layer_norm_forward(
@@ -19,14 +41,26 @@ impl LayerNormKernel for Cuda {
         let rows = x.len() / channels.max(1);
         let mut statistics = self.empty(2 * rows)?;
         let (context, grid) = (self.context(), Grid::warps(rows));
-        let (n, c, stats) = (rows as u64, size(OP, channels)?, &mut statistics);
+        let (n, c, stats) = (size(OP, rows)?, size(OP, channels)?, &mut statistics);
         let y = if self.mixed() {
             let mut y = self.empty_bf16(x.len())?;
-            kernels::layer_norm_forward_bf16(context, grid, x, weight, bias, &mut y, stats, n, c, eps)?;
+            by_packs!(
+                channels,
+                [128 => layer_norm_forward_bf16_1, 256 => layer_norm_forward_bf16_2, 384 => layer_norm_forward_bf16_3,
+                 512 => layer_norm_forward_bf16_4, 768 => layer_norm_forward_bf16_6, 1024 => layer_norm_forward_bf16_8],
+                layer_norm_forward_bf16_any,
+                (context, grid, x, weight, bias, &mut y, stats, n, c, eps)
+            )?;
             y.into()
         } else {
             let mut y = self.empty(x.len())?;
-            kernels::layer_norm_forward(context, grid, x, weight, bias, &mut y, stats, n, c, eps)?;
+            by_packs!(
+                channels,
+                [128 => layer_norm_forward_f32_1, 256 => layer_norm_forward_f32_2, 384 => layer_norm_forward_f32_3,
+                 512 => layer_norm_forward_f32_4, 768 => layer_norm_forward_f32_6, 1024 => layer_norm_forward_f32_8],
+                layer_norm_forward_f32_any,
+                (context, grid, x, weight, bias, &mut y, stats, n, c, eps)
+            )?;
             y
         };
         Ok(Normalized { y, statistics })
@@ -38,23 +72,49 @@ impl LayerNormKernel for Cuda {
         weight: View<'_>,
         statistics: View<'_>,
         dy: Buffer,
+        earlier: Option<Buffer>,
     ) -> Result<NormGradients<Self>> {
         let channels = weight.len();
         let rows = x.len() / channels.max(1);
-        // before dx takes the place of dy
-        let [bias, along] = self.column_sums(&dy, Some((x, statistics)), channels)?;
-        let (context, grid, n, c) = (self.context(), Grid::warps(rows), rows as u64, size(OP, channels)?);
-        let dx = match dy {
-            Buffer::Bf16(dy) => {
-                let mut dx = self.empty(x.len())?;
-                kernels::layer_norm_backward_bf16(context, grid, x, weight, statistics, &dy, &mut dx, n, c)?;
-                dx
-            }
-            Buffer::F32(mut dy) => {
-                kernels::layer_norm_backward(context, grid, x, weight, statistics, &mut dy, n, c)?;
-                dy.into()
-            }
+        let (n, c, adds) = (size(OP, rows)?, size(OP, channels)?, u32::from(earlier.is_some()));
+        let mut dx = match earlier {
+            Some(earlier) => earlier,
+            None => self.empty(x.len())?,
         };
+        let context = self.context();
+        if !packed(channels) {
+            let [bias, along] = self.column_sums(&dy, Some((x, statistics)), channels)?;
+            let (grid, out) = (Grid::warps(rows), &mut dx);
+            match dy.is_bf16() {
+                true => kernels::layer_norm_backward_bf16_any(
+                    context, grid, x, weight, statistics, &dy, out, n, c, adds,
+                ),
+                false => kernels::layer_norm_backward_f32_any(
+                    context, grid, x, weight, statistics, &dy, out, n, c, adds,
+                ),
+            }?;
+            return Ok(NormGradients { dx, weight: along, bias });
+        }
+        let blocks = rows.div_ceil(8).clamp(1, BLOCKS);
+        let mut partial = self.empty(blocks * 2 * channels)?;
+        let (grid, out, sums) = (Grid::blocks(blocks), &mut dx, &mut partial);
+        match dy.is_bf16() {
+            true => by_packs!(
+                channels,
+                [128 => layer_norm_backward_bf16_1, 256 => layer_norm_backward_bf16_2, 384 => layer_norm_backward_bf16_3,
+                 512 => layer_norm_backward_bf16_4, 768 => layer_norm_backward_bf16_6, 1024 => layer_norm_backward_bf16_8],
+                layer_norm_backward_bf16_8,
+                (context, grid, x, weight, statistics, &dy, out, sums, n, c, adds)
+            ),
+            false => by_packs!(
+                channels,
+                [128 => layer_norm_backward_f32_1, 256 => layer_norm_backward_f32_2, 384 => layer_norm_backward_f32_3,
+                 512 => layer_norm_backward_f32_4, 768 => layer_norm_backward_f32_6, 1024 => layer_norm_backward_f32_8],
+                layer_norm_backward_f32_8,
+                (context, grid, x, weight, statistics, &dy, out, sums, n, c, adds)
+            ),
+        }?;
+        let [along, bias] = self.column_totals(&partial, blocks, [channels; 2])?;
         Ok(NormGradients { dx, weight: along, bias })
     }
 }
@@ -83,22 +143,16 @@ impl Cuda {
             true => kernels::column_sums_bf16(context, grid, dy, x, statistics, out, n, c, run),
             false => kernels::column_sums(context, grid, dy, x, statistics, out, n, c, run),
         }?;
-        let total = |first: usize, width: usize| -> Result<_> {
-            let mut out = self.empty(width)?;
-            let [runs, stride, first] = [runs, kinds * channels, first].map(|n| size(OP, n));
-            let grid = Grid::each(width);
-            kernels::column_totals(
-                self.context(),
-                grid,
-                &sums,
-                &mut out,
-                runs?,
-                stride?,
-                first?,
-                size(OP, width)?,
-            )?;
-            Ok(out)
-        };
-        Ok([total(0, channels)?, total(channels, (kinds - 1) * channels)?])
+        self.column_totals(&sums, runs, [channels, (kinds - 1) * channels])
+    }
+
+    /// Adds `runs` rows of sums, in order: the first `widths[0]` columns to one buffer, the others to a second.
+    fn column_totals(&self, sums: &Buffer, runs: usize, widths: [usize; 2]) -> Result<[Buffer; 2]> {
+        let [mut first, mut second] = [self.empty(widths[0])?, self.empty(widths[1])?];
+        let width = widths[0] + widths[1];
+        let [runs, width_, split] = [runs, width, widths[0]].map(|n| size(OP, n));
+        let grid = Grid::blocks(width.div_ceil(32));
+        kernels::column_totals(self.context(), grid, sums, &mut first, &mut second, runs?, width_?, split?)?;
+        Ok([first, second])
     }
 }

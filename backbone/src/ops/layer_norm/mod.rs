@@ -39,13 +39,14 @@ pub trait LayerNormKernel: Backend {
         bias: Self::View<'_>,
         eps: f32,
     ) -> Result<Normalized<Self>>;
-    /// Gradients; dx takes the place of dy.
+    /// Gradients; dx is added to `earlier` if there is one, which takes its place, else takes that of dy.
     fn layer_norm_backward(
         &self,
         x: Self::View<'_>,
         weight: Self::View<'_>,
         statistics: Self::View<'_>,
         dy: Self::Buf,
+        earlier: Option<Self::Buf>,
     ) -> Result<NormGradients<Self>>;
 }
 
@@ -72,11 +73,18 @@ pub fn layer_norm<D: Device>(
     graph.record(device, y, x.shape(), &[x, weight, bias], || {
         let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
         move |dy, grads| {
-            let gradients =
-                x.device().layer_norm_backward(x.view(), weight.view(), D::view_buf(&statistics), dy)?;
-            grads.add(&weight, gradients.weight)?;
-            grads.add(&bias, gradients.bias)?;
-            grads.add(&x, gradients.dx)
+            let (device, statistics) = (x.device(), D::view_buf(&statistics));
+            let backward = |earlier| {
+                let gradients =
+                    device.layer_norm_backward(x.view(), weight.view(), statistics, dy, earlier)?;
+                Ok((gradients.dx, [gradients.weight, gradients.bias]))
+            };
+            let [dweight, dbias] = match x.wants_gradient() {
+                true => grads.update_with(&x, backward)?,
+                false => backward(None)?.1,
+            };
+            grads.add(&weight, dweight)?;
+            grads.add(&bias, dbias)
         }
     })
 }

@@ -1,8 +1,9 @@
-//! The linear layer on the GPU, by cuBLAS.
+//! The linear layer on the GPU, by cuBLAS, which adds the bias and sums its gradient on the way where it can.
 
 use super::{Geometry, LinearKernel};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Grid, Order, Product};
+use crate::ops::cuda::launch::Grid;
+use crate::ops::cuda::products::{Epilogue, Order, Product};
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl LinearKernel for Cuda {
@@ -15,19 +16,25 @@ impl LinearKernel for Cuda {
     ) -> Result<Buffer> {
         let (context, count) = (self.context(), g.rows * g.outputs);
         let mut product = Product::new([g.rows, g.outputs, g.inputs], [Order::Rows, Order::Transposed]);
-        product.factors[1] = if bias.is_some() { 1.0 } else { 0.0 };
-        let (grid, n, width) = (Grid::each(count), count as u64, size("linear", g.outputs)?);
         let mut y: Buffer = match self.mixed() {
             true => self.empty_bf16(count)?.into(),
             false => self.empty(count)?,
         };
-        if let Some(bias) = bias {
+        let (x, weight) = (x.factor(context)?, weight.kept_factor(context)?);
+        let Some(bias) = bias else {
+            context.multiply(&product, &*x, &*weight, &mut y)?;
+            return Ok(y);
+        };
+        let row = bias.kept_factor(context)?;
+        if !context.multiply_with(&product, &*x, &*weight, &mut y, Epilogue::AddRow(&row))? {
+            product.factors[1] = 1.0;
+            let (grid, n, width) = (Grid::each(count), count as u64, size("linear", g.outputs)?);
             match &mut y {
                 Buffer::Bf16(y) => kernels::repeat_row_bf16(context, grid, bias, y, n, width),
-                Buffer::F32(y) => kernels::repeat_row(context, grid, bias, y, n, width),
+                Buffer::F32(y) => kernels::repeat_row(context, grid, bias, y.values_mut(), n, width),
             }?;
+            context.multiply(&product, &*x, &*weight, &mut y)?;
         }
-        context.multiply(&product, &*x.factor(context)?, &*weight.factor(context)?, &mut y)?;
         Ok(y)
     }
 
@@ -39,18 +46,32 @@ impl LinearKernel for Cuda {
         g: Geometry,
     ) -> Result<Buffer> {
         let product = Product::new([g.rows, g.inputs, g.outputs], [Order::Rows, Order::Rows]);
-        self.product_onto(earlier, product, dy, weight, self.mixed())
+        let (product, mut dx) = self.product_onto(earlier, product, self.mixed())?;
+        let context = self.context();
+        context.multiply(&product, &*dy.factor(context)?, &*weight.kept_factor(context)?, &mut dx)?;
+        Ok(dx)
     }
 
-    fn linear_weight_gradient(
+    fn linear_parameter_gradients(
         &self,
         dy: View<'_>,
         x: View<'_>,
         earlier: Option<Buffer>,
+        bias: bool,
         g: Geometry,
-    ) -> Result<Buffer> {
+    ) -> Result<(Buffer, Option<Buffer>)> {
         let product = Product::new([g.outputs, g.inputs, g.rows], [Order::Transposed, Order::Rows]);
-        self.product_onto(earlier, product, dy, x, false)
+        let (product, mut dweight) = self.product_onto(earlier, product, false)?;
+        let context = self.context();
+        let (dy, x) = (dy.factor(context)?, x.factor(context)?);
+        if bias {
+            let mut sums = context.empty(g.outputs)?;
+            if context.multiply_with(&product, &*dy, &*x, &mut dweight, Epilogue::SumLhs(&mut sums))? {
+                return Ok((dweight, Some(sums.into())));
+            }
+        }
+        context.multiply(&product, &*dy, &*x, &mut dweight)?;
+        Ok((dweight, bias.then(|| self.linear_bias_gradient(&dy, g)).transpose()?))
     }
 
     fn linear_bias_gradient(&self, dy: View<'_>, g: Geometry) -> Result<Buffer> {
@@ -60,17 +81,15 @@ impl LinearKernel for Cuda {
 }
 
 impl Cuda {
-    /// `earlier + lhs · rhs`, in place of `earlier` where there is one; `narrow`: a new one in bfloat16.
+    /// `product` and where it goes: onto `earlier`, or into a new buffer, in bfloat16 if `narrow`.
     fn product_onto(
         &self,
         earlier: Option<Buffer>,
         mut product: Product,
-        lhs: View<'_>,
-        rhs: View<'_>,
         narrow: bool,
-    ) -> Result<Buffer> {
-        let (context, count) = (self.context(), product.size[0] * product.size[1]);
-        let mut out = match earlier {
+    ) -> Result<(Product, Buffer)> {
+        let count = product.size[0] * product.size[1];
+        let out = match earlier {
             Some(sum) => {
                 product.factors[1] = 1.0;
                 sum
@@ -80,7 +99,6 @@ impl Cuda {
             None if narrow => self.empty_bf16(count)?.into(),
             None => self.empty(count)?,
         };
-        context.multiply(&product, &*lhs.factor(context)?, &*rhs.factor(context)?, &mut out)?;
-        Ok(out)
+        Ok((product, out))
     }
 }

@@ -43,14 +43,15 @@ pub trait LinearKernel: Backend {
         earlier: Option<Self::Buf>,
         geometry: Geometry,
     ) -> Result<Self::Buf>;
-    /// dyᵀ x, added to `earlier` if there is one.
-    fn linear_weight_gradient(
+    /// dyᵀ x, added to `earlier` if there is one, and the sum of dy's rows where there is a `bias`.
+    fn linear_parameter_gradients(
         &self,
         dy: Self::View<'_>,
         x: Self::View<'_>,
         earlier: Option<Self::Buf>,
+        bias: bool,
         geometry: Geometry,
-    ) -> Result<Self::Buf>;
+    ) -> Result<(Self::Buf, Option<Self::Buf>)>;
     /// The sum of dy's rows.
     fn linear_bias_gradient(&self, dy: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
 }
@@ -85,10 +86,16 @@ pub fn linear<D: Device>(
         move |dy, grads| {
             let device = x.device();
             let dy = D::view_buf(&dy);
-            grads
-                .update(&weight, |earlier| device.linear_weight_gradient(dy, x.view(), earlier, geometry))?;
-            if let Some(bias) = bias.filter(Tensor::wants_gradient) {
-                grads.add(&bias, device.linear_bias_gradient(dy, geometry)?)?;
+            let bias = bias.filter(Tensor::wants_gradient);
+            let bias_gradient = match (weight.wants_gradient(), &bias) {
+                (true, bias) => grads.update_with(&weight, |earlier| {
+                    device.linear_parameter_gradients(dy, x.view(), earlier, bias.is_some(), geometry)
+                })?,
+                (false, Some(_)) => Some(device.linear_bias_gradient(dy, geometry)?),
+                (false, None) => None,
+            };
+            if let Some((bias, gradient)) = bias.zip(bias_gradient) {
+                grads.add(&bias, gradient)?;
             }
             grads.update(&x, |earlier| device.linear_input_gradient(dy, weight.view(), earlier, geometry))
         }
@@ -128,15 +135,17 @@ impl LinearKernel for Cpu {
         Ok(product_onto(earlier, dy, weight))
     }
 
-    fn linear_weight_gradient(
+    fn linear_parameter_gradients(
         &self,
         dy: &[f32],
         x: &[f32],
         earlier: Option<Vec<f32>>,
+        bias: bool,
         g: Geometry,
-    ) -> Result<Vec<f32>> {
-        let (dy, x) = (Mat::new(dy, g.rows, g.outputs), Mat::new(x, g.rows, g.inputs));
-        Ok(product_onto(earlier, dy.transposed(), x))
+    ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        let (slopes, x) = (Mat::new(dy, g.rows, g.outputs), Mat::new(x, g.rows, g.inputs));
+        let weight = product_onto(earlier, slopes.transposed(), x);
+        Ok((weight, bias.then(|| sum_rows(dy, g.outputs))))
     }
 
     fn linear_bias_gradient(&self, dy: &[f32], g: Geometry) -> Result<Vec<f32>> {

@@ -140,33 +140,24 @@ impl RationalKernel for Cuda {
             }?;
             dx
         };
-        let runs = size(OP, grid.0[0] * grid.0[2])?;
-        let reduce = |first: usize, rows: usize, len: usize, signs: Option<View<'_>>| -> Result<_> {
-            let mut total = self.empty(rows * len)?;
-            kernels::rational_reduce(
-                context,
-                Grid::blocks(rows * len),
-                &partial,
-                runs,
-                size(OP, geometry.groups)?,
-                size(OP, width)?,
-                size(OP, first)?,
-                size(OP, rows)?,
-                size(OP, len)?,
-                signs,
-                &mut total,
-            )?;
-            Ok(total)
-        };
-        Ok(RationalGradients {
-            numerator: reduce(0, geometry.numerator_groups, geometry.numerator_len, None)?,
-            denominator: reduce(
-                widths[0],
-                geometry.denominator_groups,
-                geometry.denominator_len,
-                Some(denominator),
-            )?,
-            dx,
-        })
+        let Geometry { numerator_groups, numerator_len, denominator_groups, denominator_len, .. } = *geometry;
+        let [upper, lower] = [numerator_groups * numerator_len, denominator_groups * denominator_len];
+        let [mut da, mut db] = [self.empty(upper)?, self.empty(lower)?];
+        let [runs, groups, width, first] =
+            [grid.0[0] * grid.0[2], geometry.groups, width, widths[0]].map(|n| size(OP, n));
+        kernels::rational_reduce(
+            context,
+            Grid::blocks(upper + lower),
+            &partial,
+            denominator,
+            &mut da,
+            &mut db,
+            runs?,
+            groups?,
+            width?,
+            first?,
+            sizes,
+        )?;
+        Ok(RationalGradients { numerator: da, denominator: db, dx })
     }
 }

@@ -1,0 +1,241 @@
+// Layer norm over rows of channels. A warp has a row in its registers, four neighbours a lane and pack, so that each
+// value is read once; rows that no number of packs fits are walked over three times.
+#include "common.h"
+#include "storage.h"
+
+using kat::bf16;
+using kat::kBlock;
+using kat::Pack;
+
+namespace {
+
+using Four = Pack<float, 4>;
+
+// What a lane has of a row: pack `lane + 32 j`, of `packs` in the row.
+template <int kPacks>
+struct Slots {
+    uint32_t lane, packs;
+
+    __device__ __forceinline__ explicit Slots(uint32_t channels) : lane(threadIdx.x % 32), packs(channels / 4) {}
+
+    __device__ __forceinline__ uint32_t at(int j) const { return lane + 32 * j; }
+    __device__ __forceinline__ bool there(int j) const { return at(j) < packs; }
+};
+
+template <typename T>
+__device__ __forceinline__ Four load_four(const T* row, uint32_t pack) {
+    const Pack<T, 4> in = reinterpret_cast<const Pack<T, 4>*>(row)[pack];
+    return {kat::to_float(in.v[0]), kat::to_float(in.v[1]), kat::to_float(in.v[2]), kat::to_float(in.v[3])};
+}
+
+// statistics: mean and inverse deviation of each row.
+template <int kPacks, typename T>
+__device__ __forceinline__ void forward(const float* __restrict__ x, const float* __restrict__ weight,
+                                        const float* __restrict__ bias, T* __restrict__ y,
+                                        float* __restrict__ statistics, uint32_t rows, uint32_t channels, float eps) {
+    const Slots<kPacks> slots(channels);
+    KAT_EACH_WARP(row, rows) {
+        const float* in = x + row * channels;
+        Four v[kPacks];
+        float sum = 0.0f;
+#pragma unroll
+        for (int j = 0; j < kPacks; ++j) {
+            v[j] = slots.there(j) ? load_four(in, slots.at(j)) : Four{};
+            sum += v[j].v[0] + v[j].v[1] + (v[j].v[2] + v[j].v[3]);
+        }
+        const float mean = kat::warp_sum(sum) / channels;
+        float squares = 0.0f;
+#pragma unroll
+        for (int j = 0; j < kPacks; ++j) {
+            if (!slots.there(j)) break;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) squares += (v[j].v[i] - mean) * (v[j].v[i] - mean);
+        }
+        const float inverse = 1.0f / sqrtf(kat::warp_sum(squares) / channels + eps);
+#pragma unroll
+        for (int j = 0; j < kPacks; ++j) {
+            if (!slots.there(j)) break;
+            const Four w = load_four(weight, slots.at(j)), b = load_four(bias, slots.at(j));
+            Pack<T, 4> out;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                out.v[i] = kat::from_float<T>((v[j].v[i] - mean) * inverse * w.v[i] + b.v[i]);
+            }
+            reinterpret_cast<Pack<T, 4>*>(y + row * channels)[slots.at(j)] = out;
+        }
+        if (slots.lane == 0) {
+            statistics[2 * row] = mean;
+            statistics[2 * row + 1] = inverse;
+        }
+    }
+}
+
+// Adds the warps' sums, in their order: out (2, channels) of this block.
+template <int kPacks>
+__device__ __forceinline__ void write_sums(const Four (&along)[kPacks], const Four (&plain)[kPacks],
+                                           const Slots<kPacks>& slots, float* __restrict__ out) {
+    __shared__ Four sums[2][kPacks * 32];
+    const uint32_t warp = threadIdx.x / 32;
+    for (uint32_t turn = 0; turn < kat::kBlockWarps; ++turn) {
+        if (turn == warp) {
+#pragma unroll
+            for (int j = 0; j < kPacks; ++j) {
+                Four *first = &sums[0][slots.at(j)], *second = &sums[1][slots.at(j)];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    first->v[i] = turn == 0 ? along[j].v[i] : first->v[i] + along[j].v[i];
+                    second->v[i] = turn == 0 ? plain[j].v[i] : second->v[i] + plain[j].v[i];
+                }
+            }
+        }
+        __syncthreads();
+    }
+    for (uint32_t i = threadIdx.x; i < 2 * slots.packs; i += kBlock) {
+        reinterpret_cast<Four*>(out)[i] = i < slots.packs ? sums[0][i] : sums[1][i - slots.packs];
+    }
+}
+
+// dx = inverse (g - mean(g) - xhat mean(g xhat)) with g = dy weight, plus what dx held if it `accumulates`; dx may be dy.
+// sums (blocks, 2, channels): of dy xhat and of dy over each block's rows.
+template <int kPacks, typename T>
+__device__ __forceinline__ void backward(const float* __restrict__ x, const float* __restrict__ weight,
+                                         const float* __restrict__ statistics, const T* dy, float* dx,
+                                         float* __restrict__ sums, uint32_t rows, uint32_t channels,
+                                         uint32_t accumulates) {
+    const Slots<kPacks> slots(channels);
+    Four w[kPacks], along_sums[kPacks] = {}, plain_sums[kPacks] = {};
+#pragma unroll
+    for (int j = 0; j < kPacks; ++j) w[j] = slots.there(j) ? load_four(weight, slots.at(j)) : Four{};
+    KAT_EACH_WARP(row, rows) {
+        const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
+        Four normal[kPacks], slope[kPacks];
+        float sum = 0.0f, along = 0.0f;
+#pragma unroll
+        for (int j = 0; j < kPacks; ++j) {
+            const bool there = slots.there(j);
+            slope[j] = there ? load_four(dy + row * channels, slots.at(j)) : Four{};
+            normal[j] = there ? load_four(x + row * channels, slots.at(j)) : Four{};
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                normal[j].v[i] = (normal[j].v[i] - mean) * inverse;
+                along_sums[j].v[i] += slope[j].v[i] * normal[j].v[i];
+                plain_sums[j].v[i] += slope[j].v[i];
+                const float g = slope[j].v[i] * w[j].v[i];
+                sum += g;
+                along += g * normal[j].v[i];
+            }
+        }
+        sum = kat::warp_sum(sum) / channels;
+        along = kat::warp_sum(along) / channels;
+#pragma unroll
+        for (int j = 0; j < kPacks; ++j) {
+            if (!slots.there(j)) break;
+            Four* place = &reinterpret_cast<Four*>(dx + row * channels)[slots.at(j)];
+            Four out = accumulates != 0 ? *place : Four{};
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                out.v[i] += inverse * (slope[j].v[i] * w[j].v[i] - sum - normal[j].v[i] * along);
+            }
+            *place = out;
+        }
+    }
+    write_sums<kPacks>(along_sums, plain_sums, slots, sums + static_cast<size_t>(blockIdx.x) * 2 * channels);
+}
+
+}  // namespace
+
+#define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
+
+#define KAT_NORM(name, T, packs)                                                                                      \
+    KAT_KERNEL layer_norm_forward_##name##_##packs(const float* x, const float* weight, const float* bias, T* y,       \
+                                                   float* statistics, uint32_t rows, uint32_t channels, float eps) { \
+        forward<packs>(x, weight, bias, y, statistics, rows, channels, eps);                                           \
+    }                                                                                                                  \
+    KAT_KERNEL layer_norm_backward_##name##_##packs(const float* x, const float* weight, const float* statistics,      \
+                                                    const T* dy, float* dx, float* sums, uint32_t rows,               \
+                                                    uint32_t channels, uint32_t accumulates) {                        \
+        backward<packs>(x, weight, statistics, dy, dx, sums, rows, channels, accumulates);                             \
+    }
+
+#define KAT_NORMS(packs)           \
+    KAT_NORM(f32, float, packs)    \
+    KAT_NORM(bf16, bf16, packs)
+
+// Up to 128 packs channels: 128 (tiny tests), 256 (KAT-T), 384 (KAT-S), 512, 768 (KAT-B), 1024.
+KAT_NORMS(1)
+KAT_NORMS(2)
+KAT_NORMS(3)
+KAT_NORMS(4)
+KAT_NORMS(6)
+KAT_NORMS(8)
+
+// Any number of channels: three passes over a row, the second and third from the cache.
+template <typename T>
+__device__ __forceinline__ void forward_any(const float* __restrict__ x, const float* __restrict__ weight,
+                                            const float* __restrict__ bias, T* __restrict__ y,
+                                            float* __restrict__ statistics, uint32_t rows, uint32_t channels,
+                                            float eps) {
+    const uint32_t lane = threadIdx.x % 32;
+    KAT_EACH_WARP(row, rows) {
+        const float* in = x + row * channels;
+        float sum = 0.0f;
+        for (uint32_t c = lane; c < channels; c += 32) sum += in[c];
+        const float mean = kat::warp_sum(sum) / channels;
+        float squares = 0.0f;
+        for (uint32_t c = lane; c < channels; c += 32) squares += (in[c] - mean) * (in[c] - mean);
+        const float inverse = 1.0f / sqrtf(kat::warp_sum(squares) / channels + eps);
+        for (uint32_t c = lane; c < channels; c += 32) {
+            y[row * channels + c] = kat::from_float<T>((in[c] - mean) * inverse * weight[c] + bias[c]);
+        }
+        if (lane == 0) {
+            statistics[2 * row] = mean;
+            statistics[2 * row + 1] = inverse;
+        }
+    }
+}
+
+KAT_KERNEL layer_norm_forward_f32_any(const float* x, const float* weight, const float* bias, float* y,
+                                      float* statistics, uint32_t rows, uint32_t channels, float eps) {
+    forward_any(x, weight, bias, y, statistics, rows, channels, eps);
+}
+
+KAT_KERNEL layer_norm_forward_bf16_any(const float* x, const float* weight, const float* bias, bf16* y,
+                                       float* statistics, uint32_t rows, uint32_t channels, float eps) {
+    forward_any(x, weight, bias, y, statistics, rows, channels, eps);
+}
+
+// As backward, but for the sums, which column_sums makes.
+template <typename T>
+__device__ __forceinline__ void backward_any(const float* __restrict__ x, const float* __restrict__ weight,
+                                             const float* __restrict__ statistics, const T* dy, float* dx,
+                                             uint32_t rows, uint32_t channels, uint32_t accumulates) {
+    const uint32_t lane = threadIdx.x % 32;
+    KAT_EACH_WARP(row, rows) {
+        const float* in = x + row * channels;
+        const T* slope = dy + row * channels;
+        const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
+        float sum = 0.0f, along = 0.0f;
+        for (uint32_t c = lane; c < channels; c += 32) {
+            const float g = kat::to_float(slope[c]) * weight[c];
+            sum += g;
+            along += g * (in[c] - mean) * inverse;
+        }
+        sum = kat::warp_sum(sum) / channels;
+        along = kat::warp_sum(along) / channels;
+        for (uint32_t c = lane; c < channels; c += 32) {
+            const float normal = (in[c] - mean) * inverse;
+            const float own = inverse * (kat::to_float(slope[c]) * weight[c] - sum - normal * along);
+            dx[row * channels + c] = accumulates != 0 ? dx[row * channels + c] + own : own;
+        }
+    }
+}
+
+KAT_KERNEL layer_norm_backward_f32_any(const float* x, const float* weight, const float* statistics, const float* dy,
+                                       float* dx, uint32_t rows, uint32_t channels, uint32_t accumulates) {
+    backward_any(x, weight, statistics, dy, dx, rows, channels, accumulates);
+}
+
+KAT_KERNEL layer_norm_backward_bf16_any(const float* x, const float* weight, const float* statistics, const bf16* dy,
+                                        float* dx, uint32_t rows, uint32_t channels, uint32_t accumulates) {
+    backward_any(x, weight, statistics, dy, dx, rows, channels, accumulates);
+}

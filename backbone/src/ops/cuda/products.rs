@@ -1,0 +1,508 @@
+//! Matrix products by cuBLAS. Single ones go by cublasLt, which adds a bias or sums its gradient in the pass that makes
+//! the product; how it does each kind is asked once and kept.
+//!
+//! Sums are f32 throughout: partial sums of a product that is split over K are added in f32 and in a fixed order.
+
+use super::Buffer;
+use super::launch::{Context, Precision, failed};
+use crate::error::{Error, Result};
+use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
+use cudarc::cublaslt::{result as lt, sys as lt_sys};
+use cudarc::driver::sys::CUdeviceptr;
+use cudarc::driver::{CudaDevice, CudaSlice, CudaView, CudaViewMut, DevicePtr, DeviceSlice as _};
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const OP: &str = "matrix product";
+
+/// Memory that cublasLt may use while it multiplies: what NVIDIA advises for sm_90.
+const WORKSPACE: usize = 32 << 20;
+
+/// How a factor of a product lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::ops) enum Order {
+    /// Row by row, as the product sees it.
+    Rows,
+    /// The transpose lies row by row.
+    Transposed,
+}
+
+/// out = alpha · lhs · rhs + beta · out for row-major matrices, `batch` times.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Product {
+    /// Rows of out, columns of out, length of the dot products.
+    pub size: [usize; 3],
+    /// How lhs and rhs lie.
+    pub orders: [Order; 2],
+    /// alpha and beta.
+    pub factors: [f32; 2],
+    /// The number of products.
+    pub batch: usize,
+    /// From row to row of lhs, rhs and out, as they lie.
+    pub rows: [usize; 3],
+    /// From matrix to matrix of lhs, rhs and out; 0: the same for all products.
+    pub steps: [usize; 3],
+}
+
+impl Product {
+    /// One product of whole matrices that overwrites its output.
+    pub(in crate::ops) fn new(size: [usize; 3], orders: [Order; 2]) -> Self {
+        let [m, n, k] = size;
+        let width = |order: Order, columns: usize, rows: usize| match order {
+            Order::Rows => columns,
+            Order::Transposed => rows,
+        };
+        let rows = [width(orders[0], k, m), width(orders[1], n, k), n];
+        Self { size, orders, factors: [1.0, 0.0], batch: 1, rows, steps: [m * k, k * n, m * n] }
+    }
+
+    /// Values from the first to the last that each of lhs, rhs and out needs.
+    fn lens(&self) -> [usize; 3] {
+        let [m, n, k] = self.size;
+        let lying = |order: Order, rows: usize, columns: usize| match order {
+            Order::Rows => [rows, columns],
+            Order::Transposed => [columns, rows],
+        };
+        let sizes = [lying(self.orders[0], m, k), lying(self.orders[1], k, n), [m, n]];
+        [0, 1, 2].map(|i| match sizes[i] {
+            [0, _] | [_, 0] => 0,
+            [rows, columns] => {
+                self.batch.saturating_sub(1) * self.steps[i] + (rows - 1) * self.rows[i] + columns
+            }
+        })
+    }
+}
+
+/// What a product does beside, in the same pass.
+#[derive(Debug)]
+pub(in crate::ops) enum Epilogue<'a> {
+    /// Nothing.
+    None,
+    /// Adds this row, of out's type, to each of out's.
+    AddRow(&'a Buffer),
+    /// Writes the sum of lhs along the dot products, a value for each row of out, f32 as out is.
+    SumLhs(&'a mut CudaSlice<f32>),
+}
+
+/// The types of matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    F32,
+    Bf16,
+}
+
+impl Kind {
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    fn blas(self) -> blas_sys::cudaDataType {
+        match self {
+            Self::F32 => blas_sys::cudaDataType::CUDA_R_32F,
+            Self::Bf16 => blas_sys::cudaDataType::CUDA_R_16BF,
+        }
+    }
+
+    fn lt(self) -> lt_sys::cudaDataType {
+        match self {
+            Self::F32 => lt_sys::cudaDataType::CUDA_R_32F,
+            Self::Bf16 => lt_sys::cudaDataType::CUDA_R_16BF,
+        }
+    }
+}
+
+/// Where a matrix's values are, how many and of what type.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct MatrixValues {
+    address: CUdeviceptr,
+    len: usize,
+    kind: Kind,
+}
+
+impl MatrixValues {
+    /// `len` values of type `kind`, at `words`.
+    pub(super) fn new<T>(words: &impl DevicePtr<T>, len: usize, kind: Kind) -> Self {
+        Self { address: *words.device_ptr(), len, kind }
+    }
+
+    /// Those of `range`, as far as there are such.
+    fn part(self, range: &Range<usize>) -> Self {
+        let (start, end) = (range.start.min(self.len), range.end.min(self.len));
+        Self {
+            address: self.address + (start * self.kind.bytes()) as u64,
+            len: end.saturating_sub(start),
+            ..self
+        }
+    }
+
+    /// The power of two that the address is a multiple of, as far as cuBLAS cares.
+    fn alignment(self) -> u32 {
+        1 << self.address.trailing_zeros().min(8)
+    }
+}
+
+/// What cuBLAS may read or, borrowed mutably, write.
+pub(in crate::ops) trait Matrix {
+    /// The values.
+    fn values(&self) -> MatrixValues;
+}
+
+/// Some of a buffer's values, as a factor of a product.
+#[derive(Debug)]
+pub(in crate::ops) struct Part<'a>(pub(in crate::ops) &'a Buffer, pub(in crate::ops) Range<usize>);
+
+impl Matrix for Part<'_> {
+    fn values(&self) -> MatrixValues {
+        self.0.values().part(&self.1)
+    }
+}
+
+macro_rules! single_precision {
+    ($($slice:ty),*) => { $(
+        impl Matrix for $slice {
+            fn values(&self) -> MatrixValues {
+                MatrixValues::new(self, self.len(), Kind::F32)
+            }
+        }
+    )* };
+}
+
+single_precision!(CudaSlice<f32>, CudaView<'_, f32>, CudaViewMut<'_, f32>);
+
+/// All that cublasLt's choice for a product depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    size: [usize; 3],
+    orders: [Order; 2],
+    rows: [usize; 3],
+    /// Of the factors and of out.
+    kinds: [Kind; 2],
+    accumulates: bool,
+    epilogue: u32,
+    /// Of lhs, rhs and out.
+    alignments: [u32; 3],
+}
+
+/// How cublasLt does a product.
+struct Plan {
+    description: lt_sys::cublasLtMatmulDesc_t,
+    /// Of cuBLAS's A (our rhs), B (our lhs) and D, which count by columns.
+    layouts: [lt_sys::cublasLtMatrixLayout_t; 3],
+    algorithm: lt_sys::cublasLtMatmulAlgo_t,
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: made by `Products::plan`, used by nothing else. A failure leaves a few words to the end of the process.
+        unsafe {
+            for layout in self.layouts {
+                let _ = lt::destroy_matrix_layout(layout);
+            }
+            let _ = lt::destroy_matmul_desc(self.description);
+        }
+    }
+}
+
+/// cuBLAS on one GPU.
+pub(super) struct Products {
+    blas: CudaBlas,
+    handle: lt_sys::cublasLtHandle_t,
+    workspace: CudaSlice<u8>,
+    /// `None`: cublasLt has no way of doing it.
+    plans: Mutex<HashMap<Question, Option<Plan>>>,
+}
+
+// SAFETY: cuBLAS's handles may be used from any thread that the context is bound to, which each call sees to; the plans'
+// descriptions are changed under the lock only.
+unsafe impl Send for Products {}
+// SAFETY: as above.
+unsafe impl Sync for Products {}
+
+impl Drop for Products {
+    fn drop(&mut self) {
+        self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        // SAFETY: the handle was made by `open` and nothing uses it any more.
+        let _ = unsafe { lt::destroy_handle(self.handle) };
+    }
+}
+
+impl Products {
+    /// Opens cuBLAS; the context is bound.
+    pub(super) fn open(driver: &Arc<CudaDevice>) -> Result<Self> {
+        let blas = CudaBlas::new(driver.clone()).map_err(failed("open cuBLAS"))?;
+        let mode = blas_sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle is open.
+        unsafe { blas_sys::cublasSetMathMode(*blas.handle(), mode) }.result().map_err(failed("open cuBLAS"))?;
+        // SAFETY: any bits are valid bytes, and only cublasLt uses them, which writes before it reads.
+        let workspace = unsafe { driver.alloc(WORKSPACE) }.map_err(failed("open cuBLAS"))?;
+        let handle = lt::create_handle().map_err(failed("open cublasLt"))?;
+        Ok(Self { blas, handle, workspace, plans: Mutex::default() })
+    }
+
+    /// Asks cublasLt how it would do a product; `None` if it can't.
+    fn plan(&self, question: &Question, precision: Precision) -> Result<Option<Plan>> {
+        use lt_sys::cublasLtMatmulDescAttributes_t as Of;
+        use lt_sys::cublasLtMatmulPreferenceAttributes_t as Wish;
+        let Question { size: [m, n, k], orders, rows, kinds: [factors, out], .. } = *question;
+        let compute = match (precision, factors) {
+            (Precision::F32, _) | (_, Kind::Bf16) => lt_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            _ => lt_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        };
+        let layout = |kind: Kind, order: Order, rows: usize, columns: usize, stride: usize| {
+            let [rows, columns] = match order {
+                Order::Rows => [rows, columns],
+                Order::Transposed => [columns, rows],
+            };
+            // a row-major matrix is its own transpose in columns
+            lt::create_matrix_layout(kind.lt(), columns as u64, rows as u64, stride.max(1) as i64)
+                .map_err(failed(OP))
+        };
+        let layouts = [
+            layout(factors, orders[1], k, n, rows[1])?,
+            layout(factors, orders[0], m, k, rows[0])?,
+            layout(out, Order::Rows, m, n, rows[2])?,
+        ];
+        let description =
+            lt::create_matmul_desc(compute, lt_sys::cudaDataType::CUDA_R_32F).map_err(failed(OP))?;
+        let mut plan = Plan { description, layouts, algorithm: lt_sys::cublasLtMatmulAlgo_t { data: [0; 8] } };
+        let describe = |attribute, value: u32| {
+            // SAFETY: these attributes are 32 bits wide, and the value is copied.
+            unsafe {
+                lt::set_matmul_desc_attribute(
+                    description,
+                    attribute,
+                    (&raw const value).cast(),
+                    size_of::<u32>(),
+                )
+            }
+            .map_err(failed(OP))
+        };
+        let transposed = |order: Order| u32::from(order == Order::Transposed);
+        describe(Of::CUBLASLT_MATMUL_DESC_TRANSA, transposed(orders[1]))?;
+        describe(Of::CUBLASLT_MATMUL_DESC_TRANSB, transposed(orders[0]))?;
+        describe(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, question.epilogue)?;
+        let wishes = lt::create_matmul_pref().map_err(failed(OP))?;
+        // SAFETY: the attribute has as many bytes as the value, which is copied.
+        let wish = |attribute, value: *const c_void, bytes| unsafe {
+            lt::set_matmul_pref_attribute(wishes, attribute, value, bytes)
+        };
+        let workspace = WORKSPACE;
+        let schemes = lt_sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+        let [lhs, rhs, own] = question.alignments;
+        let mut wished = wish(
+            Wish::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+            (&raw const workspace).cast(),
+            size_of::<usize>(),
+        );
+        for (attribute, value) in [
+            (Wish::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes),
+            (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, rhs),
+            (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, lhs),
+            (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, own),
+            (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, own),
+        ] {
+            wished = wished.and_then(|()| wish(attribute, (&raw const value).cast(), size_of::<u32>()));
+        }
+        let [a, b, d] = layouts;
+        let found = wished
+            .and_then(|()| lt::get_matmul_algo_heuristic(self.handle, description, a, b, d, d, wishes));
+        // SAFETY: made above; its values are used no more.
+        let _ = unsafe { lt::destroy_matmul_pref(wishes) };
+        match found {
+            Ok(found) => {
+                plan.algorithm = found.algo;
+                Ok(Some(plan))
+            }
+            Err(lt::CublasError(lt_sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => Ok(None),
+            Err(error) => Err(failed(OP)(error)),
+        }
+    }
+}
+
+/// Lhs, rhs and out of a checked product.
+type Operands = [MatrixValues; 3];
+
+impl Context {
+    /// Runs `product`. Both factors are of one type; f32 factors give f32.
+    ///
+    /// # Errors
+    /// Buffers that are shorter than the product needs; what cuBLAS says.
+    pub(in crate::ops) fn multiply(
+        &self,
+        product: &Product,
+        lhs: &impl Matrix,
+        rhs: &impl Matrix,
+        out: &mut impl Matrix,
+    ) -> Result<()> {
+        match self.multiply_with(product, lhs, rhs, out, Epilogue::None)? {
+            true => Ok(()),
+            false => self.multiply_batch(product, &[lhs.values(), rhs.values(), out.values()]),
+        }
+    }
+
+    /// As [`Context::multiply`], with what `epilogue` says; false, and nothing done, where cublasLt has no such product.
+    pub(in crate::ops) fn multiply_with(
+        &self,
+        product: &Product,
+        lhs: &impl Matrix,
+        rhs: &impl Matrix,
+        out: &mut impl Matrix,
+        epilogue: Epilogue<'_>,
+    ) -> Result<bool> {
+        let operands = [lhs.values(), rhs.values(), out.values()];
+        let refused = |reason: String| Error::Device { op: OP, reason };
+        let lens = operands.iter().map(|values| values.len).zip(product.lens());
+        if let Some((found, needed)) = lens.into_iter().find(|(found, needed)| found < needed) {
+            return Err(refused(format!("{found} values where {needed} are needed in {product:?}")));
+        }
+        let [m, n, k] = product.size;
+        let beside = match &epilogue {
+            Epilogue::None => None,
+            Epilogue::AddRow(row) => Some((row.values(), n, operands[2].kind)),
+            Epilogue::SumLhs(sums) => Some((sums.values(), m, Kind::F32)),
+        };
+        if let Some((values, len, kind)) = beside
+            && (values.len != len || values.kind != kind)
+        {
+            return Err(refused(format!("{values:?} beside a product, where {len} of {kind:?} belong")));
+        }
+        self.driver().bind_to_thread().map_err(failed(OP))?;
+        if m * n * product.batch == 0 && beside.is_none() {
+            return Ok(true);
+        }
+        if product.batch != 1 || m * n * k == 0 {
+            return Ok(false);
+        }
+        let (kind, address) = match (&epilogue, beside) {
+            (Epilogue::AddRow(_), Some((row, ..))) => {
+                (lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS, row.address)
+            }
+            (Epilogue::SumLhs(_), Some((sums, ..))) => {
+                (lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BGRADB, sums.address)
+            }
+            _ => (lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT, 0),
+        };
+        self.multiply_single(product, &operands, kind as u32, address)
+    }
+
+    /// By cublasLt. `beside`: the address that the epilogue reads or writes, if it has one.
+    fn multiply_single(
+        &self,
+        product: &Product,
+        [lhs, rhs, out]: &Operands,
+        epilogue: u32,
+        beside: CUdeviceptr,
+    ) -> Result<bool> {
+        let [alpha, beta] = product.factors;
+        let question = Question {
+            size: product.size,
+            orders: product.orders,
+            rows: product.rows,
+            kinds: [lhs.kind, out.kind],
+            accumulates: beta != 0.0,
+            epilogue,
+            alignments: [lhs.alignment(), rhs.alignment(), out.alignment()],
+        };
+        let products = self.products();
+        let mut plans = products.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = match plans.entry(question) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(products.plan(&question, self.precision())?)
+            }
+        };
+        let Some(plan) = plan else { return Ok(false) };
+        let [a, b, d] = plan.layouts;
+        // SAFETY: the caller checked that the buffers hold what the product and its epilogue read and write, and they are
+        // borrowed until the call returns; what the GPU does later is in the order of the one stream that also frees
+        // them. The scalars are f32 as the description says and are copied. The workspace is used by this stream alone.
+        unsafe {
+            if beside != 0 {
+                lt::set_matmul_desc_attribute(
+                    plan.description,
+                    lt_sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                    (&raw const beside).cast(),
+                    size_of::<CUdeviceptr>(),
+                )
+                .map_err(failed(OP))?;
+            }
+            lt::matmul(
+                products.handle,
+                plan.description,
+                (&raw const alpha).cast(),
+                (&raw const beta).cast(),
+                rhs.address as *const c_void,
+                a,
+                lhs.address as *const c_void,
+                b,
+                out.address as *const c_void,
+                d,
+                out.address as *mut c_void,
+                d,
+                &raw const plan.algorithm,
+                *products.workspace.device_ptr() as *mut c_void,
+                WORKSPACE,
+                (*self.driver().cu_stream()).cast(),
+            )
+        }
+        .map(|()| true)
+        .map_err(|error| Error::Device { op: OP, reason: format!("{error:?} in {product:?}") })
+    }
+
+    /// By cuBLAS's batched product.
+    fn multiply_batch(&self, product: &Product, [lhs, rhs, out]: &Operands) -> Result<()> {
+        let int = |size: usize| {
+            c_int::try_from(size)
+                .map_err(|_| Error::Device { op: OP, reason: format!("a size of {size} in {product:?}") })
+        };
+        // cuBLAS counts by columns: outᵀ = rhsᵀ · lhsᵀ, and a row-major matrix is its own transpose there.
+        let [lhs_op, rhs_op] = product.orders.map(|order| match order {
+            Order::Rows => blas_sys::cublasOperation_t::CUBLAS_OP_N,
+            Order::Transposed => blas_sys::cublasOperation_t::CUBLAS_OP_T,
+        });
+        let [m, n, k] = product.size;
+        let [lhs_row, rhs_row, out_row] = product.rows;
+        let [lhs_step, rhs_step, out_step] = product.steps.map(|step| step as i64);
+        let [alpha, beta] = product.factors;
+        let compute = match (self.precision(), lhs.kind) {
+            (Precision::F32, _) | (_, Kind::Bf16) => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            _ => blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        };
+        // SAFETY: the buffers hold what the product reads and writes (the caller's check) and are borrowed until the call
+        // returns, the scalars are f32 as the compute type asks and live through the call, and the handle's context is
+        // bound.
+        unsafe {
+            blas::gemm_strided_batched_ex(
+                *self.products().blas.handle(),
+                rhs_op,
+                lhs_op,
+                int(n)?,
+                int(m)?,
+                int(k)?,
+                (&raw const alpha).cast(),
+                rhs.address as *const c_void,
+                rhs.kind.blas(),
+                int(rhs_row.max(1))?,
+                rhs_step,
+                lhs.address as *const c_void,
+                lhs.kind.blas(),
+                int(lhs_row.max(1))?,
+                lhs_step,
+                (&raw const beta).cast(),
+                out.address as *mut c_void,
+                out.kind.blas(),
+                int(out_row.max(1))?,
+                out_step,
+                int(product.batch)?,
+                compute,
+                blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT,
+            )
+        }
+        .map_err(failed(OP))
+    }
+}
