@@ -27,7 +27,7 @@ __device__ __forceinline__ void map(const From* x, To* y, uint64_t n, Op op) {
         float out[V];
 #pragma unroll
         for (int k = 0; k < V; ++k) out[k] = op(to_float(in.v[k]));
-        pack_at<V>(y, i) = rounded<To>(out);
+        kat::put_pack<V>(y, i, rounded<To>(out));
     });
 }
 
@@ -41,7 +41,7 @@ __device__ __forceinline__ void zip(const A* a, const B* b, Y* y, uint64_t n, Op
         float out[V];
 #pragma unroll
         for (int k = 0; k < V; ++k) out[k] = op(to_float(first.v[k]), to_float(second.v[k]));
-        pack_at<V>(y, i) = rounded<Y>(out);
+        kat::put_pack<V>(y, i, rounded<Y>(out));
     });
 }
 
@@ -78,7 +78,7 @@ __device__ __forceinline__ void residual(const float* a, const T* b, const Sampl
         float out[V];
 #pragma unroll
         for (int k = 0; k < V; ++k) out[k] = first.v[k] + factor * to_float(second.v[k]);
-        pack_at<V>(y, i) = rounded<float>(out);
+        kat::put_pack<V>(y, i, rounded<float>(out));
     });
 }
 
@@ -91,7 +91,7 @@ __device__ __forceinline__ void scaled(const From* x, const SampleFactors& facto
         float out[V];
 #pragma unroll
         for (int k = 0; k < V; ++k) out[k] = factor * to_float(in.v[k]);
-        pack_at<V>(y, i) = rounded<To>(out);
+        kat::put_pack<V>(y, i, rounded<To>(out));
     });
 }
 
@@ -117,7 +117,7 @@ KAT_KERNEL add_repeated(const float* a, const float* b, float* y, uint64_t n, ui
         float out[V];
 #pragma unroll
         for (int k = 0; k < V; ++k) out[k] = first.v[k] + second.v[k];
-        pack_at<V>(y, i) = rounded<float>(out);
+        kat::put_pack<V>(y, i, rounded<float>(out));
     };
     if (period % 4 == 0) {
         const uint32_t packs = static_cast<uint32_t>(period / 4);

@@ -56,12 +56,10 @@ __device__ __forceinline__ void forward(const float* __restrict__ x, const float
         for (int j = 0; j < kPacks; ++j) {
             if (!slots.there(j)) break;
             const Four w = load_four(weight, slots.at(j)), b = load_four(bias, slots.at(j));
-            Pack<T, 4> out;
+            float out[4];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                out.v[i] = kat::from_float<T>((v[j].v[i] - mean) * inverse * w.v[i] + b.v[i]);
-            }
-            reinterpret_cast<Pack<T, 4>*>(y + row * channels)[slots.at(j)] = out;
+            for (int i = 0; i < 4; ++i) out[i] = (v[j].v[i] - mean) * inverse * w.v[i] + b.v[i];
+            kat::put_pack<4>(y + row * channels, slots.at(j) * 4, kat::rounded<T>(out));
         }
         if (slots.lane == 0) {
             statistics[2 * row] = mean;
@@ -130,13 +128,12 @@ __device__ __forceinline__ void backward(const float* __restrict__ x, const floa
 #pragma unroll
         for (int j = 0; j < kPacks; ++j) {
             if (!slots.there(j)) break;
-            Four* place = &reinterpret_cast<Four*>(dx + row * channels)[slots.at(j)];
-            Four out = accumulates != 0 ? *place : Four{};
+            Four out = accumulates != 0 ? load_four(dx + row * channels, slots.at(j)) : Four{};
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 out.v[i] += inverse * (slope[j].v[i] * w[j].v[i] - sum - normal[j].v[i] * along);
             }
-            *place = out;
+            kat::put_pack<4>(dx + row * channels, slots.at(j) * 4, out);
         }
     }
     write_sums<kPacks>(along_sums, plain_sums, slots, sums + static_cast<size_t>(blockIdx.x) * 2 * channels);

@@ -109,10 +109,10 @@ KAT_KERNEL adamw_listed(const uint64_t* list, uint32_t rows, const float* watch,
             second.v[k] = beta2 * second.v[k] + rest2 * (slope * slope);
             weights.v[k] = keep * weights.v[k] - step_size * first.v[k] / (sqrtf(second.v[k]) * root_scale + eps);
         }
-        pack_at<V>(m, i) = first;
-        pack_at<V>(v, i) = second;
-        pack_at<V>(p, i) = weights;
-        if (narrow != nullptr) pack_at<V>(narrow, i) = kat::rounded<bf16>(weights.v);
+        kat::put_pack<V>(m, i, first);
+        kat::put_pack<V>(v, i, second);
+        kat::put_pack<V>(p, i, weights);
+        if (narrow != nullptr) kat::put_pack<V>(narrow, i, kat::rounded<bf16>(weights.v));
     });
 }
 
@@ -127,6 +127,6 @@ KAT_KERNEL average_listed(const uint64_t* list, uint32_t rows, float weight) {
         auto averages = pack_at<V>(average, i);
 #pragma unroll
         for (int k = 0; k < V; ++k) averages.v[k] += weight * (values.v[k] - averages.v[k]);
-        pack_at<V>(average, i) = averages;
+        kat::put_pack<V>(average, i, averages);
     });
 }

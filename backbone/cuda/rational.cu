@@ -20,9 +20,7 @@ using kat::Sums;
 
 constexpr int kMaxCoefficients = 13;
 
-using kat::from_float;
-using kat::Pack;
-using kat::to_float;
+using kat::pack_at;
 
 template <int M, int N>
 __device__ __forceinline__ Coefficients<M, N> load(const float* __restrict__ a, const float* __restrict__ b,
@@ -47,11 +45,11 @@ __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, co
 #pragma unroll 4
     for (uint32_t row = blockIdx.x * g.rows_per_block + place.line; row < end; row += place.lines) {
         const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
-        const Pack<T, V> in = *reinterpret_cast<const Pack<T, V>*>(x + at);
-        Pack<T, V> out;
+        float v[V];
+        kat::widen(pack_at<V>(x, at), v);
 #pragma unroll
-        for (int i = 0; i < V; ++i) out.v[i] = from_float<T>(kat::rational_value(c, to_float(in.v[i])));
-        *reinterpret_cast<Pack<T, V>*>(y + at) = out;
+        for (float& value : v) value = kat::rational_value(c, value);
+        kat::put_pack<V>(y, at, kat::rounded<T>(v));
     }
 }
 
@@ -67,15 +65,12 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
 #pragma unroll 2
         for (uint32_t row = blockIdx.x * g.rows_per_block + place.line; row < end; row += place.lines) {
             const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
-            const Pack<T, V> in = *reinterpret_cast<const Pack<T, V>*>(x + at);
-            const Pack<T, V> slope = *reinterpret_cast<const Pack<T, V>*>(dy + at);
-            Pack<T, V> out;
+            float in[V], slope[V];
+            kat::widen(pack_at<V>(x, at), in);
+            kat::widen(pack_at<V>(dy, at), slope);
 #pragma unroll
-            for (int i = 0; i < V; ++i) {
-                out.v[i] =
-                    from_float<T>(kat::rational_gradient(c, to_float(in.v[i]), to_float(slope.v[i]), sums));
-            }
-            *reinterpret_cast<Pack<T, V>*>(dx + at) = out;
+            for (int i = 0; i < V; ++i) slope[i] = kat::rational_gradient(c, in[i], slope[i], sums);
+            kat::put_pack<V>(dx, at, kat::rounded<T>(slope));
         }
     }
     float values[M + N];

@@ -9,10 +9,12 @@
 #ifdef __CUDACC__
 #define KAT_INLINE __host__ __device__ __forceinline__
 #define KAT_UNROLL _Pragma("unroll")
+#define KAT_RECIPROCAL(q) __fdividef(1.0f, q)  // to 1 ulp; Q is at least 1
 #else
 #include <cmath>
 #define KAT_INLINE inline
 #define KAT_UNROLL
+#define KAT_RECIPROCAL(q) (1.0f / (q))
 #endif
 
 namespace kat {
@@ -41,7 +43,7 @@ KAT_INLINE float rational_value(const Coefficients<M, N>& c, float x) {
     float s = c.b[N - 1];
     KAT_UNROLL
     for (int i = N - 2; i >= 0; --i) s = fmaf(s, abs_x, c.b[i]);
-    return p / fmaf(s, abs_x, 1.0f);
+    return p * KAT_RECIPROCAL(fmaf(s, abs_x, 1.0f));
 }
 
 // dx from dy; adds this element's share to the sums: dy/da_i = x^i / Q, dy/d|b_j| = -(P/Q) |x|^j / Q.
@@ -61,24 +63,21 @@ KAT_INLINE float rational_gradient(const Coefficients<M, N>& c, float x, float d
         s = fmaf(s, abs_x, c.b[i]);
     }
     // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'.
-    const float inverse = 1.0f / fmaf(s, abs_x, 1.0f);
+    const float inverse = KAT_RECIPROCAL(fmaf(s, abs_x, 1.0f));
     const float y = p * inverse;
     const float slope = fmaf(ds, abs_x, s);
     const float dq = x < 0.0f ? -slope : slope;
-    float t = dy * inverse;
-    const float dx = t * (dp - y * dq);
-    float u = -t * y;
+    const float t = dy * inverse, u = -t * y;
+    // both sums take the same powers: |x|^j is x^j but for the sign of the odd ones
+    sums.a[0] += t;
+    float power = x;
     KAT_UNROLL
-    for (int j = 0; j < N; ++j) {
-        u *= abs_x;
-        sums.b[j] += u;
+    for (int i = 1; i < (M - 1 > N ? M : N + 1); ++i) {
+        if (i < M) sums.a[i] = fmaf(t, power, sums.a[i]);
+        if (i <= N) sums.b[i - 1] = fmaf(u, i % 2 == 0 ? power : fabsf(power), sums.b[i - 1]);
+        power *= x;
     }
-    KAT_UNROLL
-    for (int i = 0; i < M; ++i) {
-        sums.a[i] += t;
-        t *= x;
-    }
-    return dx;
+    return t * (dp - y * dq);
 }
 
 }  // namespace kat

@@ -82,29 +82,75 @@ KAT_KERNEL repeat_row_bf16(const float* __restrict__ row, bf16* __restrict__ y, 
     KAT_EACH(i, n) y[i] = kat::from_float<bf16>(row[i % width]);
 }
 
-// prefix (one for all) before each sequence; sizes in values.
-KAT_KERNEL prepend_rows(const float* __restrict__ prefix, const float* __restrict__ x, float* __restrict__ y,
-                        uint64_t n, uint64_t prefix_len, uint64_t sequence_len) {
-    const uint64_t total = prefix_len + sequence_len;
-    KAT_EACH(i, n) {
-        const uint64_t sequence = i / total, at = i % total;
-        y[i] = at < prefix_len ? prefix[at] : x[sequence * sequence_len + at - prefix_len];
+namespace {
+
+using kat::each_pack;
+using kat::pack_at;
+
+// f(i, width, row, at) for the values of this thread, i = row · width of a row + at: four at a time where `whole`, that
+// is where every part of a row is whole packs.
+template <typename F>
+__device__ __forceinline__ void each_of_rows(uint64_t n, uint64_t row_len, bool whole, F f) {
+    if (whole) {
+        const uint32_t packs = static_cast<uint32_t>(row_len / 4);
+        each_pack<4>(n, [&](uint64_t i, auto width) {
+            const uint32_t p = static_cast<uint32_t>(i / 4);
+            f(i, width, static_cast<uint64_t>(p / packs), static_cast<uint64_t>(p % packs) * 4);
+        });
+    } else {
+        each_pack<1>(n, [&](uint64_t i, auto width) { f(i, width, i / row_len, i % row_len); });
     }
+}
+
+template <typename T>
+__device__ __forceinline__ void prepend(const float* __restrict__ prefix, const T* __restrict__ x, float* __restrict__ y,
+                                        uint64_t n, uint64_t prefix_len, uint64_t sequence_len) {
+    const bool whole = prefix_len % 4 == 0 && sequence_len % 4 == 0;
+    each_of_rows(n, prefix_len + sequence_len, whole, [&](uint64_t i, auto width, uint64_t row, uint64_t at) {
+        constexpr int V = decltype(width)::value;
+        float v[V];
+        if (at < prefix_len) {
+            kat::widen(pack_at<V>(prefix, at), v);
+        } else {
+            kat::widen(pack_at<V>(x, row * sequence_len + at - prefix_len), v);
+        }
+        kat::put_pack<V>(y, i, kat::rounded<float>(v));
+    });
+}
+
+}  // namespace
+
+// prefix (one for all) before each sequence; sizes in values.
+KAT_KERNEL prepend_rows(const float* prefix, const float* x, float* y, uint64_t n, uint64_t prefix_len,
+                        uint64_t sequence_len) {
+    prepend(prefix, x, y, n, prefix_len, sequence_len);
+}
+
+KAT_KERNEL prepend_rows_bf16(const float* prefix, const bf16* x, float* y, uint64_t n, uint64_t prefix_len,
+                             uint64_t sequence_len) {
+    prepend(prefix, x, y, n, prefix_len, sequence_len);
 }
 
 // Columns first..first + part of rows of `width`.
 KAT_KERNEL take_columns(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint64_t width,
                         uint64_t first, uint64_t part) {
-    KAT_EACH(i, n) y[i] = x[i / part * width + first + i % part];
+    const bool whole = width % 4 == 0 && first % 4 == 0 && part % 4 == 0;
+    each_of_rows(n, part, whole, [&](uint64_t i, auto own, uint64_t row, uint64_t at) {
+        constexpr int V = decltype(own)::value;
+        kat::put_pack<V>(y, i, pack_at<V>(x, row * width + first + at));
+    });
 }
 
 // The reverse, zeros elsewhere; n counts the output.
 KAT_KERNEL put_columns(const float* __restrict__ dy, float* __restrict__ dx, uint64_t n, uint64_t width,
                        uint64_t first, uint64_t part) {
-    KAT_EACH(i, n) {
-        const uint64_t at = i % width;
-        dx[i] = at >= first && at < first + part ? dy[i / width * part + at - first] : 0.0f;
-    }
+    const bool whole = width % 4 == 0 && first % 4 == 0 && part % 4 == 0;
+    each_of_rows(n, width, whole, [&](uint64_t i, auto own, uint64_t row, uint64_t at) {
+        constexpr int V = decltype(own)::value;
+        kat::Pack<float, V> out = {};
+        if (at >= first && at < first + part) out = pack_at<V>(dy, row * part + at - first);
+        kat::put_pack<V>(dx, i, out);
+    });
 }
 
 // The mean over the tokens of each sequence.
@@ -126,10 +172,11 @@ KAT_KERNEL spread_means(const float* __restrict__ dy, float* __restrict__ dx, ui
 
 // Images (B, channels, grid · patch) and patches (B, grid, channels · patch): the value at i of the patches is that at
 // `at` of the images.
-__device__ __forceinline__ uint64_t image_place(uint64_t i, uint32_t channels, uint32_t grid_h, uint32_t grid_w,
+__device__ __forceinline__ uint64_t image_place(uint64_t at, uint32_t channels, uint32_t grid_h, uint32_t grid_w,
                                                 uint32_t patch_h, uint32_t patch_w) {
-    const uint32_t px = i % patch_w;
-    i /= patch_w;
+    const uint32_t px = at % patch_w;
+    // lines of patches are fewer than 2^32
+    uint32_t i = static_cast<uint32_t>(at / patch_w);
     const uint32_t py = i % patch_h;
     i /= patch_h;
     const uint32_t c = i % channels;
@@ -137,14 +184,31 @@ __device__ __forceinline__ uint64_t image_place(uint64_t i, uint32_t channels, u
     const uint32_t gx = i % grid_w;
     i /= grid_w;
     const uint32_t gy = i % grid_h;
-    const uint64_t b = i / grid_h;
+    const uint32_t b = i / grid_h;
     const uint64_t height = static_cast<uint64_t>(grid_h) * patch_h, width = static_cast<uint64_t>(grid_w) * patch_w;
-    return ((b * channels + c) * height + gy * patch_h + py) * width + gx * patch_w + px;
+    return ((static_cast<uint64_t>(b) * channels + c) * height + gy * patch_h + py) * width + gx * patch_w + px;
 }
 
-KAT_KERNEL patchify(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint32_t channels,
-                    uint32_t grid_h, uint32_t grid_w, uint32_t patch_h, uint32_t patch_w) {
-    KAT_EACH(i, n) y[i] = x[image_place(i, channels, grid_h, grid_w, patch_h, patch_w)];
+template <typename T>
+__device__ __forceinline__ void cut(const float* __restrict__ x, T* __restrict__ y, uint64_t n, uint32_t channels,
+                                    uint32_t grid_h, uint32_t grid_w, uint32_t patch_h, uint32_t patch_w) {
+    const auto copy = [&](uint64_t i, auto width) {
+        constexpr int V = decltype(width)::value;
+        float v[V];
+        kat::widen(pack_at<V>(x, image_place(i, channels, grid_h, grid_w, patch_h, patch_w)), v);
+        kat::put_pack<V>(y, i, kat::rounded<T>(v));
+    };
+    patch_w % 4 == 0 ? each_pack<4>(n, copy) : each_pack<1>(n, copy);
+}
+
+KAT_KERNEL patchify(const float* x, float* y, uint64_t n, uint32_t channels, uint32_t grid_h, uint32_t grid_w,
+                    uint32_t patch_h, uint32_t patch_w) {
+    cut(x, y, n, channels, grid_h, grid_w, patch_h, patch_w);
+}
+
+KAT_KERNEL patchify_bf16(const float* x, bf16* y, uint64_t n, uint32_t channels, uint32_t grid_h, uint32_t grid_w,
+                         uint32_t patch_h, uint32_t patch_w) {
+    cut(x, y, n, channels, grid_h, grid_w, patch_h, patch_w);
 }
 
 KAT_KERNEL unpatchify(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint32_t channels,

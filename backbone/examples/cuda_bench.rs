@@ -99,8 +99,10 @@ mod gpu {
                 moments.push(device.moment()?);
             }
             let host = 1e3 * start.elapsed().as_secs_f64() / rounds as f64;
-            let mut times =
-                moments.windows(2).map(|pair| pair[1].milliseconds_since(&pair[0])).collect::<Result<Vec<_>, _>>()?;
+            let mut times = moments
+                .windows(2)
+                .map(|pair| pair[1].milliseconds_since(&pair[0]))
+                .collect::<Result<Vec<_>, _>>()?;
             times.sort_by(f64::total_cmp);
             Ok(Self { median: times[rounds / 2], fastest: times[0], slowest: times[rounds - 1], host })
         }
@@ -201,8 +203,7 @@ mod gpu {
         let model = Kat::new(device, &config(name)?, 0)?;
         let pixels = (0..batch * 3 * 224 * 224).map(wave).collect();
         let images = Tensor::from_vec(device, pixels, [batch, 3, 224, 224])?;
-        let time =
-            Times::of(device, steps, || model.forward(&mut Graph::inference(), &images).map(drop))?;
+        let time = Times::of(device, steps, || model.forward(&mut Graph::inference(), &images).map(drop))?;
         report(name, precision, "forward", batch, &time);
         Ok(())
     }

@@ -87,7 +87,13 @@ impl<D: Device> Kat<D> {
     /// # Shapes
     /// image (B, channels, H, W) → (B, classes).
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
-        let tokens = self.tokens(graph, image)?;
+        let tokens = self.blocks(graph, image)?;
+        // The norm goes row by row: of the class token alone it is the same.
+        let tokens = match self.config.pool {
+            Pool::ClassToken => ops::take_tokens(graph, &tokens, 0..1)?,
+            Pool::Average => tokens,
+        };
+        let tokens = self.normed(graph, tokens)?;
         self.classify(graph, &tokens)
     }
 
@@ -96,13 +102,24 @@ impl<D: Device> Kat<D> {
     /// # Shapes
     /// image (B, channels, H, W) → (B, prefix + N, C).
     pub fn tokens(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
+        let tokens = self.blocks(graph, image)?;
+        self.normed(graph, tokens)
+    }
+
+    /// All tokens after the last block.
+    fn blocks(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
         let (mut x, grid) = self.embed(graph, image)?;
         for block in &self.blocks {
             x = self.run(graph, block, &x, grid)?;
         }
+        Ok(x)
+    }
+
+    /// The final norm, where there is one before pooling.
+    fn normed(&self, graph: &mut Graph<D>, tokens: Tensor<D>) -> Result<Tensor<D>> {
         match &self.norm {
-            Some(norm) => norm.forward(graph, &x),
-            None => Ok(x),
+            Some(norm) => norm.forward(graph, &tokens),
+            None => Ok(tokens),
         }
     }
 

@@ -42,7 +42,8 @@ impl AddKernel for Cuda {
     fn scaled_copy(&self, x: View<'_>, factors: Option<&[f32]>, like: View<'_>) -> Result<Buffer> {
         let count = x.len();
         let (factors, sample) = self.sample_factors(count, factors)?;
-        let (context, grid, n, factors) = (self.context(), Grid::packs(count), count as u64, factors.as_ref());
+        let (context, grid, n, factors) =
+            (self.context(), Grid::packs(count), count as u64, factors.as_ref());
         match (x, like) {
             (Buffer::F32(_), Buffer::F32(_)) => {
                 let mut y = self.empty(count)?;
@@ -92,7 +93,8 @@ impl Cuda {
     fn residual(&self, a: View<'_>, b: View<'_>, factors: Option<&[f32]>) -> Result<Buffer> {
         let (count, mut y) = (a.len(), self.empty(a.len())?);
         let (factors, sample) = self.sample_factors(count, factors)?;
-        let (context, grid, n, factors) = (self.context(), Grid::packs(count), count as u64, factors.as_ref());
+        let (context, grid, n, factors) =
+            (self.context(), Grid::packs(count), count as u64, factors.as_ref());
         match b.is_bf16() {
             true => kernels::residual_bf16(context, grid, a, b, factors, &mut y, n, sample),
             false => kernels::residual_f32(context, grid, a, b, factors, &mut y, n, sample),

@@ -5,8 +5,8 @@
 use super::{Conv2dKernel, Geometry};
 use crate::error::Result;
 use crate::ops::cuda::launch::{Context, Grid};
-use crate::ops::cuda::products::{Order, Part, Product};
 use crate::ops::cuda::maps::ChannelRuns;
+use crate::ops::cuda::products::{Order, Part, Product};
 use crate::ops::cuda::windows::WindowSizes;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use cudarc::driver::{CudaSlice, CudaView};

@@ -237,7 +237,9 @@ impl Products {
         let blas = CudaBlas::new(driver.clone()).map_err(failed("open cuBLAS"))?;
         let mode = blas_sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
         // SAFETY: the handle is open.
-        unsafe { blas_sys::cublasSetMathMode(*blas.handle(), mode) }.result().map_err(failed("open cuBLAS"))?;
+        unsafe { blas_sys::cublasSetMathMode(*blas.handle(), mode) }
+            .result()
+            .map_err(failed("open cuBLAS"))?;
         // SAFETY: any bits are valid bytes, and only cublasLt uses them, which writes before it reads.
         let workspace = unsafe { driver.alloc(WORKSPACE) }.map_err(failed("open cuBLAS"))?;
         let handle = lt::create_handle().map_err(failed("open cublasLt"))?;
@@ -269,7 +271,8 @@ impl Products {
         ];
         let description =
             lt::create_matmul_desc(compute, lt_sys::cudaDataType::CUDA_R_32F).map_err(failed(OP))?;
-        let mut plan = Plan { description, layouts, algorithm: lt_sys::cublasLtMatmulAlgo_t { data: [0; 8] } };
+        let mut plan =
+            Plan { description, layouts, algorithm: lt_sys::cublasLtMatmulAlgo_t { data: [0; 8] } };
         let describe = |attribute, value: u32| {
             // SAFETY: these attributes are 32 bits wide, and the value is copied.
             unsafe {
@@ -309,8 +312,8 @@ impl Products {
             wished = wished.and_then(|()| wish(attribute, (&raw const value).cast(), size_of::<u32>()));
         }
         let [a, b, d] = layouts;
-        let found = wished
-            .and_then(|()| lt::get_matmul_algo_heuristic(self.handle, description, a, b, d, d, wishes));
+        let found =
+            wished.and_then(|()| lt::get_matmul_algo_heuristic(self.handle, description, a, b, d, d, wishes));
         // SAFETY: made above; its values are used no more.
         let _ = unsafe { lt::destroy_matmul_pref(wishes) };
         match found {

@@ -113,7 +113,11 @@ impl LayerNormKernel for Cpu {
             total.iter_mut().zip(sums).for_each(|(t, s)| *t += f64::from(*s));
         }
         let mut total = total.into_iter().map(|t| t as f32);
-        Ok(NormGradients { weight: total.by_ref().take(channels).collect(), bias: total.collect(), dx: earlier.unwrap_or(dy) })
+        Ok(NormGradients {
+            weight: total.by_ref().take(channels).collect(),
+            bias: total.collect(),
+            dx: earlier.unwrap_or(dy),
+        })
     }
 }
 

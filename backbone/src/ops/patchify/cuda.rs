@@ -19,14 +19,22 @@ impl Geometry {
 
 impl PatchifyKernel for Cuda {
     fn patchify(&self, x: View<'_>, geometry: Geometry) -> Result<Buffer> {
-        let (mut y, [c, gh, gw, ph, pw]) = (self.empty(x.len())?, geometry.sizes()?);
-        let count = x.len() as u64;
-        kernels::patchify(self.context(), Grid::each(x.len()), x, &mut y, count, c, gh, gw, ph, pw)?;
+        let ([c, gh, gw, ph, pw], n) = (geometry.sizes()?, x.len() as u64);
+        size("patchify", x.len() / geometry.patch.1.max(1))?;
+        let (context, grid) = (self.context(), Grid::each(x.len().div_ceil(4)));
+        if self.mixed() {
+            let mut y = self.empty_bf16(x.len())?;
+            kernels::patchify_bf16(context, grid, x, &mut y, n, c, gh, gw, ph, pw)?;
+            return Ok(y.into());
+        }
+        let mut y = self.empty(x.len())?;
+        kernels::patchify(context, grid, x, &mut y, n, c, gh, gw, ph, pw)?;
         Ok(y)
     }
 
     fn unpatchify(&self, x: View<'_>, geometry: Geometry) -> Result<Buffer> {
         let (mut y, [c, gh, gw, ph, pw]) = (self.empty(x.len())?, geometry.sizes()?);
+        size("patchify", x.len() / geometry.patch.1.max(1))?;
         let count = x.len() as u64;
         kernels::unpatchify(self.context(), Grid::each(x.len()), x, &mut y, count, c, gh, gw, ph, pw)?;
         Ok(y)

@@ -54,10 +54,10 @@ impl Plan {
         };
         let packs = group_size / pack;
         let slices = packs.div_ceil(THREADS);
-        // A thread walks over some 16 rows: enough that the sums over the block at its end are a small part, and
-        // enough blocks that every multiprocessor has several.
+        // A thread walks over some 8 rows: enough that the sums over the block at its end are a small part, and so many
+        // blocks that the last ones to finish are a small part too.
         let lines = (THREADS / packs.clamp(1, THREADS)).max(1);
-        let rows_per_block = (16 * lines).max(1);
+        let rows_per_block = (8 * lines).max(1);
         let sizes = LaunchSizes {
             rows: size(OP, rows)?,
             channels: size(OP, g.channels)?,

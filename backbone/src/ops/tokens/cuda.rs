@@ -11,8 +11,12 @@ impl TokensKernel for Cuda {
         let sequence = x.len() / batch.max(1);
         let count = batch * (prefix.len() + sequence);
         let mut y = self.empty(count)?;
-        let (grid, head) = (Grid::each(count), prefix.len() as u64);
-        kernels::prepend_rows(self.context(), grid, prefix, x, &mut y, count as u64, head, sequence as u64)?;
+        let (context, grid, out) = (self.context(), Grid::each(count.div_ceil(4)), &mut y);
+        let (n, head, sequence) = (count as u64, prefix.len() as u64, sequence as u64);
+        match x.is_bf16() {
+            true => kernels::prepend_rows_bf16(context, grid, prefix, x, out, n, head, sequence),
+            false => kernels::prepend_rows(context, grid, prefix, x, out, n, head, sequence),
+        }?;
         Ok(y)
     }
 
@@ -21,7 +25,7 @@ impl TokensKernel for Cuda {
         let count = x.len() / row.max(1) * part;
         let mut y = self.empty(count)?;
         let first = (range.start * channels) as u64;
-        let grid = Grid::each(count);
+        let grid = Grid::each(count.div_ceil(4));
         kernels::take_columns(self.context(), grid, x, &mut y, count as u64, row as u64, first, part as u64)?;
         Ok(y)
     }
@@ -31,7 +35,7 @@ impl TokensKernel for Cuda {
         let count = dy.len() / part.max(1) * row;
         let mut dx = self.empty(count)?;
         let first = (range.start * channels) as u64;
-        let grid = Grid::each(count);
+        let grid = Grid::each(count.div_ceil(4));
         kernels::put_columns(
             self.context(),
             grid,
