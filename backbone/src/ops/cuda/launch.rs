@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Threads of a block (kat::kThreads), but for kernels whose launch bounds are another number.
 pub(in crate::ops) const THREADS: usize = 256;
 
+/// Kernels with shared memory of more than 48 KiB, and its bytes: KAT_DYNAMIC_SHARED of their sources, which assert them.
+const SHARED: &[(&str, u32)] = &[("attention_backward_whole_64", 88_320)];
+
 /// The most blocks of a kernel whose threads walk over their elements in strides.
 const MAX_BLOCKS: usize = 1 << 16;
 
@@ -59,7 +62,8 @@ pub enum Precision {
 /// Functions of the loaded modules.
 struct Kernels {
     modules: Vec<sys::CUmodule>,
-    functions: HashMap<&'static str, sys::CUfunction>,
+    /// With the bytes of shared memory that a launch asks for.
+    functions: HashMap<&'static str, (sys::CUfunction, u32)>,
 }
 
 // SAFETY: the handles are not dereferenced here; the driver's functions that take them may be called from any thread
@@ -138,7 +142,16 @@ impl Context {
             let symbol = CString::new(function).map_err(failed("load kernels"))?;
             // SAFETY: the module was just loaded and stays so until this context is dropped.
             let handle = unsafe { result::module::get_function(module, symbol) };
-            self.kernels.functions.insert(function, handle.map_err(|error| refused(function, error))?);
+            let handle = handle.map_err(|error| refused(function, error))?;
+            let shared = SHARED.iter().find(|(name, _)| *name == function).map_or(0, |(_, bytes)| *bytes);
+            if shared > 0 {
+                let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                // SAFETY: the function was just loaded.
+                unsafe { sys::cuFuncSetAttribute(handle, most, shared as i32) }
+                    .result()
+                    .map_err(|error| refused(function, error))?;
+            }
+            self.kernels.functions.insert(function, (handle, shared));
         }
         Ok(())
     }
@@ -194,7 +207,8 @@ impl Context {
             return Ok(());
         }
         let reason = |reason: String| Error::Device { op: "launch", reason: format!("{name}: {reason}") };
-        let function = self.kernels.functions.get(name).ok_or_else(|| reason("not loaded".into()))?;
+        let (function, shared) =
+            *self.kernels.functions.get(name).ok_or_else(|| reason("not loaded".into()))?;
         let blocks = |axis: usize, most: usize| match grid.0[axis] {
             n if n <= most => Ok(n as u32),
             n => Err(reason(format!("{n} blocks along axis {axis}, at most {most} can be"))),
@@ -203,7 +217,7 @@ impl Context {
         self.driver.bind_to_thread().map_err(failed("launch"))?;
         let stream = *self.driver.cu_stream();
         // SAFETY: the function is loaded in the bound context; the caller answers for the arguments.
-        unsafe { result::launch_kernel(*function, grid, (threads as u32, 1, 1), 0, stream, arguments) }
+        unsafe { result::launch_kernel(function, grid, (threads as u32, 1, 1), shared, stream, arguments) }
             .map_err(|error| reason(format!("{error:?}")))
     }
 

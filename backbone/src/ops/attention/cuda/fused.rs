@@ -1,4 +1,4 @@
-//! Attention of mixed precision in one kernel forward and two backward: bfloat16 on the tensor cores, sums in f32, and
+//! Attention of mixed precision in one kernel forward and one or two backward: bfloat16 on the tensor cores, sums in f32, and
 //! no N × N matrix in memory. For the usual widths of a head, without relative positions.
 
 use super::OP;
@@ -9,6 +9,9 @@ use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 /// Rows of a block (kat::kOwnRows).
 const ROWS: usize = 64;
+
+/// The most tokens of a sequence that one block holds whole in the backward pass (kKeys of attention_backward_whole.cu).
+const WHOLE_TOKENS: usize = 224;
 
 /// Calls the kernel that was compiled for a head of `$dim` channels.
 macro_rules! of_width {
@@ -68,6 +71,23 @@ pub(super) fn backward(
     // once for both kernels, where they are not already
     let (qkv, dy) = (&*qkv.bf16(context)?, &*dy.bf16(context)?);
     let mut dqkv = device.empty_bf16(3 * g.batch * g.tokens * g.channels())?;
+    // Shorter sequences leave most of such a block idle.
+    if g.head_dim == 64 && (ROWS + 1..=WHOLE_TOKENS).contains(&g.tokens) {
+        let grid = Grid::blocks(g.batch * g.heads);
+        kernels::attention_backward_whole_64(
+            context,
+            grid,
+            qkv,
+            attended.y,
+            dy,
+            attended.log_sums,
+            &mut dqkv,
+            tokens,
+            heads,
+            g.scale(),
+        )?;
+        return Ok(dqkv.into());
+    }
     let mut along = device.empty(g.batch * g.heads * g.tokens)?;
     of_width!(
         g.head_dim,
