@@ -33,7 +33,7 @@ fn main() -> Result<(), Failure> {
         let targets =
             ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"];
         let mut compile = Command::new(&nvcc);
-        compile.args(["-std=c++17", "-O3", "-fatbin"]);
+        compile.args(["-std=c++17", "-O3", "-lineinfo", "-fatbin"]);
         for target in targets {
             compile.args(["-gencode", target]);
         }
@@ -55,11 +55,36 @@ fn main() -> Result<(), Failure> {
         )?;
         writeln!(modules, "    ({name:?}, &{constant}.0, &[{names}]),")?;
     }
+    let mirrored = mirrored()?;
     let text = format!(
-        "{functions}\n/// Every kernel file: its name, its machine code, its kernels.\n\
+        "{functions}\n{mirrored}\n/// Every kernel file: its name, its machine code, its kernels.\n\
          pub(super) const MODULES: &[(&str, &[u8], &[&str])] = &[\n{modules}];\n"
     );
     Ok(std::fs::write(out.join("kernels.rs"), text)?)
+}
+
+/// A constant for each `static_assert(expression == number, "rust: NAME")` of the sources: the C++ compiler sees to the
+/// number, and the launches take it from here.
+fn mirrored() -> Result<String, Failure> {
+    let mut constants = String::new();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir("cuda")?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    for file in files {
+        for line in std::fs::read_to_string(&file)?.lines() {
+            let Some((assertion, name)) =
+                line.strip_suffix("\");").and_then(|line| line.split_once(", \"rust: "))
+            else {
+                continue;
+            };
+            let number: usize = assertion
+                .rsplit_once("== ")
+                .and_then(|(_, number)| number.parse().ok())
+                .ok_or_else(|| format!("{}: {line}: expected `== NUMBER`", file.display()))?;
+            writeln!(constants, "    pub(in crate::ops) const {name}: usize = {number};")?;
+        }
+    }
+    Ok(format!("/// Numbers that kernels and launches share.\npub(in crate::ops) mod mirrored {{\n{constants}}}\n"))
 }
 
 /// The compiler: NVCC, CUDA_PATH, PATH, or NVIDIA's wheels where `.ci/cuda.sh` puts them.
@@ -161,7 +186,7 @@ fn function(kernel: &Kernel) -> Option<String> {
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
     }
     let name = &kernel.name;
-    let threads = kernel.threads.as_deref().unwrap_or("super::launch::THREADS");
+    let threads = kernel.threads.as_deref().unwrap_or("mirrored::THREADS");
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
          #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\

@@ -108,7 +108,8 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, c
                                               float scale) {
     constexpr uint32_t kQueries = kTileRows<kDim>;
     __shared__ Stages<kDim> queries, slopes;
-    __shared__ float logs[2][kQueries], sums[2][kQueries];
+    alignas(16) __shared__ float logs[2][kQueries];
+    alignas(16) __shared__ float sums[2][kQueries];
     const Span span(tokens, heads);
     const auto part = [&](uint32_t i) { return span.rows<kDim>(qkv, tokens, heads, 3, i); };
     const Rows<const bf16> q = part(0), out = span.rows<kDim>(dy, tokens, heads, 1, 0);

@@ -16,7 +16,8 @@ namespace {
 using namespace kat;
 
 constexpr uint32_t kWarps = KAT_WHOLE_THREADS / 32;
-constexpr uint32_t kKeys = kWarps * 32;  // WHOLE_TOKENS of ops/attention/cuda/fused.rs
+constexpr uint32_t kKeys = kWarps * 32;
+static_assert(kKeys == 224, "rust: WHOLE_TOKENS");
 constexpr uint32_t kQueries = 32;
 // Warps that multiply ds by k: of 16 queries and half the channels each.
 constexpr uint32_t kQueryWarps = 4;
@@ -34,7 +35,7 @@ struct Shared {
     alignas(16) float logs[kKeys];  // of the rows' sums, times log2(e)
     alignas(16) float sums[kKeys];  // Σ dy y
 };
-static_assert(sizeof(Shared<64>) == 88320, "SHARED of ops/cuda/launch.rs");
+static_assert(sizeof(Shared<64>) == 88320, "rust: WHOLE_SHARED_BYTES");
 
 // Begins to copy `count` rows from `first` on, a multiple of 16; zeros beyond the last.
 template <int kDim>

@@ -12,6 +12,7 @@ namespace kat {
 
 constexpr uint32_t kTileThreads = KAT_ATTENTION_THREADS;
 constexpr uint32_t kOwnRows = kTileThreads / 32 * 16;
+static_assert(kOwnRows == 64, "rust: ATTENTION_ROWS");
 constexpr float kLog2E = 1.44269504088896f;
 constexpr float kLn2 = 0.693147180559945f;
 

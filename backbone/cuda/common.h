@@ -5,7 +5,9 @@
 
 namespace kat {
 
-constexpr uint32_t kBlock = 256;  // kThreads of rational_place.h and THREADS of launch.rs
+constexpr uint32_t kBlock = 256;
+// A number that the launches need too: the build makes a constant of it (ops/cuda/kernels.rs, `mirrored`).
+static_assert(kBlock == 256, "rust: THREADS");
 constexpr uint32_t kBlockWarps = kBlock / 32;
 
 // The elements of this thread, of n for the whole grid.

@@ -9,7 +9,8 @@ using kat::kBlock;
 namespace {
 
 constexpr uint32_t kWords = 16;                       // of one ChaCha block
-constexpr uint32_t kStreamBlocks = 16 * 1024 / kWords;  // GRAIN of ops/host.rs
+constexpr uint32_t kStreamBlocks = 16 * 1024 / kWords;
+static_assert(kStreamBlocks * kWords == 16384, "rust: GRAIN");
 
 __device__ __forceinline__ uint32_t rotated(uint32_t v, int bits) { return v << bits | v >> (32 - bits); }
 

@@ -17,6 +17,7 @@ namespace {
 
 // Values that a thread reads at a time: 16 bytes of the narrower type.
 constexpr int kWide = 8;
+static_assert(kWide == 8, "rust: PACK");
 
 // y = op(x), value by value.
 template <typename From, typename To, typename Op>

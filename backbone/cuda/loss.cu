@@ -12,7 +12,8 @@ using kat::kBlock;
 
 namespace {
 
-constexpr uint32_t kIgnored = 0xffffffffu;  // IGNORED of ops/softmax_cross_entropy
+constexpr uint32_t kIgnored = 0xffffffffu;
+static_assert(kIgnored == 4294967295, "rust: IGNORED");
 
 // What a position should be: a class, or a distribution laid out as the logits.
 struct Target {

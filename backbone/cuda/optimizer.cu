@@ -12,7 +12,8 @@ using kat::pack_at;
 
 #define KAT_KERNEL extern "C" __global__ void __launch_bounds__(kBlock)
 
-constexpr uint64_t kChunk = 8192;  // CHUNK of ops/cuda/listed.rs
+constexpr uint64_t kChunk = 8192;
+static_assert(kChunk == 8192, "rust: LIST_CHUNK");
 
 // Places in a watch: ops/watch::place.
 constexpr int kLosses = 0, kCount = 1, kNorm = 2, kScale = 3, kFailed = 4, kFailedStep = 5, kFailedValue = 6;

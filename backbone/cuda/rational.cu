@@ -19,6 +19,8 @@ using kat::Place;
 using kat::Sums;
 
 constexpr int kMaxCoefficients = 13;
+static_assert(kMaxCoefficients == 13, "rust: MAX_COEFFICIENTS");
+static_assert(kThreads == kat::kBlock, "the block sums are common.h's");
 
 using kat::pack_at;
 

@@ -23,6 +23,8 @@ struct Geometry {
     uint32_t rows_per_block;
 };
 
+static_assert(sizeof(Geometry) == 32, "rust: RATIONAL_SIZES_BYTES");
+
 // One column of packs of the block's group, every `lines`-th row. The grid is (runs of rows, groups, slices): groups
 // wider than a block of packs are walked in slices.
 struct Place {

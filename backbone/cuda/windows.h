@@ -13,6 +13,8 @@ struct WindowSizes {
     __device__ __forceinline__ uint32_t output_plane() const { return output[0] * output[1]; }
 };
 
+static_assert(sizeof(WindowSizes) == 40, "rust: WINDOW_SIZES_BYTES");
+
 // The windows along one axis.
 struct WindowAxis {
     uint32_t size, count, kernel, stride, padding;

@@ -6,12 +6,24 @@ use crate::ops::device::Backend;
 use crate::ops::device::Device;
 use crate::shape::Shape;
 use dfdx::tensor::Cpu;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Values of a tensor as a device stores them: contiguous, shared by clones.
 pub type Stored<D> = <D as Backend>::Stored;
 
-/// The name of a gradient on dfdx's tape: an empty tensor with an identity of its own.
-pub type Key<D> = dfdx::tensor::Tensor<(usize,), f32, <D as Backend>::Tape>;
+/// The name of a gradient on dfdx's tape: an empty tensor with an identity of its own there, and a number with which what
+/// the tape does not keep of a gradient is found beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Key<D: Backend> {
+    pub(crate) slot: Slot<D>,
+    pub(crate) number: u64,
+}
+
+/// An empty tensor of dfdx's.
+pub type Slot<D> = dfdx::tensor::Tensor<(usize,), f32, <D as Backend>::Tape>;
+
+/// The next key's number.
+static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
 
 /// A contiguous f32 tensor on a device. Cloning shares the storage.
 ///
@@ -54,7 +66,8 @@ impl<D: Device> Tensor<D> {
 
     /// The same values as a leaf that receives a gradient.
     pub fn parameter(mut self) -> Result<Self> {
-        self.key = Some(self.device().gradient_key()?);
+        let slot = self.device().gradient_slot()?;
+        self.key = Some(Key { slot, number: NEXT_KEY.fetch_add(1, Ordering::Relaxed) });
         Ok(self)
     }
 

@@ -2,7 +2,7 @@
 //! `Cpu` is the one that is always there.
 
 use crate::error::Result;
-use crate::tensor::{Key, Stored};
+use crate::tensor::{Slot, Stored};
 use dfdx::tensor::{Gradients, HasErr, OwnedTape, Storage};
 
 /// Storage and tape of a device, as the kernels see them.
@@ -49,12 +49,14 @@ pub trait Backend: Clone + std::fmt::Debug + 'static {
     /// `dst += src`, element by element.
     fn add_assign(&self, dst: &mut Self::Buf, src: Self::View<'_>) -> Result<()>;
 
+    /// What the tape's table, which keeps f32 only, can't say of a gradient: its type and length.
+    type Form: Copy + 'static;
     /// An empty tensor with an identity of its own: the name of a gradient on the tape.
-    fn gradient_key(&self) -> Result<Key<Self>>;
-    /// Takes a gradient of `len` values off the tape's table; `None` if nothing was written to it.
-    fn take_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, len: usize) -> Option<Self::Buf>;
+    fn gradient_slot(&self) -> Result<Slot<Self>>;
+    /// Takes a gradient off the tape's table, as [`Backend::put_gradient`] left it.
+    fn take_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, form: Self::Form) -> Self::Buf;
     /// Puts a gradient on the tape's table.
-    fn put_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, buf: Self::Buf);
+    fn put_gradient(gradient: &mut <Self::Tape as Storage<f32>>::Vec, buf: Self::Buf) -> Self::Form;
     /// Runs the tape backwards.
     fn execute(&self, tape: OwnedTape<f32, Self::Tape>) -> Result<Gradients<f32, Self::Tape>>;
     /// The value that stops dfdx's tape; the reason travels beside it.

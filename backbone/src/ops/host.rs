@@ -41,6 +41,7 @@ impl Backend for Cpu {
     type View<'a> = &'a [f32];
     type ViewMut<'a> = &'a mut [f32];
     type Buf = Vec<f32>;
+    type Form = ();
 
     fn device(stored: &Stored<Self>) -> &Self {
         stored.device()
@@ -59,7 +60,7 @@ impl Backend for Cpu {
         if len == 0 {
             return &[];
         }
-        // SAFETY: a `Stored` has one axis and comes only from `store`, `upload` and `gradient_key`, so its
+        // SAFETY: a `Stored` has one axis and comes only from `store`, `upload` and `gradient_slot`, so its
         // stride is 1 and its `Vec` holds `len` values from the first on; the borrow of `stored` keeps the
         // storage alive and unchanged for the slice's life.
         unsafe { std::slice::from_raw_parts(&raw const stored[[0]], len) }
@@ -99,13 +100,12 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn gradient_key(&self) -> Result<Stored<Self>> {
+    fn gradient_slot(&self) -> Result<Stored<Self>> {
         self.store(Vec::new())
     }
 
-    fn take_gradient(gradient: &mut <Self as Storage<f32>>::Vec, _: usize) -> Option<Vec<f32>> {
-        let taken = std::mem::take(&mut **gradient);
-        (!taken.is_empty()).then_some(taken)
+    fn take_gradient(gradient: &mut <Self as Storage<f32>>::Vec, (): ()) -> Vec<f32> {
+        std::mem::take(&mut **gradient)
     }
 
     fn put_gradient(gradient: &mut <Self as Storage<f32>>::Vec, buf: Vec<f32>) {

@@ -22,9 +22,10 @@ use super::device::Device;
 use super::random::RandomStream;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Key, Tensor};
 use dfdx::tensor::{OwnedTape, Tape as _};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Whether layers act as in training or as in evaluation.
@@ -43,6 +44,7 @@ pub struct Graph<D: Device> {
     random: RandomStream,
     /// dfdx's tape carries only the device's own error; ours is kept here until `backward` returns it.
     failure: Rc<RefCell<Option<Error>>>,
+    forms: Forms<D>,
 }
 
 impl<D: Device> Graph<D> {
@@ -62,7 +64,7 @@ impl<D: Device> Graph<D> {
     }
 
     fn new(tape: Option<OwnedTape<f32, D::Tape>>, mode: Mode, random: RandomStream) -> Self {
-        Self { tape, mode, random, failure: Rc::default() }
+        Self { tape, mode, random, failure: Rc::default(), forms: Rc::default() }
     }
 
     /// A graph without a tape that behaves and draws as this one does from here on.
@@ -130,9 +132,8 @@ impl<D: Device> Graph<D> {
         }
         let backward = backward(out.clone());
         let out = out.parameter()?;
-        let len = out.numel();
         let ghost = out.key().expect("a parameter has a key").clone();
-        self.on_tape(move |grads| match grads.take_key(&ghost, len)? {
+        self.on_tape(move |grads| match grads.take_key(&ghost)? {
             Some(dy) => backward(dy, grads),
             None => Ok(()),
         });
@@ -140,10 +141,10 @@ impl<D: Device> Graph<D> {
     }
 
     fn on_tape(&mut self, op: impl FnOnce(&mut Grads<'_, D>) -> Result<()> + 'static) {
-        let failure = self.failure.clone();
+        let (failure, forms) = (self.failure.clone(), self.forms.clone());
         let Some(tape) = self.tape.as_mut() else { return };
         tape.add_backward_op(move |gradients| {
-            op(&mut Grads { gradients }).map_err(|error| {
+            op(&mut Grads { gradients, forms: &forms }).map_err(|error| {
                 failure.borrow_mut().get_or_insert(error);
                 D::stop()
             })
@@ -164,12 +165,12 @@ impl<D: Device> Graph<D> {
         let device = output.device().clone();
         let target = output.clone();
         self.on_tape(move |grads| grads.add(&target, seed));
-        let failure = self.failure;
+        let (failure, forms) = (self.failure, self.forms);
         let tape = self.tape.ok_or_else(|| {
             Error::config("backward", "the graph does not record: use Graph::training or Graph::recording")
         })?;
         match device.execute(tape) {
-            Ok(gradients) => Ok(Gradients { gradients }),
+            Ok(gradients) => Ok(Gradients { gradients, forms }),
             Err(error) => Err(failure.borrow_mut().take().unwrap_or(error)),
         }
     }
@@ -178,6 +179,7 @@ impl<D: Device> Graph<D> {
 /// Gradients while the tape runs backwards: what a backward op reads and writes.
 pub struct Grads<'a, D: Device> {
     gradients: &'a mut dfdx::tensor::Gradients<f32, D::Tape>,
+    forms: &'a Forms<D>,
 }
 
 impl<D: Device> Grads<'_, D> {
@@ -215,27 +217,41 @@ impl<D: Device> Grads<'_, D> {
         let key = input.key().ok_or_else(|| {
             Error::config("backward", format!("an input {} without a gradient is updated", input.shape()))
         })?;
-        let entry = slot::<D>(self.gradients, key)?;
-        let (updated, beside) = f(D::take_gradient(entry, input.numel()))?;
-        D::put_gradient(entry, updated);
+        let (updated, beside) = f(take(self.gradients, self.forms, key)?)?;
+        let form = D::put_gradient(slot::<D>(self.gradients, key)?, updated);
+        self.forms.borrow_mut().insert(key.number, form);
         Ok(beside)
     }
 
-    fn take_key(&mut self, key: &crate::tensor::Key<D>, len: usize) -> Result<Option<D::Buf>> {
-        Ok(D::take_gradient(slot::<D>(self.gradients, key)?, len))
+    fn take_key(&mut self, key: &Key<D>) -> Result<Option<D::Buf>> {
+        take(self.gradients, self.forms, key)
     }
 }
 
 fn slot<'g, D: Device>(
     gradients: &'g mut dfdx::tensor::Gradients<f32, D::Tape>,
-    key: &crate::tensor::Key<D>,
+    key: &Key<D>,
 ) -> Result<&'g mut <D::Tape as dfdx::tensor::Storage<f32>>::Vec> {
-    gradients.get_or_alloc_mut(key).map_err(|e| Error::Device { op: "backward", reason: e.to_string() })
+    gradients.get_or_alloc_mut(&key.slot).map_err(|e| Error::Device { op: "backward", reason: e.to_string() })
 }
+
+/// What arrived under a key, if anything did.
+fn take<D: Device>(
+    gradients: &mut dfdx::tensor::Gradients<f32, D::Tape>,
+    forms: &Forms<D>,
+    key: &Key<D>,
+) -> Result<Option<D::Buf>> {
+    let Some(form) = forms.borrow_mut().remove(&key.number) else { return Ok(None) };
+    Ok(Some(D::take_gradient(slot::<D>(gradients, key)?, form)))
+}
+
+/// The gradients on a tape's table that hold something, by their keys' numbers, and in what form.
+type Forms<D> = Rc<RefCell<HashMap<u64, <D as super::device::Backend>::Form>>>;
 
 /// Gradients after the tape has run.
 pub struct Gradients<D: Device> {
     gradients: dfdx::tensor::Gradients<f32, D::Tape>,
+    forms: Forms<D>,
 }
 
 impl<D: Device> Gradients<D> {
@@ -243,7 +259,7 @@ impl<D: Device> Gradients<D> {
     pub fn take(&mut self, parameter: &Tensor<D>) -> Result<Option<D::Buf>> {
         match parameter.key() {
             None => Ok(None),
-            Some(key) => Ok(D::take_gradient(slot::<D>(&mut self.gradients, key)?, parameter.numel())),
+            Some(key) => take(&mut self.gradients, &self.forms, key),
         }
     }
 

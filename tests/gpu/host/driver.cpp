@@ -61,6 +61,7 @@ int allocate(uintptr_t* out, size_t bytes) {
 }
 
 int release(uintptr_t at) {
+    if (at == 0) return kSuccess;
     const std::lock_guard<std::mutex> guard(lock);
     const auto found = allocations().find(at);
     if (found == allocations().end()) return kInvalidValue;
@@ -110,8 +111,10 @@ int cuEventQuery(void*) { return kSuccess; }
 int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 0, kSuccess; }
 
 int cuMemAlloc_v2(uintptr_t* out, size_t bytes) { return bytes == 0 ? kInvalidValue : allocate(out, bytes); }
-// Unlike the above, a pool gives an address for nothing too.
-int cuMemAllocAsync(uintptr_t* out, size_t bytes, void*) { return allocate(out, bytes); }
+// Unlike the above, a pool gives nothing for nothing.
+int cuMemAllocAsync(uintptr_t* out, size_t bytes, void*) {
+    return bytes == 0 ? (*out = 0, kSuccess) : allocate(out, bytes);
+}
 int cuMemFree_v2(uintptr_t at) { return release(at); }
 int cuMemFreeAsync(uintptr_t at, void*) { return release(at); }
 int cuMemHostAlloc(void** out, size_t bytes, unsigned) {

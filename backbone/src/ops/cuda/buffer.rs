@@ -4,7 +4,7 @@
 //! Those that matter for speed have a kernel for both.
 
 use super::kernels;
-use super::launch::{Context, Grid, Precision, failed};
+use super::launch::{Context, Grid, Precision};
 use super::products::{Kind, Matrix, MatrixValues};
 use crate::error::Result;
 use cudarc::driver::sys::CUdeviceptr;
@@ -22,6 +22,18 @@ pub enum Buffer {
     F32(Single),
     /// In bfloat16.
     Bf16(Bf16),
+}
+
+/// The type of a buffer that is kept as words.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// A word a value.
+    F32,
+    /// Two values a word.
+    Bf16 {
+        /// Values.
+        len: usize,
+    },
 }
 
 /// Values in single precision, and beside them, once a product wanted it, what they are rounded to bfloat16: weights are
@@ -86,9 +98,9 @@ pub struct Bf16 {
 }
 
 impl Bf16 {
-    /// Words of `len` values: never as many as values, so that the number tells both types apart.
+    /// Words of `len` values; half of the last is nobody's where they are an odd number.
     fn words(len: usize) -> usize {
-        if len < 3 { 3 } else { len / 2 + 1 }
+        len.div_ceil(2)
     }
 
     /// Memory that the next kernel writes completely.
@@ -104,22 +116,12 @@ impl Bf16 {
         Ok(narrow)
     }
 
-    /// A copy.
+    /// A copy of the values, and not of the words.
     pub(super) fn copy(&self, context: &Context) -> Result<Self> {
         let mut copy = Self::empty(context, self.len)?;
-        context.driver().dtod_copy(&self.words, &mut copy.words).map_err(failed("copy"))?;
+        let (grid, n) = (Grid::packs(self.len), self.len as u64);
+        kernels::scaled_bf16(context, grid, self, None, &mut copy, n, 1)?;
         Ok(copy)
-    }
-
-    /// As they lie on the GPU, two a word.
-    pub(super) fn as_words(&self) -> &CudaSlice<f32> {
-        &self.words
-    }
-
-    /// The values, from a copy of the words on the host.
-    pub(super) fn widened(&self, words: &[f32]) -> Vec<f32> {
-        let both = words.iter().flat_map(|word| [word.to_bits() << 16, word.to_bits() & 0xffff_0000]);
-        both.take(self.len).map(f32::from_bits).collect()
     }
 }
 
@@ -149,17 +151,20 @@ impl Buffer {
         matches!(self, Self::Bf16(_))
     }
 
-    /// As the tape's table keeps it.
-    pub(super) fn into_words(self) -> CudaSlice<f32> {
+    /// As the tape's table keeps it, and what that can't say.
+    pub(super) fn into_words(self) -> (CudaSlice<f32>, Form) {
         match self {
-            Self::F32(values) => values.values,
-            Self::Bf16(values) => values.words,
+            Self::F32(values) => (values.values, Form::F32),
+            Self::Bf16(values) => (values.words, Form::Bf16 { len: values.len }),
         }
     }
 
-    /// The reverse, of `len` values.
-    pub(super) fn from_words(words: CudaSlice<f32>, len: usize) -> Self {
-        if words.len() == len { Self::F32(words.into()) } else { Self::Bf16(Bf16 { words, len }) }
+    /// The reverse.
+    pub(super) fn from_words(words: CudaSlice<f32>, form: Form) -> Self {
+        match form {
+            Form::F32 => words.into(),
+            Form::Bf16 { len } => Self::Bf16(Bf16 { words, len }),
+        }
     }
 
     /// In single precision.

@@ -4,6 +4,7 @@
 //! Everything runs on the context's default stream, one after the other, so that no kernel meets a buffer that
 //! another still writes.
 
+use super::kernels::mirrored;
 use super::products::Products;
 use crate::error::{Error, Result};
 use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, result, sys};
@@ -11,11 +12,11 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
-/// Threads of a block (kat::kThreads), but for kernels whose launch bounds are another number.
-pub(in crate::ops) const THREADS: usize = 256;
+/// Threads of a block, but for kernels whose launch bounds are another number.
+pub(in crate::ops) use super::kernels::mirrored::THREADS;
 
 /// Kernels with shared memory of more than 48 KiB, and its bytes: KAT_DYNAMIC_SHARED of their sources, which assert them.
-const SHARED: &[(&str, u32)] = &[("attention_backward_whole_64", 88_320)];
+const SHARED: &[(&str, usize)] = &[("attention_backward_whole_64", mirrored::WHOLE_SHARED_BYTES)];
 
 /// The most blocks of a kernel whose threads walk over their elements in strides.
 const MAX_BLOCKS: usize = 1 << 16;
@@ -30,9 +31,9 @@ impl Grid {
         Self([count.div_ceil(THREADS).clamp(1, MAX_BLOCKS), 1, 1])
     }
 
-    /// A thread for each pack of eight (kWide of elementwise.cu) of `count` elements.
+    /// A thread for each pack of `count` elements.
     pub(in crate::ops) fn packs(count: usize) -> Self {
-        Self::each(count.div_ceil(8))
+        Self::each(count.div_ceil(mirrored::PACK))
     }
 
     /// A warp for each of `rows`.
@@ -88,7 +89,8 @@ impl std::fmt::Debug for Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.driver.bind_to_thread().is_ok() {
+        // What was launched may still run. After a fault nothing can be waited for, nor unloaded.
+        if self.driver.synchronize().is_ok() {
             for module in self.kernels.modules.drain(..) {
                 // SAFETY: the module was loaded by `open` and its functions are dropped with this value. A failure
                 // leaves the module to the end of the process.
@@ -101,6 +103,12 @@ impl Drop for Context {
 /// The number of GPUs that the driver shows.
 pub(super) fn device_count() -> Result<usize> {
     result::init().and_then(|()| result::device::get_count()).map(|n| n as usize).map_err(failed("open"))
+}
+
+/// No memory at all.
+pub(super) fn nothing(driver: &Arc<CudaDevice>) -> CudaSlice<f32> {
+    // SAFETY: no value lies at the address, and the driver frees 0 by doing nothing.
+    unsafe { driver.upgrade_device_ptr(0, 0) }
 }
 
 /// A failure of the driver or of cuBLAS during `op`.
@@ -143,7 +151,7 @@ impl Context {
             // SAFETY: the module was just loaded and stays so until this context is dropped.
             let handle = unsafe { result::module::get_function(module, symbol) };
             let handle = handle.map_err(|error| refused(function, error))?;
-            let shared = SHARED.iter().find(|(name, _)| *name == function).map_or(0, |(_, bytes)| *bytes);
+            let shared = SHARED.iter().find(|(name, _)| *name == function).map_or(0, |(_, bytes)| *bytes as u32);
             if shared > 0 {
                 let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 // SAFETY: the function was just loaded.

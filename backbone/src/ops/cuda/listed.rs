@@ -1,13 +1,11 @@
 //! Lists of buffers for kernels that work on all of them in one launch (backbone/cuda/optimizer.cu).
 
 use super::buffer::{Buffer, Output as _};
+use super::kernels::mirrored::LIST_CHUNK;
 use super::launch::{Context, Grid};
 use super::{Cuda, View, size};
 use crate::error::Result;
 use cudarc::driver::CudaSlice;
-
-/// Values that a block works on: kChunk of optimizer.cu.
-const CHUNK: usize = 8192;
 
 /// The rows of a list: addresses, length, first block, and a word that the kernel knows.
 #[derive(Debug, Default)]
@@ -63,7 +61,7 @@ impl Listed {
         self.words.extend([len as u64, self.blocks as u64]);
         self.words.extend(extra);
         self.rows += 1;
-        self.blocks += len.div_ceil(CHUNK);
+        self.blocks += len.div_ceil(LIST_CHUNK);
     }
 
     /// Whether there is nothing to do.

@@ -56,8 +56,8 @@ impl Cuda {
         let tape = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(failed("open"))?;
         // dfdx keeps its context to itself, but every buffer names it.
         let driver = tape
-            .try_alloc_len(0)
-            .map(|empty: <dfdx::tensor::Cuda as dfdx::tensor::Storage<f32>>::Vec| empty.device());
+            .try_alloc_len(1)
+            .map(|word: <dfdx::tensor::Cuda as dfdx::tensor::Storage<f32>>::Vec| word.device());
         let driver: Arc<CudaDevice> = driver.map_err(failed("open"))?;
         let staging = Arc::new(Staging::new(driver.clone())?);
         let context = Arc::new(Context::open(driver, kernels::MODULES, precision)?);
@@ -106,8 +106,16 @@ impl Cuda {
     }
 
     /// Arguments of a kernel that are lists: copied without waiting.
-    pub(in crate::ops) fn send<T: DeviceRepr + Unpin>(&self, values: Vec<T>) -> Result<CudaSlice<T>> {
-        self.context.driver().htod_copy(values).map_err(failed("copy to the GPU"))
+    pub(in crate::ops) fn send<T: DeviceRepr + Unpin + Copy + Send + Sync>(
+        &self,
+        values: Vec<T>,
+    ) -> Result<CudaSlice<T>> {
+        // The driver takes this much at once; of more, what is not pinned may be waited for.
+        const AT_ONCE: usize = 64 << 10;
+        match size_of_val(&values[..]) {
+            0..=AT_ONCE => self.context.driver().htod_copy(values).map_err(failed("copy to the GPU")),
+            _ => self.staging.send(&values),
+        }
     }
 
     /// A kernel's results on the host, once it is done.

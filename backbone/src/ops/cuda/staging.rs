@@ -3,7 +3,7 @@
 
 use super::launch::failed;
 use crate::error::Result;
-use cudarc::driver::{CudaDevice, CudaSlice, result, sys};
+use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, result, sys};
 use rayon::prelude::*;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,9 @@ const OP: &str = "copy to the GPU";
 
 /// Values that a thread copies at a time.
 const PIECE: usize = 1 << 16;
+
+/// Of pinned memory, at least.
+const ALIGNMENT: usize = 256;
 
 /// Pinned pieces of memory and the stream that empties them.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ unsafe impl Sync for Staging {}
 /// One piece of pinned memory.
 #[derive(Debug)]
 struct Pinned {
-    values: *mut f32,
+    bytes: *mut u8,
     capacity: usize,
     /// Done when the last copy out of it is.
     done: sys::CUevent,
@@ -45,12 +48,14 @@ impl Staging {
 
     /// A copy of `values` on the GPU. Returns when they have been read; whatever the default stream is given from then
     /// on finds the copy complete.
-    pub(super) fn send(&self, values: &[f32]) -> Result<CudaSlice<f32>> {
+    pub(super) fn send<T: DeviceRepr + Copy + Send + Sync>(&self, values: &[T]) -> Result<CudaSlice<T>> {
+        const { assert!(align_of::<T>() <= ALIGNMENT) };
         self.driver.bind_to_thread().map_err(failed(OP))?;
-        let pinned = self.piece(values.len())?;
-        // SAFETY: the piece has room for at least as many values and its last copy is done, so that nobody else reads
-        // or writes it; it was taken out of the list, so that this is the only reference to it.
-        let staged = unsafe { std::slice::from_raw_parts_mut(pinned.values, values.len()) };
+        let pinned = self.piece(size_of_val(values))?;
+        // SAFETY: the piece has room for at least as many bytes, is aligned to a page and initialised, of which any make
+        // a plain number (DeviceRepr), and its last copy is done, so that nobody else reads or writes it; it was taken
+        // out of the list, so that this is the only reference to it.
+        let staged = unsafe { std::slice::from_raw_parts_mut(pinned.bytes.cast::<T>(), values.len()) };
         staged
             .par_chunks_mut(PIECE)
             .zip(values.par_chunks(PIECE))
@@ -61,17 +66,27 @@ impl Staging {
         let copied = unsafe {
             result::malloc_async(self.stream, size_of_val(staged)).and_then(|address| {
                 let slice = self.driver.upgrade_device_ptr(address, staged.len());
-                result::memcpy_htod_async(address, staged, self.stream)?;
-                result::event::record(pinned.done, self.stream)?;
-                sys::cuStreamWaitEvent(*self.driver.cu_stream(), pinned.done, 0).result()?;
-                Ok(slice)
+                let sent = result::memcpy_htod_async(address, staged, self.stream)
+                    .and_then(|()| result::event::record(pinned.done, self.stream))
+                    .and_then(|()| sys::cuStreamWaitEvent(*self.driver.cu_stream(), pinned.done, 0).result());
+                if sent.is_err() {
+                    // The default stream, which frees the memory, was not told to wait for this one.
+                    let _ = result::stream::synchronize(self.stream);
+                }
+                sent.map(|()| slice)
             })
         };
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(pinned);
-        copied.map_err(failed(OP))
+        match copied {
+            Ok(slice) => {
+                self.free.lock().unwrap_or_else(PoisonError::into_inner).push(pinned);
+                Ok(slice)
+            }
+            // Its event does not tell when it is idle: it stays to the end of the process.
+            Err(error) => Err(failed(OP)(error)),
+        }
     }
 
-    /// A piece that nothing uses, with room for `len` values.
+    /// A piece that nothing uses, with room for `len` bytes.
     fn piece(&self, len: usize) -> Result<Pinned> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |piece: &Pinned| {
@@ -85,14 +100,13 @@ impl Staging {
         let capacity = len.next_power_of_two();
         let mut memory: *mut c_void = std::ptr::null_mut();
         // SAFETY: `memory` is written before it is read.
-        unsafe { sys::cuMemHostAlloc(&raw mut memory, capacity * size_of::<f32>(), 0) }
+        unsafe { sys::cuMemHostAlloc(&raw mut memory, capacity, 0) }
             .result()
             .map_err(failed("allocate pinned memory"))?;
-        // SAFETY: the memory was just given for that many values, and any bits are a valid f32; zeros make it
-        // initialised.
-        unsafe { memory.cast::<f32>().write_bytes(0, capacity) };
+        // SAFETY: the memory was just given for that many bytes; zeros make it initialised.
+        unsafe { memory.cast::<u8>().write_bytes(0, capacity) };
         let done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
-        Ok(Pinned { values: memory.cast(), capacity, done: done.map_err(failed(OP))? })
+        Ok(Pinned { bytes: memory.cast(), capacity, done: done.map_err(failed(OP))? })
     }
 }
 
@@ -110,7 +124,7 @@ impl Drop for Staging {
             }
             for piece in pieces.drain(..) {
                 let _ = result::event::destroy(piece.done);
-                let _ = sys::cuMemFreeHost(piece.values.cast()).result();
+                let _ = sys::cuMemFreeHost(piece.bytes.cast()).result();
             }
             let _ = result::stream::destroy(self.stream);
         }

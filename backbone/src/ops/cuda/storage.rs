@@ -1,10 +1,11 @@
 //! Tensors on the GPU: cudarc's buffers behind a counted reference, and gradients in the table of dfdx's tape.
 
-use super::launch::{Grid, failed};
+use super::launch::{Grid, failed, nothing};
+use super::buffer::Form;
 use super::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
 use crate::ops::device::Backend;
-use crate::tensor::{Key, Stored};
+use crate::tensor::{Slot, Stored};
 use cudarc::driver::{CudaSlice, DeviceSlice as _};
 use dfdx::prelude::{Backward as _, Storage, ZerosTensor as _};
 use dfdx::tensor::{CpuError, CudaError, Gradients, OwnedTape, PutTape as _};
@@ -24,6 +25,7 @@ impl Backend for Cuda {
     type View<'a> = View<'a>;
     type ViewMut<'a> = &'a mut Buffer;
     type Buf = Buffer;
+    type Form = Form;
 
     fn device(stored: &Stored<Self>) -> &Self {
         &stored.device
@@ -66,10 +68,8 @@ impl Backend for Cuda {
             let mut host = vec![0.0; values.len()];
             values.device().dtoh_sync_copy_into(values, &mut host).ok().map(|()| host)
         };
-        let host = match buf {
-            Buffer::F32(values) => fetch(values),
-            Buffer::Bf16(values) => fetch(values.as_words()).map(|words| values.widened(&words)),
-        };
+        // Half of a last word may be nobody's: widened on the GPU, which reads values and not words.
+        let host = buf.f32(self.context()).ok().and_then(|values| fetch(&values));
         host.unwrap_or_else(|| vec![f32::NAN; buf.len()])
     }
 
@@ -97,20 +97,19 @@ impl Backend for Cuda {
         }
     }
 
-    fn gradient_key(&self) -> Result<Key<Self>> {
+    fn gradient_slot(&self) -> Result<Slot<Self>> {
         self.tape.try_zeros_like(&(0,)).map_err(failed("gradient"))
     }
 
-    fn take_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, len: usize) -> Option<Buffer> {
-        if gradient.len() == 0 {
-            return None;
-        }
-        let empty = gradient.device().null().ok()?;
-        Some(Buffer::from_words(std::mem::replace(&mut **gradient, empty), len))
+    fn take_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, form: Form) -> Buffer {
+        let empty = nothing(&gradient.device());
+        Buffer::from_words(std::mem::replace(&mut **gradient, empty), form)
     }
 
-    fn put_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, buf: Buffer) {
-        **gradient = buf.into_words();
+    fn put_gradient(gradient: &mut <dfdx::tensor::Cuda as Storage<f32>>::Vec, buf: Buffer) -> Form {
+        let (words, form) = buf.into_words();
+        **gradient = words;
+        form
     }
 
     fn execute(&self, tape: OwnedTape<f32, Self::Tape>) -> Result<Gradients<f32, Self::Tape>> {

@@ -15,6 +15,8 @@ pub(in crate::ops) struct WindowSizes {
     padding: [u32; 2],
 }
 
+const _: () = assert!(size_of::<WindowSizes>() == super::kernels::mirrored::WINDOW_SIZES_BYTES);
+
 impl WindowSizes {
     /// For `op`.
     ///

@@ -7,6 +7,8 @@ use crate::ops::cuda::{Buffer, Cuda, kernels};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+const _: () = assert!(crate::ops::host::GRAIN == kernels::mirrored::GRAIN);
+
 /// Elements of a thread: the words of one ChaCha block.
 const WORDS: usize = 16;
 

@@ -22,6 +22,9 @@ pub struct LaunchSizes {
     rows_per_block: u32,
 }
 
+const _: () = assert!(size_of::<LaunchSizes>() == kernels::mirrored::RATIONAL_SIZES_BYTES);
+const _: () = assert!(super::MAX_COEFFICIENTS == kernels::mirrored::MAX_COEFFICIENTS);
+
 /// The compiled forms of the kernels.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {

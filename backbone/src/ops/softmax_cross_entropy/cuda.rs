@@ -33,6 +33,8 @@ fn grid(g: Geometry) -> Grid {
     if g.inner == 1 { Grid::warps(g.positions()) } else { Grid::each(g.positions()) }
 }
 
+const _: () = assert!(super::IGNORED as usize == kernels::mirrored::IGNORED);
+
 impl SoftmaxCrossEntropyKernel for Cuda {
     fn cross_entropy_forward(&self, logits: View<'_>, plan: &Plan) -> Result<PositionLosses<Self>> {
         let (g, lists) = (plan.geometry, Lists::new(self, plan)?);

@@ -4,14 +4,9 @@
 use super::OP;
 use crate::error::{Error, Result};
 use crate::ops::attention::{Attended, AttendedViews, Geometry};
+use crate::ops::cuda::kernels::mirrored::{ATTENTION_ROWS, WHOLE_TOKENS};
 use crate::ops::cuda::launch::Grid;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
-
-/// Rows of a block (kat::kOwnRows).
-const ROWS: usize = 64;
-
-/// The most tokens of a sequence that one block holds whole in the backward pass (kKeys of attention_backward_whole.cu).
-const WHOLE_TOKENS: usize = 224;
 
 /// Calls the kernel that was compiled for a head of `$dim` channels.
 macro_rules! of_width {
@@ -28,9 +23,9 @@ pub(super) fn fits(g: Geometry) -> bool {
     matches!(g.head_dim, 16 | 32 | 64 | 96 | 128)
 }
 
-/// A block for [`ROWS`] rows of each sequence.
+/// A block for [`ATTENTION_ROWS`] rows of each sequence.
 fn blocks(g: Geometry) -> Grid {
-    Grid::blocks(g.batch * g.heads * g.tokens.div_ceil(ROWS))
+    Grid::blocks(g.batch * g.heads * g.tokens.div_ceil(ATTENTION_ROWS))
 }
 
 pub(super) fn forward(device: &Cuda, qkv: View<'_>, g: Geometry) -> Result<Attended<Cuda>> {
@@ -72,7 +67,7 @@ pub(super) fn backward(
     let (qkv, dy) = (&*qkv.bf16(context)?, &*dy.bf16(context)?);
     let mut dqkv = device.empty_bf16(3 * g.batch * g.tokens * g.channels())?;
     // Shorter sequences leave most of such a block idle.
-    if g.head_dim == 64 && (ROWS + 1..=WHOLE_TOKENS).contains(&g.tokens) {
+    if g.head_dim == 64 && (ATTENTION_ROWS + 1..=WHOLE_TOKENS).contains(&g.tokens) {
         let grid = Grid::blocks(g.batch * g.heads);
         kernels::attention_backward_whole_64(
             context,
