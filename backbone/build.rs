@@ -33,7 +33,7 @@ fn main() -> Result<(), Failure> {
         let targets =
             ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"];
         let mut compile = Command::new(&nvcc);
-        compile.args(["-std=c++17", "-O3", "-lineinfo", "-fatbin"]);
+        compile.args(["-std=c++17", "-O3", "-lineinfo", "-Xfatbin", "-compress-all", "-fatbin"]);
         for target in targets {
             compile.args(["-gencode", target]);
         }

@@ -24,6 +24,17 @@ static_assert(kThreads == kat::kBlock, "the block sums are common.h's");
 
 using kat::pack_at;
 
+// The group and the run of rows of this block. Groups come first, so that blocks that run together read neighbours.
+struct Block {
+    uint32_t group, run;
+
+    __device__ __forceinline__ explicit Block(const Geometry& g) {
+        const uint32_t groups = g.channels / g.group_size;
+        group = blockIdx.x % groups;
+        run = blockIdx.x / groups;
+    }
+};
+
 template <int M, int N>
 __device__ __forceinline__ Coefficients<M, N> load(const float* __restrict__ a, const float* __restrict__ b,
                                                    const Geometry& g, uint32_t group) {
@@ -40,12 +51,13 @@ __device__ __forceinline__ Coefficients<M, N> load(const float* __restrict__ a, 
 template <typename T, int M, int N, int V>
 __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
                         T* __restrict__ y, const Geometry& g) {
-    const Place place(g, V, blockIdx.y, blockIdx.z, threadIdx.x);
+    const Block block(g);
+    const Place place(g, V, block.group, blockIdx.z, threadIdx.x);
     if (place.idle) return;
-    const Coefficients<M, N> c = load<M, N>(a, b, g, blockIdx.y);
-    const uint32_t end = min((blockIdx.x + 1) * g.rows_per_block, g.rows);
+    const Coefficients<M, N> c = load<M, N>(a, b, g, block.group);
+    const uint32_t end = min((block.run + 1) * g.rows_per_block, g.rows);
 #pragma unroll 4
-    for (uint32_t row = blockIdx.x * g.rows_per_block + place.line; row < end; row += place.lines) {
+    for (uint32_t row = block.run * g.rows_per_block + place.line; row < end; row += place.lines) {
         const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
         float v[V];
         kat::widen(pack_at<V>(x, at), v);
@@ -59,13 +71,14 @@ __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, co
 template <typename T, int M, int N, int V>
 __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
                          const T* dy, T* dx, float* __restrict__ partial, const Geometry& g) {
-    const Place place(g, V, blockIdx.y, blockIdx.z, threadIdx.x);
+    const Block own(g);
+    const Place place(g, V, own.group, blockIdx.z, threadIdx.x);
     Sums<M, N> sums = {};
     if (!place.idle) {
-        const Coefficients<M, N> c = load<M, N>(a, b, g, blockIdx.y);
-        const uint32_t end = min((blockIdx.x + 1) * g.rows_per_block, g.rows);
+        const Coefficients<M, N> c = load<M, N>(a, b, g, own.group);
+        const uint32_t end = min((own.run + 1) * g.rows_per_block, g.rows);
 #pragma unroll 2
-        for (uint32_t row = blockIdx.x * g.rows_per_block + place.line; row < end; row += place.lines) {
+        for (uint32_t row = own.run * g.rows_per_block + place.line; row < end; row += place.lines) {
             const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
             float in[V], slope[V];
             kat::widen(pack_at<V>(x, at), in);
@@ -80,7 +93,7 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
     for (int i = 0; i < M; ++i) values[i] = sums.a[i];
 #pragma unroll
     for (int i = 0; i < N; ++i) values[M + i] = sums.b[i];
-    const size_t block = (static_cast<size_t>(blockIdx.z) * gridDim.x + blockIdx.x) * gridDim.y + blockIdx.y;
+    const size_t block = static_cast<size_t>(blockIdx.z) * gridDim.x + blockIdx.x;
     kat::write_block_sums(values, partial + block * (M + N), 1);
 }
 

@@ -9,15 +9,24 @@
 #ifdef __CUDACC__
 #define KAT_INLINE __host__ __device__ __forceinline__
 #define KAT_UNROLL _Pragma("unroll")
-#define KAT_RECIPROCAL(q) __fdividef(1.0f, q)  // to 1 ulp; Q is at least 1
 #else
 #include <cmath>
 #define KAT_INLINE inline
 #define KAT_UNROLL
-#define KAT_RECIPROCAL(q) (1.0f / (q))
 #endif
 
 namespace kat {
+
+// 1/q to 1 ulp for q of 1 and more; 0 above 2^126.
+KAT_INLINE float reciprocal(float q) {
+#ifdef __CUDA_ARCH__
+    float inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(q));
+    return inverse;
+#else
+    return 1.0f / q;
+#endif
+}
 
 // Coefficients of one group; b holds absolute values. Orders below M - 1 and N are padded with zeros.
 template <int M, int N>
@@ -43,7 +52,7 @@ KAT_INLINE float rational_value(const Coefficients<M, N>& c, float x) {
     float s = c.b[N - 1];
     KAT_UNROLL
     for (int i = N - 2; i >= 0; --i) s = fmaf(s, abs_x, c.b[i]);
-    return p * KAT_RECIPROCAL(fmaf(s, abs_x, 1.0f));
+    return p * reciprocal(fmaf(s, abs_x, 1.0f));
 }
 
 // dx from dy; adds this element's share to the sums: dy/da_i = x^i / Q, dy/d|b_j| = -(P/Q) |x|^j / Q.
@@ -63,7 +72,7 @@ KAT_INLINE float rational_gradient(const Coefficients<M, N>& c, float x, float d
         s = fmaf(s, abs_x, c.b[i]);
     }
     // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'.
-    const float inverse = KAT_RECIPROCAL(fmaf(s, abs_x, 1.0f));
+    const float inverse = reciprocal(fmaf(s, abs_x, 1.0f));
     const float y = p * inverse;
     const float slope = fmaf(ds, abs_x, s);
     const float dq = x < 0.0f ? -slope : slope;

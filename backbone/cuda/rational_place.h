@@ -25,7 +25,7 @@ struct Geometry {
 
 static_assert(sizeof(Geometry) == 32, "rust: RATIONAL_SIZES_BYTES");
 
-// One column of packs of the block's group, every `lines`-th row. The grid is (runs of rows, groups, slices): groups
+// One column of packs of the block's group, every `lines`-th row. The grid is (groups and runs of rows, 1, slices): groups
 // wider than a block of packs are walked in slices.
 struct Place {
     uint32_t lines;  // rows that the block covers at a time

@@ -11,7 +11,7 @@ namespace {
 constexpr int kNotSupported = 15, kInvalidValue = 7;
 // Of cublasLtMatmulDescAttributes_t, cublasLtEpilogue_t and cublasLtMatmulPreferenceAttributes_t.
 enum Attribute { kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8 };
-enum Epilogue { kDefault = 1, kBias = 4, kSumB = 512 };
+enum Epilogue { kDefault = 1, kBias = 4 };
 enum Wish { kWorkspace = 1, kSchemes = 3, kAlignmentA = 5, kAlignmentD = 8 };
 
 struct Description {
@@ -93,7 +93,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, const Description* d, const Layout* a,
                                    const Layout* out, const Wishes* wishes, int wanted, Found* found, int* count) {
     *count = 0;
     if (a->type != b->type || c->type != out->type || (a->type == kF32 && out->type != kF32)) return kNotSupported;
-    if (d->epilogue != kDefault && d->epilogue != kBias && d->epilogue != kSumB) return kNotSupported;
+    if (d->epilogue != kDefault && d->epilogue != kBias) return kNotSupported;
     if (!fits(*d, *a, *b, *out) || wanted < 1) return kInvalidValue;
     *found = {};
     for (int i = 0; i < 4; ++i) found->algorithm.alignments[i] = wishes->alignments[i];
@@ -109,15 +109,12 @@ int cublasLtMatmul(void*, const Description* d, const void* alpha, const void* a
     for (int i = 0; i < 4; ++i) {
         if (reinterpret_cast<uintptr_t>(addresses[i]) % algorithm->alignments[i] != 0) return kInvalidValue;
     }
-    Beside beside;
-    if (d->epilogue != kDefault && d->bias == nullptr) return kInvalidValue;
-    if (d->epilogue == kBias) beside.bias = d->bias;
-    if (d->epilogue == kSumB) beside.sums = d->bias;
+    if (d->epilogue == kBias && d->bias == nullptr) return kInvalidValue;
     const int k = static_cast<int>(d->ops[0] == 0 ? a_layout->columns : a_layout->rows);
     product({a, a_layout->type, d->ops[0], a_layout->stride}, {b, b_layout->type, d->ops[1], b_layout->stride}, out,
             layout->type, layout->stride, static_cast<int>(layout->rows), static_cast<int>(layout->columns), k,
             *static_cast<const float*>(alpha), *static_cast<const float*>(beta),
-            a_layout->type == kF32 && d->compute == kFastTf32, beside);
+            a_layout->type == kF32 && d->compute == kFastTf32, d->epilogue == kBias ? d->bias : nullptr);
     return 0;
 }
 

@@ -58,32 +58,24 @@ inline std::vector<float> unpack(const Matrix& m, int rows, int columns, bool tf
     return out;
 }
 
-// What cublasLt does beside: adds a bias for each row, or sums the right factor's columns (m and n of the product).
-struct Beside {
-    const void* bias = nullptr;
-    void* sums = nullptr;
-};
-
+// `bias`, as cublasLt adds it: a value for each row of the product, of the type of out.
 inline void product(const Matrix& lhs, const Matrix& rhs, void* out, int out_type, int64_t out_stride, int m, int n,
-                    int k, float alpha, float beta, bool tf32, const Beside& beside = {}) {
+                    int k, float alpha, float beta, bool tf32, const void* bias = nullptr) {
     const std::vector<float> a = unpack(lhs, m, k, tf32), b = unpack(rhs, k, n, tf32);
 #pragma omp parallel for schedule(static)
     for (int j = 0; j < n; ++j) {
         std::vector<float> sums(m);
-        float total = 0.0f;
         for (int p = 0; p < k; ++p) {
             const float factor = b[static_cast<size_t>(j) * k + p];
-            total += factor;
             const float* column = a.data() + static_cast<size_t>(p) * m;
             for (int i = 0; i < m; ++i) sums[i] += factor * column[i];
         }
-        if (beside.sums != nullptr) write(beside.sums, out_type, j, total);
         for (int i = 0; i < m; ++i) {
             const size_t at = static_cast<size_t>(j) * out_stride + i;
             // beta of 0 does not read the output, which may be anything
             const float old = beta == 0.0f ? 0.0f : beta * read(out, out_type, at, false);
-            const float bias = beside.bias == nullptr ? 0.0f : read(beside.bias, out_type, i, false);
-            write(out, out_type, at, alpha * sums[i] + old + bias);
+            const float own = bias == nullptr ? 0.0f : read(bias, out_type, i, false);
+            write(out, out_type, at, alpha * sums[i] + old + own);
         }
     }
 }

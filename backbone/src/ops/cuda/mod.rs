@@ -4,6 +4,7 @@
 
 pub(in crate::ops) mod buffer;
 pub mod clock;
+mod columns;
 pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
 pub(in crate::ops) mod listed;

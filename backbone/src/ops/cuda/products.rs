@@ -1,5 +1,5 @@
-//! Matrix products by cuBLAS. Single ones go by cublasLt, which adds a bias or sums its gradient in the pass that makes
-//! the product; how it does each kind is asked once and kept.
+//! Matrix products by cuBLAS. Single ones go by cublasLt, which adds a bias in the pass that makes the product; how it does
+//! each kind is asked once and kept.
 //!
 //! Sums are f32 throughout: partial sums of a product that is split over K are added in f32 and in a fixed order.
 
@@ -82,8 +82,6 @@ pub(in crate::ops) enum Epilogue<'a> {
     None,
     /// Adds this row, of out's type, to each of out's.
     AddRow(&'a Buffer),
-    /// Writes the sum of lhs along the dot products, a value for each row of out, f32 as out is.
-    SumLhs(&'a mut CudaSlice<f32>),
 }
 
 /// The types of matrices.
@@ -364,51 +362,44 @@ impl Context {
             return Err(refused(format!("{found} values where {needed} are needed in {product:?}")));
         }
         let [m, n, k] = product.size;
-        let beside = match &epilogue {
+        let row = match &epilogue {
             Epilogue::None => None,
-            Epilogue::AddRow(row) => Some((row.values(), n, operands[2].kind)),
-            Epilogue::SumLhs(sums) => Some((sums.values(), m, Kind::F32)),
+            Epilogue::AddRow(row) => Some(row.values()),
         };
-        if let Some((values, len, kind)) = beside
-            && (values.len != len || values.kind != kind)
+        if let Some(row) = row
+            && (row.len != n || row.kind != operands[2].kind)
         {
-            return Err(refused(format!("{values:?} beside a product, where {len} of {kind:?} belong")));
+            return Err(refused(format!("{row:?} to add to the rows of {product:?}")));
         }
         self.driver().bind_to_thread().map_err(failed(OP))?;
-        if m * n * product.batch == 0 && beside.is_none() {
+        if m * n * product.batch == 0 {
             return Ok(true);
         }
         if product.batch != 1 || m * n * k == 0 {
             return Ok(false);
         }
-        let (kind, address) = match (&epilogue, beside) {
-            (Epilogue::AddRow(_), Some((row, ..))) => {
-                (lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS, row.address)
-            }
-            (Epilogue::SumLhs(_), Some((sums, ..))) => {
-                (lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BGRADB, sums.address)
-            }
-            _ => (lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT, 0),
-        };
-        self.multiply_single(product, &operands, kind as u32, address)
+        self.multiply_single(product, &operands, row.map(|row| row.address))
     }
 
-    /// By cublasLt. `beside`: the address that the epilogue reads or writes, if it has one.
+    /// By cublasLt; `row` is to be added.
     fn multiply_single(
         &self,
         product: &Product,
         [lhs, rhs, out]: &Operands,
-        epilogue: u32,
-        beside: CUdeviceptr,
+        row: Option<CUdeviceptr>,
     ) -> Result<bool> {
         let [alpha, beta] = product.factors;
+        let epilogue = match row {
+            Some(_) => lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            None => lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
+        };
         let question = Question {
             size: product.size,
             orders: product.orders,
             rows: product.rows,
             kinds: [lhs.kind, out.kind],
             accumulates: beta != 0.0,
-            epilogue,
+            epilogue: epilogue as u32,
             alignments: [lhs.alignment(), rhs.alignment(), out.alignment()],
         };
         let products = self.products();
@@ -425,11 +416,11 @@ impl Context {
         // borrowed until the call returns; what the GPU does later is in the order of the one stream that also frees
         // them. The scalars are f32 as the description says and are copied. The workspace is used by this stream alone.
         unsafe {
-            if beside != 0 {
+            if let Some(row) = row {
                 lt::set_matmul_desc_attribute(
                     plan.description,
                     lt_sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                    (&raw const beside).cast(),
+                    (&raw const row).cast(),
                     size_of::<CUdeviceptr>(),
                 )
                 .map_err(failed(OP))?;

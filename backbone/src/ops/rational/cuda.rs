@@ -71,7 +71,8 @@ impl Plan {
             denominator_len: size(OP, g.denominator_len)?,
             rows_per_block: size(OP, rows_per_block)?,
         };
-        Ok(Self { form, sizes, grid: Grid([rows.div_ceil(rows_per_block), g.groups, slices]), widths })
+        let grid = Grid([rows.div_ceil(rows_per_block) * g.groups, 1, slices]);
+        Ok(Self { form, sizes, grid, widths })
     }
 }
 
@@ -147,7 +148,7 @@ impl RationalKernel for Cuda {
         let [upper, lower] = [numerator_groups * numerator_len, denominator_groups * denominator_len];
         let [mut da, mut db] = [self.empty(upper)?, self.empty(lower)?];
         let [runs, groups, width, first] =
-            [grid.0[0] * grid.0[2], geometry.groups, width, widths[0]].map(|n| size(OP, n));
+            [blocks / geometry.groups, geometry.groups, width, widths[0]].map(|n| size(OP, n));
         kernels::rational_reduce(
             context,
             Grid::blocks(upper + lower),
