@@ -84,7 +84,9 @@ fn mirrored() -> Result<String, Failure> {
             writeln!(constants, "    pub(in crate::ops) const {name}: usize = {number};")?;
         }
     }
-    Ok(format!("/// Numbers that kernels and launches share.\npub(in crate::ops) mod mirrored {{\n{constants}}}\n"))
+    Ok(format!(
+        "/// Numbers that kernels and launches share.\npub(in crate::ops) mod mirrored {{\n{constants}}}\n"
+    ))
 }
 
 /// The compiler: NVCC, CUDA_PATH, PATH, or NVIDIA's wheels where `.ci/cuda.sh` puts them.
@@ -177,10 +179,20 @@ fn function(kernel: &Kernel) -> Option<String> {
         write!(signature, ", {name}: {rust}").ok()?;
         match (kind.ends_with('*'), kind.starts_with("const ")) {
             (true, true) if optional => {
-                writeln!(bindings, "    let ({name}, _{name}) = {value}.unwrap_or((0, None));").ok()?;
+                writeln!(
+                    bindings,
+                    "    bytes += {name}.as_ref().map_or(0, |values| Input::<{element}>::bytes(*values));\n    \
+                     let ({name}, _{name}) = {value}.unwrap_or((0, None));"
+                )
+                .ok()?;
             }
-            (true, true) => writeln!(bindings, "    let ({name}, _{name}) = {value};").ok()?,
-            (true, false) => writeln!(bindings, "    let {name} = {value};").ok()?,
+            (true, true) => {
+                writeln!(bindings, "    bytes += {name}.bytes();\n    let ({name}, _{name}) = {value};")
+                    .ok()?;
+            }
+            (true, false) => {
+                writeln!(bindings, "    bytes += {name}.bytes();\n    let {name} = {value};").ok()?;
+            }
             (false, _) => {}
         }
         write!(arguments, "(&raw const {name}).cast_mut().cast(), ").ok()?;
@@ -190,9 +202,9 @@ fn function(kernel: &Kernel) -> Option<String> {
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
          #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\
-         pub(in crate::ops) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n{bindings}    \
+         pub(in crate::ops) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n    let mut bytes = 0;\n{bindings}    \
          // SAFETY: the arguments have the number, the order and the types of the kernel's C signature, from which\n    \
          // this function was made, and live until the launch returns, which copies them.\n    \
-         unsafe {{ context.launch(\"{name}\", grid, {threads}, &mut [{arguments}]) }}\n}}\n\n"
+         unsafe {{ context.launch(\"{name}\", grid, {threads}, bytes, &mut [{arguments}]) }}\n}}\n\n"
     ))
 }

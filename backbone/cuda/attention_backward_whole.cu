@@ -49,21 +49,27 @@ __device__ __forceinline__ void fetch_rows(Row<kDim>* to, const Rows<const bf16>
     }
 }
 
-// Σ a b over each of a lane's two rows.
+// Σ dy y of this warp's 16 rows, to `sums`: 16 bytes a lane, as many lanes as a row has packs.
 template <int kDim>
-__device__ __forceinline__ void dot(float (&sums)[2], const Fragments<kDim>& a, const Fragments<kDim>& b) {
-    sums[0] = sums[1] = 0.0f;
+__device__ __forceinline__ void row_products(float* sums, const Rows<const bf16>& a, const Rows<const bf16>& b,
+                                             uint32_t first) {
+    constexpr uint32_t kPacks = kDim / 8, kAtOnce = 32 / kPacks;
+    const uint32_t lane = threadIdx.x % 32, pack = lane % kPacks * 8;
 #pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
+    for (uint32_t i = 0; i < 16; i += kAtOnce) {
+        const uint32_t row = first + i + lane / kPacks;
+        float sum = 0.0f;
+        if (row < a.count) {
+            float left[8], right[8];
+            widen(pack_at<8>(a.at(row), pack), left);
+            widen(pack_at<8>(b.at(row), pack), right);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            float& sum = sums[i % 2];
-            sum = fmaf(low_half(a.v[k][i]), low_half(b.v[k][i]), sum);
-            sum = fmaf(high_half(a.v[k][i]), high_half(b.v[k][i]), sum);
+            for (int k = 0; k < 8; ++k) sum = fmaf(left[k], right[k], sum);
         }
+#pragma unroll
+        for (uint32_t step = kPacks / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+        if (pack == 0) sums[row] = sum;
     }
-    sums[0] = row_sum(sums[0]);
-    sums[1] = row_sum(sums[1]);
 }
 
 // c (16 × 16) = a bᵀ with 16 rows in shared memory as a and 16 rows of a tile as b.
@@ -160,21 +166,18 @@ __device__ __forceinline__ void backward(Shared<kDim>& shared, const bf16* qkv, 
     {
         const Rows<const bf16> outputs = rows(y, 1, 0);
         const float* logs = log_sums + static_cast<size_t>(blockIdx.x) * tokens;
-        Fragments<kDim> a, b;
-        a.load(rows(dy, 1, 0), first);
-        b.load(outputs, first);
-        float sums[2];
-        dot<kDim>(sums, a, b);
-        if (t == 0) {
-            shared.sums[first + g] = sums[0];
-            shared.sums[first + g + 8] = sums[1];
-        }
+        row_products<kDim>(shared.sums, rows(dy, 1, 0), outputs, first);
         for (uint32_t i = threadIdx.x; i < kKeys; i += KAT_WHOLE_THREADS) {
             shared.logs[i] = i < tokens ? logs[i] * kLog2E : 0.0f;
         }
     }
+    wait_for_copies();
+    __syncthreads();
     Fragments<kDim> k;
-    k.load(rows(qkv, 3, 1), first);
+#pragma unroll
+    for (int i = 0; i < kDim / 16; ++i) {
+        load_matrices(k.v[i], shared.keys[first + lane % 16].v + lane / 16 * 8 + i * 16);
+    }
     float dk[kDim / 8][4] = {}, dv[kDim / 8][4] = {};
     const int here = static_cast<int>(tokens) - static_cast<int>(first + g);  // this lane's keys below it are there
     const uint32_t tiles = (tokens + kQueries - 1) / kQueries;
@@ -184,6 +187,7 @@ __device__ __forceinline__ void backward(Shared<kDim>& shared, const bf16* qkv, 
         __syncthreads();
         if (tile + 1 < tiles) fetch(tile + 1);
         if (tile > 0 && warp < kQueryWarps) query_gradient<kDim>(shared, tile - 1, warp, rows(dqkv, 3, 0), scale);
+        if (first >= tokens) continue;  // a warp without keys has its share of the copies all the same
 #pragma unroll 1
         for (uint32_t chunk = 0; chunk < kQueries; chunk += 16) {
             const Row<kDim>* queries = shared.queries[tile % 2] + chunk;
@@ -192,8 +196,14 @@ __device__ __forceinline__ void backward(Shared<kDim>& shared, const bf16* qkv, 
             uint32_t weights[4], gradients[4];
             SlopeRow* own = shared.ds[tile % 2] + first + g;
             float p[2][4], ds[2][4];
+            // in the order in which each target has registers for all
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
             dot_rows<kDim>(p, k, queries);
             dot_shared<kDim>(ds, shared.values + first, slopes);
+#else
+            dot_shared<kDim>(ds, shared.values + first, slopes);
+            dot_rows<kDim>(p, k, queries);
+#endif
 #pragma unroll
             for (uint32_t n = 0; n < 2; ++n) {
                 const uint32_t query = tile * kQueries + chunk + n * 8 + 2 * t;

@@ -180,7 +180,7 @@ mod gpu {
         let mut watch = Watch::new(device)?;
         let pixels: Vec<f32> = (0..batch * 3 * 224 * 224).map(wave).collect();
         let targets = Targets::hard((0..batch as u32).collect());
-        let time = Times::of(device, steps, || {
+        let mut step = || {
             let images = Tensor::from_slice(device, &pixels, [batch, 3, 224, 224])?;
             let mut graph = Graph::training(1);
             let logits = model.forward(&mut graph, &images)?;
@@ -189,11 +189,22 @@ mod gpu {
             let gradients = GradientSet::take(&model, graph.backward(&loss)?)?;
             watch.gradients(&gradients, Clip::NONE, 0)?;
             optimizer.step(&mut model, &gradients, 1e-4, &watch)
-        })?;
+        };
+        let time = Times::of(device, steps, &mut step)?;
+        let before = device.work();
+        step()?;
+        let after = device.work();
         if let Some(failure) = watch.read().failure {
             return Err(format!("{name} {precision:?}: {failure:?}").into());
         }
         report(name, precision, "train", batch, &time);
+        println!(
+            "  a step: {} launches over {:.2} GB, {} products over {:.2} GB",
+            after.launches - before.launches,
+            (after.bytes - before.bytes) as f64 / 1e9,
+            after.products - before.products,
+            (after.product_bytes - before.product_bytes) as f64 / 1e9,
+        );
         Ok(())
     }
 

@@ -303,6 +303,48 @@ fn a_training_step_waits_for_nothing() {
     }
 }
 
+/// What a step of KAT-S in mixed precision asks of the GPU, after the first: launches do not depend on sizes, but for
+/// attention's, whose kernels take 65 to 224 tokens in one.
+#[test]
+fn launches_of_a_training_step() {
+    let Some(gpu) = gpu_in(Precision::Bf16) else { return };
+    let named = variants::named("kat_small_patch16_224").unwrap().config;
+    let config =
+        KatConfig { image_size: Size::square(128), classes: 10, drop_path: 0.1, mimetic: false, ..named };
+    let mut model = Kat::new(&gpu, &config, 3).unwrap();
+    let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
+        lr_scale: 1.0,
+        weight_decay: 0.05,
+    })
+    .unwrap();
+    let mut watch = Watch::new(&gpu).unwrap();
+    let pixels = random(3 * 128 * 128, 1);
+    let mut before = gpu.work();
+    for step in 0..2 {
+        before = gpu.work();
+        let images = Tensor::from_slice(&gpu, &pixels, [1, 3, 128, 128]).unwrap();
+        let mut graph = Graph::training(1);
+        let logits = model.forward(&mut graph, &images).unwrap();
+        let targets = Targets::hard(vec![3]);
+        let loss =
+            ops::softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1)).unwrap();
+        watch.loss(&loss, step).unwrap();
+        let gradients = GradientSet::take(&model, graph.backward(&loss).unwrap()).unwrap();
+        watch.gradients(&gradients, Clip::NONE, step).unwrap();
+        optimizer.step(&mut model, &gradients, 1e-3, &watch).unwrap();
+    }
+    let after = gpu.work();
+    let (launches, products) = (after.launches - before.launches, after.products - before.products);
+    println!(
+        "KAT-S, a step of 65 tokens: {launches} launches over {:.1} MB, {products} products over {:.1} MB",
+        (after.bytes - before.bytes) as f64 / 1e6,
+        (after.product_bytes - before.product_bytes) as f64 / 1e6,
+    );
+    // patch embedding, four a block, head: forward, and two backward but for the first's input
+    assert_eq!(products, 3 * 50 - 1);
+    assert!(launches <= 400, "{launches} launches");
+}
+
 #[test]
 fn mixed_precision() {
     let Some(gpu) = gpu_in(Precision::Bf16) else { return };

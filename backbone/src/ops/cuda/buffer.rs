@@ -269,12 +269,16 @@ impl<T> std::ops::Deref for Lent<'_, T> {
 pub trait Input<T> {
     /// Where they are; the second, a converted copy, must live as long as the address is used.
     fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)>;
+    /// Bytes that a kernel reads if it reads each once.
+    fn bytes(&self) -> usize;
 }
 
 /// What a kernel may write as values of type T.
 pub trait Output<T> {
     /// Where they are.
     fn output(&mut self, context: &Context) -> Result<CUdeviceptr>;
+    /// Bytes that a kernel writes if it writes each once.
+    fn bytes(&self) -> usize;
 }
 
 macro_rules! plain {
@@ -282,6 +286,10 @@ macro_rules! plain {
         impl<T> Input<T> for $kind {
             fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
                 Ok((*self.device_ptr(), None))
+            }
+
+            fn bytes(&self) -> usize {
+                self.num_bytes()
             }
         }
     )* };
@@ -293,11 +301,19 @@ impl<T> Output<T> for CudaSlice<T> {
     fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
         Ok(*self.device_ptr_mut())
     }
+
+    fn bytes(&self) -> usize {
+        self.num_bytes()
+    }
 }
 
 impl<T> Output<T> for CudaViewMut<'_, T> {
     fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
         Ok(*self.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        self.num_bytes()
     }
 }
 
@@ -305,11 +321,19 @@ impl Input<BFloat16> for Bf16 {
     fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
         Ok((*self.words.device_ptr(), None))
     }
+
+    fn bytes(&self) -> usize {
+        2 * self.len
+    }
 }
 
 impl Output<BFloat16> for Bf16 {
     fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
         Ok(*self.words.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.len
     }
 }
 
@@ -323,11 +347,19 @@ impl Input<f32> for Buffer {
             }
         }
     }
+
+    fn bytes(&self) -> usize {
+        4 * self.len()
+    }
 }
 
 impl Output<f32> for Buffer {
     fn output(&mut self, context: &Context) -> Result<CUdeviceptr> {
         Ok(*self.f32_mut(context)?.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        4 * self.len()
     }
 }
 
@@ -340,6 +372,10 @@ impl Input<BFloat16> for Buffer {
                 Ok((*narrow.words.device_ptr(), Some(narrow.into())))
             }
         }
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.len()
     }
 }
 

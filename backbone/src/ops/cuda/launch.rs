@@ -11,6 +11,7 @@ use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, result, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Threads of a block, but for kernels whose launch bounds are another number.
 pub(in crate::ops) use super::kernels::mirrored::THREADS;
@@ -79,6 +80,28 @@ pub(in crate::ops) struct Context {
     kernels: Kernels,
     products: Products,
     driver: Arc<CudaDevice>,
+    work: Counters,
+}
+
+/// What a GPU was asked to do since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Launches of our kernels.
+    pub launches: u64,
+    /// Bytes of the buffers that they were given, each read or written once; not those behind lists of addresses.
+    pub bytes: u64,
+    /// Matrix products.
+    pub products: u64,
+    /// Bytes of their factors and results.
+    pub product_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    launches: AtomicU64,
+    bytes: AtomicU64,
+    products: AtomicU64,
+    product_bytes: AtomicU64,
 }
 
 impl std::fmt::Debug for Context {
@@ -129,6 +152,7 @@ impl Context {
             kernels: Kernels { modules: Vec::new(), functions: HashMap::new() },
             products,
             driver,
+            work: Counters::default(),
         };
         for (name, image, functions) in modules {
             context.load(name, image, functions)?;
@@ -151,7 +175,8 @@ impl Context {
             // SAFETY: the module was just loaded and stays so until this context is dropped.
             let handle = unsafe { result::module::get_function(module, symbol) };
             let handle = handle.map_err(|error| refused(function, error))?;
-            let shared = SHARED.iter().find(|(name, _)| *name == function).map_or(0, |(_, bytes)| *bytes as u32);
+            let shared =
+                SHARED.iter().find(|(name, _)| *name == function).map_or(0, |(_, bytes)| *bytes as u32);
             if shared > 0 {
                 let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 // SAFETY: the function was just loaded.
@@ -185,6 +210,24 @@ impl Context {
         }
     }
 
+    /// What it was asked to do so far.
+    pub(super) fn work(&self) -> Work {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters { launches, bytes, products, product_bytes } = &self.work;
+        Work {
+            launches: read(launches),
+            bytes: read(bytes),
+            products: read(products),
+            product_bytes: read(product_bytes),
+        }
+    }
+
+    /// Counts a product of so many bytes.
+    pub(super) fn count_product(&self, bytes: usize) {
+        self.work.products.fetch_add(1, Ordering::Relaxed);
+        self.work.product_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// The numbers that it computes in.
     pub(in crate::ops) fn precision(&self) -> Precision {
         self.precision
@@ -200,7 +243,7 @@ impl Context {
         &self.driver
     }
 
-    /// Launches a kernel with blocks of `threads`.
+    /// Launches a kernel with blocks of `threads`; `bytes` are those of its buffers.
     ///
     /// # Safety
     /// `arguments` must point to values of the types of the kernel's parameters, in their order.
@@ -209,11 +252,14 @@ impl Context {
         name: &str,
         grid: Grid,
         threads: usize,
+        bytes: usize,
         arguments: &mut [*mut c_void],
     ) -> Result<()> {
         if grid.0.contains(&0) {
             return Ok(());
         }
+        self.work.launches.fetch_add(1, Ordering::Relaxed);
+        self.work.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let reason = |reason: String| Error::Device { op: "launch", reason: format!("{name}: {reason}") };
         let (function, shared) =
             *self.kernels.functions.get(name).ok_or_else(|| reason("not loaded".into()))?;

@@ -16,7 +16,7 @@ pub(in crate::ops) mod sums;
 pub(in crate::ops) mod windows;
 
 pub use buffer::Buffer;
-pub use launch::Precision;
+pub use launch::{Precision, Work};
 
 use crate::error::{Error, Result};
 use buffer::Bf16;
@@ -73,6 +73,11 @@ impl Cuda {
     /// How often the host has waited for this GPU: a value was read, or a result was asked for.
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
+    }
+
+    /// What this GPU was asked to do since it was opened.
+    pub fn work(&self) -> Work {
+        self.context.work()
     }
 
     /// Counts a wait.

@@ -75,6 +75,13 @@ impl Product {
     }
 }
 
+impl Product {
+    /// Bytes of its factors and its result.
+    fn bytes(&self, operands: &Operands) -> usize {
+        operands.iter().zip(self.lens()).map(|(values, len)| len * values.kind.bytes()).sum()
+    }
+}
+
 /// What a product does beside, in the same pass.
 #[derive(Debug)]
 pub(in crate::ops) enum Epilogue<'a> {
@@ -342,7 +349,11 @@ impl Context {
     ) -> Result<()> {
         match self.multiply_with(product, lhs, rhs, out, Epilogue::None)? {
             true => Ok(()),
-            false => self.multiply_batch(product, &[lhs.values(), rhs.values(), out.values()]),
+            false => {
+                let operands = [lhs.values(), rhs.values(), out.values()];
+                self.count_product(product.bytes(&operands));
+                self.multiply_batch(product, &operands)
+            }
         }
     }
 
@@ -378,7 +389,11 @@ impl Context {
         if product.batch != 1 || m * n * k == 0 {
             return Ok(false);
         }
-        self.multiply_single(product, &operands, row.map(|row| row.address))
+        let done = self.multiply_single(product, &operands, row.map(|row| row.address))?;
+        if done {
+            self.count_product(product.bytes(&operands));
+        }
+        Ok(done)
     }
 
     /// By cublasLt; `row` is to be added.

@@ -1,7 +1,7 @@
 //! Tensors on the GPU: cudarc's buffers behind a counted reference, and gradients in the table of dfdx's tape.
 
-use super::launch::{Grid, failed, nothing};
 use super::buffer::Form;
+use super::launch::{Grid, failed, nothing};
 use super::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
 use crate::ops::device::Backend;
