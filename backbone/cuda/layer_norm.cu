@@ -106,13 +106,18 @@ __device__ __forceinline__ void backward(const float* __restrict__ x, const floa
     for (int j = 0; j < kPacks; ++j) w[j] = slots.there(j) ? load_four(weight, slots.at(j)) : Four{};
     KAT_EACH_WARP(row, rows) {
         const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
-        Four normal[kPacks], slope[kPacks];
-        float sum = 0.0f, along = 0.0f;
+        // all loads before the first use
+        Four normal[kPacks], slope[kPacks], earlier[kPacks];
 #pragma unroll
         for (int j = 0; j < kPacks; ++j) {
             const bool there = slots.there(j);
             slope[j] = there ? load_four(dy + row * channels, slots.at(j)) : Four{};
             normal[j] = there ? load_four(x + row * channels, slots.at(j)) : Four{};
+            earlier[j] = there && accumulates != 0 ? load_four(dx + row * channels, slots.at(j)) : Four{};
+        }
+        float sum = 0.0f, along = 0.0f;
+#pragma unroll
+        for (int j = 0; j < kPacks; ++j) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 normal[j].v[i] = (normal[j].v[i] - mean) * inverse;
@@ -128,7 +133,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ x, const floa
 #pragma unroll
         for (int j = 0; j < kPacks; ++j) {
             if (!slots.there(j)) break;
-            Four out = accumulates != 0 ? load_four(dx + row * channels, slots.at(j)) : Four{};
+            Four out = earlier[j];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 out.v[i] += inverse * (slope[j].v[i] * w[j].v[i] - sum - normal[j].v[i] * along);

@@ -6,16 +6,9 @@
 //   c (16 × 8):  c[0], c[1] row g, columns 2t and 2t + 1; c[2], c[3] row g + 8
 #pragma once
 
-#include <type_traits>
-
 #include "storage.h"
 
 #ifdef __NVCC__
-// A variable of this type in shared memory of more than 48 KiB, which the launch asks for (SHARED of ops/cuda/launch.rs).
-#define KAT_DYNAMIC_SHARED(type, name)                  \
-    extern __shared__ uint4 kat_dynamic_shared[];       \
-    type& name = *reinterpret_cast<type*>(kat_dynamic_shared)
-
 namespace kat {
 
 // c += a b, in f32.
@@ -79,8 +72,6 @@ __device__ __forceinline__ float power_of_two(float v) {
 
 }  // namespace kat
 #else
-#define KAT_DYNAMIC_SHARED(type, name) __shared__ type name
-
 #include "tensor_core_host.h"
 #endif
 

@@ -30,7 +30,7 @@ keep build -p kat-apps --features cuda --bins
 cp tests/gpu/run.sh tests/gpu/one.sh tests/gpu/peers.py "$folder"
 rm -rf "$folder/golden" "$folder/images" "$folder/FlashKAT" "$folder/timm"
 cp -r tests/golden "$folder/golden"
-cp configs/classify/quickstart.toml "$folder"
+for program in classify detect segment; do cp "configs/$program/quickstart.toml" "$folder/$program.toml"; done
 env LD_LIBRARY_PATH="$cuda_host" "$folder/classify" data make-shapes "$folder/images" --images 20
 target/cuda/bin/pip download --quiet --disable-pip-version-check --no-deps -d "$folder/timm" timm==1.0.15
 python3 -m zipfile -e "$folder"/timm/*.whl "$folder/timm"

@@ -6,7 +6,8 @@
 #   a       device, every test in a process of its own, throughput, peers, a quickstart: at most 400 s
 #   b       time of each kernel, compute-sanitizer: at most 250 s
 # Results go to $OUT (FOLDER/out) as they come; the last thing printed is a table of them.
-# CUDA's libraries are taken from the toolkit or from NVIDIA's wheels in any site-packages.
+# CUDA's libraries are taken from $KAT_CUDA_LIBRARIES, the toolkit, or NVIDIA's wheels in any site-packages. On the stand-in
+# of tests/gpu/host, which is slow: KAT_CUDA_LIBRARIES=target/cuda/host BENCH='train kat_tiny_patch16_224 bf16 1 1'.
 set -uo pipefail
 [ $# -ge 1 ] || { echo "usage: $0 FOLDER [a|b|all]" >&2; exit 2; }
 cd "$1" || exit 2
@@ -56,9 +57,11 @@ tests() {
         $OURS "./$program" --list --format terse 2>/dev/null | sed -n "s/: test$//;T;s/^/$program /p"
     done | xargs -P"${JOBS:-4}" -L1 ./one.sh
 }
-quickstart() {
-    rm -rf q && $OURS ./classify train --config quickstart.toml --device cuda:0 --amp bf16 --set output.dir=q &&
-        $OURS ./classify predict --checkpoint q/best.safetensors --device cuda:0 images
+quickstart() { # program, more arguments of train
+    local program=$1
+    shift
+    rm -rf "q_$program" &&
+        $OURS "./$program" train --config "$program.toml" --device cuda:0 --amp bf16 --set "output.dir=q_$program" "$@"
 }
 throughput() { # what model precision batch, each a line
     while read -r line; do
@@ -66,14 +69,14 @@ throughput() { # what model precision batch, each a line
         $OURS ./cuda_bench $line || echo "FAILED $line"
     done
 }
-first_lines='train kat_small_patch16_224 bf16 128
+first_lines=${BENCH:-'train kat_small_patch16_224 bf16 128
 forward kat_small_patch16_224 bf16 128
 rational bf16
 rational f32
 train kat_small_patch16_224 tf32 128
-train kat_small_patch16_224 f32 128'
+train kat_small_patch16_224 f32 128'}
 more_lines=$(
-    for precision in bf16 tf32 f32; do
+    [ -z "${BENCH:-}" ] && for precision in bf16 tf32 f32; do
         for model in kat_small_patch16_224 kat_tiny_patch16_224 kat_base_patch16_224; do
             for batch in 256 128; do
                 for what in train forward; do echo "$what $model $precision $batch"; done
@@ -93,7 +96,11 @@ if [ "$part" = a ] || [ "$part" = all ]; then
     step "throughput: KAT-S, rational" 60 $end bench.txt bash -c throughput <<<"$first_lines"
     step "peers: PyTorch's ViT, FlashKAT" 100 $end peers.txt \
         env PYTHONPATH="$PWD/timm" python3 peers.py $([ -d FlashKAT ] && echo FlashKAT)
-    step "quickstart, bf16" 60 $end quickstart.txt bash -c quickstart
+    for program in classify segment detect; do
+        # shellcheck disable=SC2086
+        step "quickstart of $program, bf16" 60 $end "quickstart_$program.txt" \
+            bash -c 'quickstart "$@"' quickstart $program ${QUICKSTART:-}
+    done
     step "throughput: T, S, B" 150 $end bench_more.txt bash -c throughput <<<"$more_lines"
 fi
 if [ "$part" = b ] || [ "$part" = all ]; then
@@ -114,6 +121,8 @@ fi
 echo
 cat "$OUT/device.txt" "$OUT/bench.txt" "$OUT/bench_more.txt" "$OUT/peers.txt" 2>/dev/null |
     grep -E 'images/s|rational|copy|NVIDIA|Torch|FAILED'
-tail -3 "$OUT/quickstart.txt" 2>/dev/null
+for program in classify segment detect; do
+    grep -hE '^val/(top1|miou|bbox_ap|segm_ap|box_ap|mask_ap|mIoU|AP) ' "$OUT/quickstart_$program.txt" 2>/dev/null | sed "s/^/$program quickstart: /"
+done
 cat "$OUT/steps.txt"
 exit $failed

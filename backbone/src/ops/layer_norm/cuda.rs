@@ -9,8 +9,8 @@ use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 const OP: &str = "layer norm";
 
 /// Blocks of the backward kernel, each with eight rows at a time: a number of its own, so that the order of additions
-/// depends on the shape alone; four for each multiprocessor of an H100.
-const BLOCKS: usize = 528;
+/// depends on the shape alone; as many as an H100 runs at once (measured: 264 take 55 us, 528 56 us, 1056 60 us).
+const BLOCKS: usize = 264;
 
 /// Calls the kernel that is compiled for as few packs of 128 values as hold a row of `$channels`, or `$any`.
 macro_rules! by_packs {

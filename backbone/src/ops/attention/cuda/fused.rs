@@ -1,10 +1,10 @@
-//! Attention of mixed precision in one kernel forward and one or two backward: bfloat16 on the tensor cores, sums in f32, and
+//! Attention of mixed precision in one kernel forward and two backward: bfloat16 on the tensor cores, sums in f32, and
 //! no N × N matrix in memory. For the usual widths of a head, without relative positions.
 
 use super::OP;
 use crate::error::{Error, Result};
 use crate::ops::attention::{Attended, AttendedViews, Geometry};
-use crate::ops::cuda::kernels::mirrored::{ATTENTION_ROWS, WHOLE_TOKENS};
+use crate::ops::cuda::kernels::mirrored::ATTENTION_ROWS;
 use crate::ops::cuda::launch::Grid;
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
@@ -66,23 +66,6 @@ pub(super) fn backward(
     // once for both kernels, where they are not already
     let (qkv, dy) = (&*qkv.bf16(context)?, &*dy.bf16(context)?);
     let mut dqkv = device.empty_bf16(3 * g.batch * g.tokens * g.channels())?;
-    // Shorter sequences leave most of such a block idle.
-    if g.head_dim == 64 && (ATTENTION_ROWS + 1..=WHOLE_TOKENS).contains(&g.tokens) {
-        let grid = Grid::blocks(g.batch * g.heads);
-        kernels::attention_backward_whole_64(
-            context,
-            grid,
-            qkv,
-            attended.y,
-            dy,
-            attended.log_sums,
-            &mut dqkv,
-            tokens,
-            heads,
-            g.scale(),
-        )?;
-        return Ok(dqkv.into());
-    }
     let mut along = device.empty(g.batch * g.heads * g.tokens)?;
     of_width!(
         g.head_dim,
