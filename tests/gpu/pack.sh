@@ -2,7 +2,7 @@
 # Builds, on a machine that needs no GPU, all that tests/gpu/run.sh runs on one without Rust: the GPU's tests, each
 # benchmark and the three programs, stripped, with golden files, a quickstart, a few images and the peers' scripts.
 #
-# usage: tests/gpu/pack.sh FOLDER
+# usage: tests/gpu/pack.sh FOLDER, which makes FOLDER.tar.xz too
 #   PROFILE=dev      another cargo profile than release
 #   FLASHKAT=FOLDER  a checkout of https://github.com/OSU-STARLAB/FlashKAT to time beside ours
 set -euo pipefail
@@ -39,4 +39,5 @@ if [ -n "$flashkat" ]; then
     mkdir "$folder/FlashKAT"
     cp -r "$flashkat/katransformer.py" "$flashkat/rational_kat" "$folder/FlashKAT"
 fi
-du -sh "$folder"
+tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")"
+du -sh "$folder" "$folder.tar.xz"

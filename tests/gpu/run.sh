@@ -71,6 +71,7 @@ throughput() { # what model precision batch, each a line
 }
 first_lines=${BENCH:-'train kat_small_patch16_224 bf16 128
 forward kat_small_patch16_224 bf16 128
+train kat_small_patch16_224 bf16 8
 rational bf16
 rational f32
 train kat_small_patch16_224 tf32 128
@@ -101,7 +102,7 @@ if [ "$part" = a ] || [ "$part" = all ]; then
         step "quickstart of $program, bf16" 60 $end "quickstart_$program.txt" \
             bash -c 'quickstart "$@"' quickstart $program ${QUICKSTART:-}
     done
-    step "throughput: T, S, B" 150 $end bench_more.txt bash -c throughput <<<"$more_lines"
+    [ -z "$more_lines" ] || step "throughput: T, S, B" 190 $end bench_more.txt bash -c throughput <<<"$more_lines"
 fi
 if [ "$part" = b ] || [ "$part" = all ]; then
     end=$((SECONDS + 250))
@@ -111,7 +112,9 @@ if [ "$part" = b ] || [ "$part" = all ]; then
             --metrics gpu__time_duration.sum,dram__bytes.sum --csv ./cuda_bench $mode kat_small_patch16_224 bf16 128 1
     done
     for test in a_training_step_in_mixed_precision attention::attention_in_mixed_precision; do
-        for tool in memcheck racecheck; do
+        for tool in memcheck racecheck initcheck; do
+            # initcheck does not see what cuBLAS writes
+            [ $tool = initcheck ] && [ $test = a_training_step_in_mixed_precision ] && continue
             step "$tool: $test" 60 $end "${tool}_${test//:/_}.txt" \
                 $OURS compute-sanitizer --tool $tool --error-exitcode 1 ./cuda_parity --exact $test
         done
@@ -122,7 +125,7 @@ echo
 cat "$OUT/device.txt" "$OUT/bench.txt" "$OUT/bench_more.txt" "$OUT/peers.txt" 2>/dev/null |
     grep -E 'images/s|rational|copy|NVIDIA|Torch|FAILED'
 for program in classify segment detect; do
-    grep -hE '^val/(top1|miou|bbox_ap|segm_ap|box_ap|mask_ap|mIoU|AP) ' "$OUT/quickstart_$program.txt" 2>/dev/null | sed "s/^/$program quickstart: /"
+    grep -h '^val/' "$OUT/quickstart_$program.txt" 2>/dev/null | sed "s/^/quickstart of $program: /"
 done
 cat "$OUT/steps.txt"
 exit $failed

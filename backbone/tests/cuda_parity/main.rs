@@ -86,6 +86,11 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
     worst / scale
 }
 
+/// f32 on both sides: what differs is the order of sums and the last bits of functions. Each of K terms of a sum is rounded
+/// by at most 2^-24 of the sum so far; the errors have no common sign, so that they grow as √K: 1.3e-5 of a typical term for
+/// the longest sums here (K = 49,152, a chunk of a convolution's gradient), and a third of that or less of the greatest
+/// value, by which [`difference`] divides. Through two blocks of a model such errors add up to a few times 1e-6. On an H100
+/// the greatest was 2.8e-6 of a model and 9.6e-6 of one op (a gradient of 3e-6, held against the floor of `difference`).
 fn compare(name: &str, gpu: [Result<Vec<Vec<f32>>>; 2], cpu: Result<Vec<Vec<f32>>>) {
     compare_within(1e-5, name, gpu, cpu);
 }
@@ -406,6 +411,10 @@ fn a_training_step_in_mixed_precision() {
     let named = variants::named("kat_tiny_patch16_224").unwrap().config;
     let config = KatConfig { image_size: Size::square(32), depth: 2, classes: 10, ..named };
     let cpu = || model(&Cpu::default(), &config);
+    // A factor loses 2^-11 of itself in TF32, twice that where it is cut off and not rounded; 2^-9 in bfloat16. Gradients
+    // pass some 16 products and, in bfloat16, as many roundings between them: √32 · 2 · 2^-11 = 5.5e-3 and √32 · 2^-9 =
+    // 1.1e-2 of a typical value. The gradients at a rational's coefficients add values of both signs that nearly cancel, and
+    // lose up to four times as much of the greatest (4.5e-2 on an H100).
     for (precision, bound) in [(Precision::Tf32, 1e-2), (Precision::Bf16, 5e-2)] {
         let Some(gpu) = gpu_in(precision) else { return };
         compare_within(bound, "kat", [model(&gpu, &config), model(&gpu, &config)], cpu());
