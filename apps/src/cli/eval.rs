@@ -7,6 +7,7 @@ use kat_backbone::Device;
 use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
+use kat_datasets::imagenet::splits;
 use kat_datasets::metrics::topk::TopK;
 
 use super::common::DeviceArgs;
@@ -39,8 +40,8 @@ impl EvalCommand {
     }
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
-        let inner = self.data.join("val");
-        let root = if inner.is_dir() { &inner } else { &self.data };
+        let held_out = splits::look(&self.data)?.held_out.into_iter().next();
+        let root = held_out.as_ref().unwrap_or(&self.data);
         let mut images = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
         let trained = self.source.open(device, Some(&images.classes))?;
         if images.classes != trained.classes {

@@ -20,6 +20,7 @@ use super::source::CheckpointArgs;
 use crate::task::classify::explain::Evidence;
 use crate::task::classify::trained::Trained;
 use crate::task::classify::{eval_pipeline, normalize, probabilities};
+use crate::task::finite;
 
 /// Name what images show
 #[derive(Debug, Args)]
@@ -63,7 +64,7 @@ impl PredictCommand {
             match decode(&path) {
                 Ok(image) => {
                     let planes = prepare(&pipeline, image, trained.side())?;
-                    let ranked = rank(&trained, device, planes.clone())?;
+                    let ranked = rank(&trained, device, planes.clone(), &path)?;
                     if let Some(dir) = &self.explain {
                         let picture = explain(device, &trained, planes, &ranked)?;
                         save(&picture, dir, &path, seen)?;
@@ -147,10 +148,12 @@ fn rank<'t, D: Device>(
     trained: &'t Trained<D>,
     device: &D,
     planes: Vec<f32>,
+    path: &Path,
 ) -> anyhow::Result<Vec<(&'t str, f32)>> {
     let side = trained.side() as usize;
     let image = Tensor::from_vec(device, planes, [1, 3, side, side])?;
     let logits = trained.model.forward(&mut Graph::inference(), &image)?.to_vec();
+    finite::output(&logits, path)?;
     let names = trained.classes.iter().map(String::as_str);
     let mut ranked: Vec<(&str, f32)> = names.zip(probabilities(&logits)).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));

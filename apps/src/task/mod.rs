@@ -2,6 +2,7 @@
 
 pub mod classify;
 pub mod detect;
+pub mod finite;
 pub mod generated;
 pub mod loading;
 pub mod model;

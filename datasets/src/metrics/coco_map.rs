@@ -14,6 +14,7 @@ use crate::coco::arena::{Annotations, Segmentation};
 use crate::coco::engine::{self, Accumulated, Overlap, Settings};
 use crate::coco::error::CocoError;
 use crate::coco::json::CocoFile;
+use crate::coco::polygon;
 use crate::coco::rle::Rle;
 
 /// What overlap is taken of.
@@ -45,7 +46,7 @@ impl EvalConfig {
     }
 }
 
-/// Names of the twelve figures of [`Evaluation::stats`], in pycocotools' order.
+/// Names of the twelve figures of [`Evaluation::stats`] with COCO's limits of detections, in pycocotools' order.
 pub const STAT_NAMES: [&str; 12] = [
     "AP",
     "AP50",
@@ -124,7 +125,8 @@ pub struct Evaluation {
 /// # Errors
 /// What pycocotools would crash on or silently miscount, naming the record: a detection of an image that `truth` does
 /// not have, a box or score that is not finite, no box and no mask, a mask that does not fit its image; an annotation id
-/// that appears twice; for masks, a ground truth without one.
+/// that appears twice; for masks, a ground truth without one or with one that encloses nothing. Detections of which none
+/// is of a category that `truth` has: every figure would be 0.
 pub fn evaluate(
     truth: &CocoFile,
     detections: &Annotations,
@@ -136,6 +138,15 @@ pub fn evaluate(
     check_detections(truth, detections, &sizes, config.iou_type)?;
     let known = |r: &crate::coco::Record| names.contains_key(&r.category_id);
     let dropped = detections.records().iter().filter(|r| !known(r)).count();
+    if dropped > 0 && dropped == detections.len() {
+        return Err(CocoError::NoSharedCategory {
+            path: detections.source().to_owned(),
+            truth: truth.path.clone(),
+            detections: dropped,
+            found: few(detections.records().iter().map(|r| r.category_id)),
+            expected: few(truth.categories.iter().map(|c| c.id)),
+        });
+    }
     let settings = Settings {
         overlap: match config.iou_type {
             IouType::Bbox => Overlap::Boxes,
@@ -164,6 +175,31 @@ fn record_error(
     }
 }
 
+/// The first of these ids, each once.
+fn few(ids: impl Iterator<Item = u64>) -> String {
+    let ids: std::collections::BTreeSet<u64> = ids.collect();
+    let shown: Vec<String> = ids.iter().take(8).map(u64::to_string).collect();
+    let more = if ids.len() > shown.len() { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// Numbers of a record in words.
+fn shown(values: Option<&[f64]>) -> String {
+    match values {
+        None => "nothing".to_string(),
+        Some([one]) => one.to_string(),
+        Some(all) => format!("{all:?}"),
+    }
+}
+
+/// Whether masks can be evaluated against `truth`.
+///
+/// # Errors
+/// Names the first annotation whose outline is missing or encloses nothing, or says that there are none.
+pub fn check_masks(truth: &CocoFile) -> Result<(), CocoError> {
+    check_truth(truth, IouType::Segm)
+}
+
 fn check_truth(truth: &CocoFile, iou_type: IouType) -> Result<(), CocoError> {
     let all = &truth.annotations;
     let sizes: HashMap<u64, [u32; 2]> = truth.images.iter().map(|i| (i.id, [i.height, i.width])).collect();
@@ -175,7 +211,8 @@ fn check_truth(truth: &CocoFile, iou_type: IouType) -> Result<(), CocoError> {
     let fault = all.records().par_iter().find_map_first(|record| {
         let boxed = record.bbox.is_some_and(|b| b.iter().all(|v| v.is_finite()));
         if iou_type == IouType::Bbox && !boxed {
-            return Some((record, "bbox", format!("{:?}, expected 4 finite numbers", record.bbox)));
+            let found = shown(record.bbox.as_ref().map(|b| &b[..]));
+            return Some((record, "bbox", format!("{found}, expected 4 finite numbers")));
         }
         if iou_type == IouType::Segm {
             // pycocotools evaluates only annotations of known images, so others are not looked at.
@@ -183,10 +220,15 @@ fn check_truth(truth: &CocoFile, iou_type: IouType) -> Result<(), CocoError> {
             let outline = all.segmentation(record);
             let reason = match outline {
                 Segmentation::None => "no mask, expected one for every object".to_string(),
-                Segmentation::Polygons(rings) => rings
-                    .iter()
-                    .find(|r| r.iter().any(|v| !v.is_finite()))
-                    .map(|_| "a coordinate that is not finite".to_string())?,
+                // one good ring is an object; an evaluator would take a mask without any as empty, and count a miss
+                Segmentation::Polygons(rings) => {
+                    let faults: Vec<String> = rings.iter().filter_map(|r| polygon::check(r).err()).collect();
+                    let finite = rings.iter().flatten().all(|v| v.is_finite());
+                    if finite && faults.len() < rings.len() {
+                        return None;
+                    }
+                    format!("a ring of {}", faults.into_iter().next().unwrap_or_default())
+                }
                 runs => Rle::from_segmentation(runs, size[0], size[1]).err()?.to_string(),
             };
             return Some((record, "segmentation", reason));
@@ -212,15 +254,18 @@ fn check_detections(
             return Some((record, "bbox", "no box, while the first detection has one".to_string()));
         }
         let Some(&[height, width]) = sizes.get(&record.image_id) else {
-            let reason = format!("{} is not an image of the ground truth", record.image_id);
+            let truth = truth.path.display();
+            let reason = format!("{} is not an image of {truth}", record.image_id);
             return Some((record, "image_id", reason));
         };
         if !record.score.is_some_and(f64::is_finite) {
-            let reason = format!("{:?}, expected a finite number", record.score);
+            let found = shown(record.score.as_ref().map(std::slice::from_ref));
+            let reason = format!("{found}, expected a finite number");
             return Some((record, "score", reason));
         }
         if record.bbox.is_some_and(|b| b.iter().any(|v| !v.is_finite())) {
-            return Some((record, "bbox", format!("{:?}, expected finite", record.bbox)));
+            let found = shown(record.bbox.as_ref().map(|b| &b[..]));
+            return Some((record, "bbox", format!("{found}, expected 4 finite numbers")));
         }
         let outline = detections.segmentation(record);
         if outline == Segmentation::None {
@@ -234,11 +279,13 @@ fn check_detections(
         Some((record, "segmentation", error.to_string()))
     });
     match fault {
-        Some((record, field, reason)) => {
-            // Detections have no path of their own in memory; the id is their position from 1.
-            let reason = format!("detection {}: {reason}", record.id);
-            Err(record_error(&truth.path, Some(record), field, reason))
-        }
+        Some((record, field, reason)) => Err(CocoError::Detection {
+            path: detections.source().to_owned(),
+            // the id is the position from 1
+            index: record.id.saturating_sub(1) as usize,
+            field,
+            reason,
+        }),
         None => Ok(()),
     }
 }
@@ -247,6 +294,15 @@ impl Evaluation {
     /// The twelve figures in pycocotools' order ([`STAT_NAMES`]), −1 where there is nothing to measure.
     pub fn stats(&self) -> &[f64] {
         &self.all.stats
+    }
+
+    /// The names of these figures: [`STAT_NAMES`] with the limits of detections that were used.
+    pub fn stat_names(&self) -> [String; 12] {
+        let mut names = STAT_NAMES.map(str::to_owned);
+        for (name, limit) in names[6..9].iter_mut().zip(self.config.max_dets) {
+            *name = format!("AR_{limit}");
+        }
+        names
     }
 
     /// AP over IoU 0.50 to 0.95, all areas: COCO's headline figure.

@@ -134,12 +134,15 @@ impl<D: Device> Task for Detect<D> {
     }
 
     fn evaluate(&self, model: &MaskRcnn<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        let mut scored = Scored::new(&self.splits.val.0, &self.categories());
+        let mut scored = Scored::new(&self.splits.val.0, &self.categories())?;
         self.held_out().look(model, &mut |batch, found| {
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
         })?;
         let figures = scored.figures(&scored.to_json()?)?;
         let mut values = vec![("val/box_AP", figures.boxes.ap()), ("val/box_AP50", figures.boxes.stats()[1])];
+        if let Some(reason) = figures.no_masks {
+            tracing::warn!("masks are not evaluated: {reason}");
+        }
         if let Some(masks) = figures.masks {
             values.extend([("val/mask_AP", masks.ap()), ("val/mask_AP50", masks.stats()[1])]);
         }

@@ -41,7 +41,7 @@ pub fn write<D: Device>(
     let records = read(&run.metrics()).with_context(|| format!("cannot read {}", run.metrics().display()))?;
     let splits = task.splits();
     let categories = task.categories();
-    let mut scored = Scored::new(&splits.val.0, &categories);
+    let mut scored = Scored::new(&splits.val.0, &categories)?;
     let mut examples: Vec<ImageResult> = Vec::new();
     task.held_out().look(model, &mut |batch, found| {
         let room = plan.raw.eval.examples.saturating_sub(examples.len());
