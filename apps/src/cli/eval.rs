@@ -14,6 +14,7 @@ use super::common::DeviceArgs;
 use super::device::on_device;
 use super::source::CheckpointArgs;
 use crate::task::classify::HeldOut;
+use crate::task::loading::decoding;
 
 /// Measure a checkpoint's accuracy on a folder of class folders
 #[derive(Debug, Args)]
@@ -45,8 +46,9 @@ impl EvalCommand {
         let mut images = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
         let trained = self.source.open(device, Some(&images.classes))?;
         if images.classes != trained.classes {
-            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, DecodeOptions::default())?;
+            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, images.decode)?;
         }
+        images.decode = decoding(&trained.plan.raw.data);
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;

@@ -146,6 +146,7 @@ impl Check<'_> {
             return Ok(());
         }
         let expected = match (*range.start(), *range.end()) {
+            (low, high) if low == f64::MIN_POSITIVE && high == f64::MAX => "a number above 0".to_owned(),
             (low, high) if high == f64::MAX => format!("a number of at least {low}"),
             (low, high) => format!("a number from {low} to {high}"),
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kat_datasets::decode::DecodeOptions;
 use kat_datasets::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
 use kat_datasets::sample::Sample;
 use rand_chacha::ChaCha8Rng;
@@ -10,6 +11,11 @@ use crate::config::{Plan, raw};
 
 /// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
 pub const MAX_BAD: f64 = 0.05;
+
+/// How images are decoded.
+pub fn decoding(data: &raw::Data) -> DecodeOptions {
+    DecodeOptions::with_memory(data.max_image_mb as u64)
+}
 
 /// Batches to train on, without end: another file takes the place of one that is skipped.
 pub fn training(plan: &Plan) -> LoaderConfig {

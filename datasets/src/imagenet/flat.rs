@@ -134,8 +134,7 @@ fn list_images(folder: &Path) -> Result<Vec<String>, ImageNetError> {
 }
 
 fn read_text(path: &Path) -> Result<String, ImageNetError> {
-    let text = std::fs::read_to_string(path).map_err(ImageNetError::io(path))?;
-    Ok(text.trim_start_matches('\u{feff}').to_owned())
+    crate::files::read_text(path).map_err(ImageNetError::io(path))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::cli::device::on_device;
 use crate::task::detect::scored::{Figures, Scored};
 use crate::task::detect::trained::Trained;
 use crate::task::detect::{HeldOut, data};
+use crate::task::loading::decoding;
 
 /// Measure a checkpoint's average precision on a COCO folder
 #[derive(Debug, Args)]
@@ -50,7 +51,8 @@ impl EvalCommand {
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let images = data::open_split(&self.data, self.split.as_deref(), "val")?;
+        let images =
+            data::open_split(&self.data, self.split.as_deref(), "val", decoding(&trained.plan.raw.data))?;
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         let mut scored = Scored::new(&images.0, &trained.categories)?;
         part.look(&trained.model, &mut |batch, found| {

@@ -12,7 +12,9 @@ use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
 use crate::cli::data;
 use crate::cli::device::on_device;
-use crate::cli::predict::{decode, image_files};
+use crate::cli::predict::{ImageLimits, decode, image_files};
+use crate::cli::printable::one_line;
+use crate::cli::told;
 use crate::task::segment::held_out::gray;
 use crate::task::segment::inference::Inference;
 use crate::task::segment::report::{Colours, overlay};
@@ -44,6 +46,8 @@ pub struct PredictCommand {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    limits: ImageLimits,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -67,6 +71,7 @@ impl PredictCommand {
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
+        let options = self.limits.options(&trained.plan);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
         let files = image_files(&self.inputs)?;
@@ -74,11 +79,11 @@ impl PredictCommand {
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
         for path in files {
-            let image = match decode(&path) {
+            let image = match decode(&path, &options) {
                 Ok(image) => image,
                 Err(error) => {
                     failed += 1;
-                    tracing::error!("{error:#}");
+                    tracing::error!("{}", one_line(&told(&error)));
                     continue;
                 }
             };
@@ -120,8 +125,8 @@ impl PredictCommand {
                 + "\n";
         }
         let classes: Vec<String> =
-            shares.iter().map(|s| format!("{} {:.1} %", s.name, 100.0 * s.share)).collect();
-        format!("{path}: {}\n", classes.join(", "))
+            shares.iter().map(|s| format!("{} {:.1} %", one_line(s.name), 100.0 * s.share)).collect();
+        format!("{}: {}\n", one_line(&path), classes.join(", "))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
 use kat_datasets::imagenet::splits;
@@ -18,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
 use crate::task::generated::generate;
+use crate::task::loading::decoding;
 
 /// Training and held-out images over the same classes.
 #[derive(Debug, Clone)]
@@ -53,11 +53,11 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
     }
     let (train_dir, val_dir) = parts(dir, data)?;
     let train_dir = train_dir.unwrap_or_else(|| dir.to_owned());
-    let train = ImageFolder::open(&train_dir, None, Caching::On, DecodeOptions::default())?;
+    let decode = decoding(data);
+    let train = ImageFolder::open(&train_dir, None, Caching::On, decode)?;
     match val_dir.filter(|_| train_dir != dir) {
         Some(val_dir) => {
-            let val =
-                ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, DecodeOptions::default())?;
+            let val = ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, decode)?;
             Ok(Splits { train, val })
         }
         None => Ok(hold_out(train, data.val_fraction)),
@@ -109,6 +109,8 @@ fn hold_out(all: ImageFolder, share: f64) -> Splits {
 
 #[cfg(test)]
 mod tests {
+    use kat_datasets::decode::DecodeOptions;
+
     use super::*;
 
     #[test]
