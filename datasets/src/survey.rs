@@ -28,6 +28,8 @@ pub struct Survey {
     pub broken: Vec<BrokenFile>,
     /// Stored values of label maps, with the number of images that have each.
     pub values: BTreeMap<u16, usize>,
+    /// What is wrong with the split as a whole.
+    pub problems: Vec<String>,
     /// What is worth knowing though nothing is wrong with it.
     pub notes: Vec<String>,
     /// How many labels have each kind of fault.
@@ -67,9 +69,8 @@ pub fn compare_classes(surveys: &mut [Survey]) {
             let near = first.classes.iter().find_map(|c| Some((&c.name, spelling(&c.name, &class.name)?)));
             let near =
                 near.map_or_else(String::new, |(name, how)| format!("; {name:?} there differs by {how}"));
-            let example = format!("class {:?} is none of the classes of {}{near}", class.name, first.split);
-            *other.faults.entry(format!("classes that {} does not have", first.split)).or_default() += 1;
-            other.examples.push(example);
+            let text = format!("class {:?} is none of the classes of {}{near}", class.name, first.split);
+            other.problems.push(text);
         }
         let absent: Vec<&str> = first
             .classes
@@ -102,18 +103,16 @@ impl Survey {
         if scale && self.classes.len() >= 2 {
             let text =
                 "the only labels are 0 and 255, and 255 is ignored: a second class would be stored as 1";
-            *self.faults.entry("labels 0 and 255 alone".to_owned()).or_default() += self.labels;
-            self.examples.push(text.to_owned());
+            self.problems.push(text.to_owned());
         } else if !values.is_empty() && self.classes.iter().all(|c| c.count == 0) {
             let rule = if ignored_zero { " (segment.reduce_zero_label is on)" } else { "" };
-            *self.faults.entry("no pixel of any class".to_owned()).or_default() += self.labels;
-            self.examples.push(format!("every label is ignored or no class{rule}"));
+            self.problems.push(format!("every label is ignored or no class{rule}"));
         }
     }
 
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.broken.is_empty() && self.faults.is_empty()
+        self.broken.is_empty() && self.faults.is_empty() && self.problems.is_empty()
     }
 
     /// Widens the ranges of width and height.
@@ -144,9 +143,9 @@ mod tests {
         compare_classes(&mut surveys);
         let [train, val] = surveys;
         assert!(train.is_clean() && !val.is_clean());
-        assert_eq!(val.faults["classes that train does not have"], 2);
-        assert!(val.examples[0].contains("upper and lower case"), "{:?}", val.examples);
-        assert!(val.examples[1].contains("Unicode form"), "{:?}", val.examples);
+        assert_eq!(val.problems.len(), 2);
+        assert!(val.problems[0].contains("upper and lower case"), "{:?}", val.problems);
+        assert!(val.problems[1].contains("Unicode form"), "{:?}", val.problems);
         assert!(val.notes[0].contains("never here: \"cat\", \"caf\u{e9}\""), "{:?}", val.notes);
     }
 
@@ -159,6 +158,6 @@ mod tests {
         let mut survey = split("val", &[("a", 0)]);
         survey.values = BTreeMap::from([(0, 4)]);
         survey.judge_labels(true);
-        assert!(survey.examples[0].contains("reduce_zero_label"));
+        assert!(survey.problems[0].contains("reduce_zero_label"));
     }
 }

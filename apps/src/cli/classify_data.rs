@@ -7,6 +7,7 @@ use kat_datasets::imagenet::index::Caching;
 use kat_datasets::imagenet::splits;
 use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
+use kat_datasets::transform::resize::check_short_side;
 use rayon::prelude::*;
 
 use super::data::{DataTools, MakeShapesArgs, decoded_size};
@@ -49,11 +50,17 @@ fn survey(root: &Path, split: &str, raw: &RawConfig) -> anyhow::Result<Survey> {
     if folder.unsupported > 0 {
         let count = folder.unsupported;
         survey
-            .faults
-            .insert("images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)".to_owned(), count);
+            .problems
+            .push(format!("{count} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)"));
     }
-    let size = |i: usize| decoded_size(&root.join(&folder.items[i].0), &folder.decode);
-    let sizes: Vec<_> = (0..folder.items.len()).into_par_iter().map(size).collect();
+    // as evaluation resizes them; a strip that training would cut a part from may be too long for it
+    let short = (raw.model.image_size.unwrap_or(224) as f64 / raw.eval.crop).ceil() as u32;
+    let size = |i: usize| {
+        let size = decoded_size(&root.join(&folder.items[i].0), &folder.decode)?;
+        check_short_side(size, short).map_err(|e| e.to_string())?;
+        Ok(size)
+    };
+    let sizes: Vec<Result<(u32, u32), String>> = (0..folder.items.len()).into_par_iter().map(size).collect();
     for ((path, _), size) in folder.items.iter().zip(sizes) {
         match size {
             Ok((width, height)) => survey.add_size(width, height),
@@ -87,12 +94,37 @@ mod tests {
         let text = make_shapes(&MakeShapesArgs { dir: dir.clone(), images: 50, seed: 1 }).unwrap();
         assert!(text.contains("50 images of 10 classes"), "{text}");
         let surveys = check(&dir, &RawConfig::default()).unwrap();
-        let sizes: Vec<_> = surveys.iter().map(|s| (s.split.as_str(), s.images, s.classes.len())).collect();
+        let sizes: Vec<Result<(u32, u32), String>> =
+            surveys.iter().map(|s| (s.split.as_str(), s.images, s.classes.len())).collect();
         assert_eq!(sizes, [("train", 40, 10), ("val", 10, 10)]);
         assert!(surveys.iter().all(Survey::is_clean) && surveys[0].width == Some([64, 64]));
         let class = dir.join("val").join(&surveys[1].classes[0].name);
         std::fs::write(class.join("broken.png"), b"no image").unwrap();
         let broken = &check(&dir, &RawConfig::default()).unwrap()[1].broken;
         assert!(broken.len() == 1 && broken[0].path.ends_with("broken.png"), "{broken:?}");
+    }
+
+    #[test]
+    fn parts_by_the_usual_words_and_nothing_else_as_a_class() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::new(4, 4).save_with_format(path, image::ImageFormat::Png).unwrap();
+        };
+        ["Training/a/1.jpg", "Training/b/1.png", "Testing/a/1.jfif", "Testing/B/2.jpg"]
+            .into_iter()
+            .for_each(write);
+        write("Training/__MACOSX/a/1.jpg");
+        std::fs::create_dir_all(dir.path().join("Training/empty")).unwrap();
+        std::fs::write(dir.path().join("Training/a/2.heic"), "x").unwrap();
+        let mut surveys = check(dir.path(), &RawConfig::default()).unwrap();
+        kat_datasets::survey::compare_classes(&mut surveys);
+        let [train, test] = &surveys[..] else { panic!("{surveys:?}") };
+        let names: Vec<_> = train.classes.iter().map(|c| (c.name.as_str(), c.count)).collect();
+        assert_eq!((train.split.as_str(), names), ("Training", vec![("a", 1), ("b", 1)]));
+        assert_eq!(train.problems.len(), 1);
+        assert_eq!((test.split.as_str(), test.images), ("Testing", 2));
+        assert!(test.problems[0].contains("upper and lower case"), "{:?}", test.problems);
     }
 }

@@ -129,14 +129,10 @@ impl CheckArgs {
         let mut surveys = (tools.check)(&self.dir, &raw)?;
         compare_classes(&mut surveys);
         // without a configuration the batch is nobody's choice
-        if let Some(first) = surveys.first_mut().filter(|_| self.config.is_some() || !self.set.is_empty()) {
-            if first.images < raw.train.batch_size {
-                let (images, batch) = (first.images, raw.train.batch_size);
-                first.faults.insert("fewer images than a batch".to_owned(), 1);
-                first
-                    .examples
-                    .push(format!("{images} images give no batch of {batch}: lower train.batch_size"));
-            }
+        let chosen = self.config.is_some() || self.set.iter().any(|set| set.starts_with("train.batch_size"));
+        if let Some(first) = surveys.first_mut().filter(|s| chosen && s.images < raw.train.batch_size) {
+            let (images, batch) = (first.images, raw.train.batch_size);
+            first.problems.push(format!("{images} images give no batch of {batch}: lower train.batch_size"));
         }
         if self.json {
             print(&(serde_json::to_string_pretty(&surveys)? + "\n"))?;
@@ -226,6 +222,9 @@ fn as_text(survey: &Survey) -> String {
     if survey.is_clean() {
         out += "  nothing is wrong\n";
         return out;
+    }
+    for problem in &survey.problems {
+        let _ = writeln!(out, "  {}", one_line(problem));
     }
     for (fault, count) in &survey.faults {
         let _ = writeln!(out, "  {count} annotations: {}", one_line(fault));

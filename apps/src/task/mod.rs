@@ -5,6 +5,7 @@ pub mod detect;
 pub mod finite;
 pub mod generated;
 pub mod loading;
+pub mod memory;
 pub mod model;
 pub mod segment;
 

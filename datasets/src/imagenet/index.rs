@@ -17,9 +17,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageNetError, is_image, is_unsupported_image};
+use crate::files::read_regular;
 
 /// Age that a folder's last change must have at the time of the scan.
 pub const SETTLED: Duration = Duration::from_millis(1500);
+/// Greatest length of a cache; a hundred million files take less.
+const MAX_CACHE_BYTES: u64 = 8 << 30;
 /// Raised when the meaning of the file changes.
 const VERSION: u32 = 2;
 
@@ -145,7 +148,7 @@ impl Index {
 
     /// The cache, if there is one of this version.
     fn read(path: &Path) -> Result<Option<Self>, String> {
-        let bytes = match fs::read(path) {
+        let bytes = match read_regular(path, MAX_CACHE_BYTES) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e.to_string()),

@@ -33,7 +33,8 @@ pub fn is_split_name(name: &str) -> bool {
 pub fn find(root: &Path) -> Result<Splits, ImageNetError> {
     let splits = look(root)?;
     if let (None, [alone, ..]) = (&splits.train, &splits.held_out[..]) {
-        let expected = "train beside it, or its own path as the folder of class folders";
+        let expected =
+            "train beside it, its own path as the folder of class folders, or another name for a class";
         return Err(ImageNetError::format(root, "folders", format!("{} alone", alone.display()), expected));
     }
     Ok(splits)

@@ -57,6 +57,16 @@ fn check_resized(what: &'static str, (width, height): (u32, u32)) -> Result<(), 
     Ok(())
 }
 
+/// Whether an image of that size can be resized so that its short side is `short` pixels.
+///
+/// # Errors
+/// [`TransformError::TooLarge`] if the long side would be too long.
+pub fn check_short_side((width, height): (u32, u32), short: u32) -> Result<(), TransformError> {
+    let scale = f64::from(short) / f64::from(width.min(height).max(1));
+    let side = |length: u32| (f64::from(length) * scale).min(f64::from(u32::MAX)) as u32;
+    check_resized("the resized image", (side(width), side(height)))
+}
+
 /// The whole of `image` at `size`.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use kat_datasets::ade20k::{LabelError, LabelFolders, LabelScheme};
 use kat_datasets::loader::Dataset as _;
 use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
+use kat_datasets::transform::resize::check_short_side;
 use rayon::prelude::*;
 
 use crate::cli::data::{DataTools, MakeShapesArgs, decoded_size};
@@ -42,7 +43,7 @@ fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
     let classes = class_names(dir, scheme, raw)?;
     let survey = |name: &String| {
         let opened = split_labelled(dir, name, classes.len(), scheme, decoding(&raw.data))?;
-        Ok(survey(name, opened, &classes))
+        Ok(survey(name, opened, &classes, raw.segment.crop as u32))
     };
     names.iter().map(survey).collect()
 }
@@ -55,11 +56,17 @@ struct Look {
     size: Result<(u32, u32), String>,
 }
 
-fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), classes: &[String]) -> Survey {
+fn survey(
+    name: &str,
+    (folders, missing): (LabelFolders, Vec<LabelError>),
+    classes: &[String],
+    crop: u32,
+) -> Survey {
     let look = |index: usize| -> Result<Look, String> {
         let values = folders.stored_values(index).map_err(|e| e.to_string())?.into_keys().collect();
         let size = || {
             let size = decoded_size(&folders.image_path(index), &folders.decode)?;
+            check_short_side(size, crop).map_err(|e| e.to_string())?;
             let map = folders.label_map(index).map_err(|e| e.to_string())?;
             folders.same_size(index, size, map.dimensions()).map_err(|e| e.to_string())?;
             Ok(size)
@@ -108,8 +115,7 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
     if !no_class.is_empty() {
         let allowed = folders.scheme.allowed(folders.classes);
         let text = format!("{}; {} classes allow {allowed}", no_class.join(", "), folders.classes);
-        survey.faults.insert("labels that are no class".to_owned(), no_class.len());
-        survey.examples.push(text);
+        survey.problems.push(format!("labels that are no class: {text}"));
     }
     let pairs = classes.iter().cloned().zip(counts);
     survey.classes = pairs.map(|(name, count)| ClassCount { name, count }).collect();
@@ -167,5 +173,57 @@ mod tests {
             format!("{:#}", check(temp.path(), &RawConfig::default()).unwrap_err())
                 .contains("expected images/SPLIT")
         );
+    }
+
+    /// Six images of 8 x 8 in each split, whose label maps have these values.
+    fn labelled(classes: &str, values: &[u8]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for split in ["Train", "Val"] {
+            let [images, labels] = ["images", "annotations"].map(|part| dir.path().join(part).join(split));
+            std::fs::create_dir_all(&images).unwrap();
+            std::fs::create_dir_all(&labels).unwrap();
+            for i in 0..6 {
+                image::RgbImage::new(8, 8).save(images.join(format!("{i}.png"))).unwrap();
+                let pixel = |x: u32, _| image::Luma([values[x as usize % values.len()]]);
+                image::GrayImage::from_fn(8, 8, pixel).save(labels.join(format!("{i}.png"))).unwrap();
+            }
+        }
+        std::fs::write(dir.path().join("classes.txt"), classes).unwrap();
+        dir
+    }
+
+    #[test]
+    fn labels_are_read_by_the_rule_of_training() {
+        let dir = labelled("\u{feff}ground\r\nred\r\nblue\r\n", &[0, 1, 2]);
+        let counts = |reduce| {
+            let mut raw = RawConfig::default();
+            raw.segment.reduce_zero_label = reduce;
+            let train = check(dir.path(), &raw).unwrap().remove(0);
+            assert!(train.is_clean() && train.split == "Train", "{train:?}");
+            assert_eq!(train.values, [(0, 6), (1, 6), (2, 6)].into());
+            let notes = train.notes.join(" ");
+            let counts: Vec<_> = train.classes.into_iter().map(|c| (c.name, c.count)).collect();
+            (counts, notes)
+        };
+        let of = |all: [(&str, usize); 3]| all.map(|(name, count)| (name.to_owned(), count)).to_vec();
+        assert_eq!(counts(false), (of([("ground", 6), ("red", 6), ("blue", 6)]), String::new()));
+        let (reduced, notes) = counts(true);
+        assert_eq!(reduced, of([("ground", 6), ("red", 6), ("blue", 0)]));
+        assert!(notes.contains("never occur: \"blue\""), "{notes}");
+    }
+
+    #[test]
+    fn a_missing_label_does_not_end_the_check_and_a_mask_of_255_is_told() {
+        let mut raw = RawConfig::default();
+        raw.segment.reduce_zero_label = false;
+        let dir = labelled("no\nyes\n", &[0, 255]);
+        std::fs::remove_file(dir.path().join("annotations/Train/0.png")).unwrap();
+        let train = check(dir.path(), &raw).unwrap().remove(0);
+        assert_eq!((train.images, train.labels, train.broken.len()), (6, 5, 1));
+        assert!(train.broken[0].path.ends_with("0.png"), "{:?}", train.broken);
+        assert!(train.problems[0].contains("the only labels are 0 and 255"), "{:?}", train.problems);
+        assert!(train.notes[0].contains("\"yes\""), "{:?}", train.notes);
+        std::fs::remove_file(dir.path().join("classes.txt")).unwrap();
+        assert!(check(dir.path(), &raw).unwrap_err().to_string().contains("no class names"));
     }
 }

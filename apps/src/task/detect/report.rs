@@ -70,6 +70,9 @@ pub fn write<D: Device>(
         }
         table(&mut page, evaluation);
     }
+    if let Some(reason) = &figures.no_masks {
+        page.paragraph(&format!("Masks are not evaluated: {reason}."));
+    }
     page.section("Ground truth and predictions");
     let mut pairs = Vec::new();
     for (index, found) in examples.iter().enumerate() {
