@@ -7,7 +7,6 @@ use kat_datasets::imagenet::index::Caching;
 use kat_datasets::imagenet::splits;
 use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
-use kat_datasets::transform::resize::check_short_side;
 use rayon::prelude::*;
 
 use super::data::{DataTools, MakeShapesArgs, decoded_size};
@@ -36,7 +35,7 @@ fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
 }
 
 fn survey(root: &Path, split: &str, raw: &RawConfig) -> anyhow::Result<Survey> {
-    let folder = ImageFolder::open(root, None, Caching::Off, decoding(&raw.data))?;
+    let folder = ImageFolder::open(root, None, Caching::Off, decoding(raw, TaskKind::Classify))?;
     let mut survey = Survey {
         split: split.to_owned(),
         images: folder.items.len(),
@@ -53,14 +52,8 @@ fn survey(root: &Path, split: &str, raw: &RawConfig) -> anyhow::Result<Survey> {
             .problems
             .push(format!("{count} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)"));
     }
-    // as evaluation resizes them; a strip that training would cut a part from may be too long for it
-    let short = (raw.model.image_size.unwrap_or(224) as f64 / raw.eval.crop).ceil() as u32;
-    let size = |i: usize| {
-        let size = decoded_size(&root.join(&folder.items[i].0), &folder.decode)?;
-        check_short_side(size, short).map_err(|e| e.to_string())?;
-        Ok(size)
-    };
-    let sizes: Vec<Result<(u32, u32), String>> = (0..folder.items.len()).into_par_iter().map(size).collect();
+    let size = |i: usize| decoded_size(&root.join(&folder.items[i].0), &folder.decode);
+    let sizes: Vec<_> = (0..folder.items.len()).into_par_iter().map(size).collect();
     for ((path, _), size) in folder.items.iter().zip(sizes) {
         match size {
             Ok((width, height)) => survey.add_size(width, height),
@@ -94,8 +87,7 @@ mod tests {
         let text = make_shapes(&MakeShapesArgs { dir: dir.clone(), images: 50, seed: 1 }).unwrap();
         assert!(text.contains("50 images of 10 classes"), "{text}");
         let surveys = check(&dir, &RawConfig::default()).unwrap();
-        let sizes: Vec<Result<(u32, u32), String>> =
-            surveys.iter().map(|s| (s.split.as_str(), s.images, s.classes.len())).collect();
+        let sizes: Vec<_> = surveys.iter().map(|s| (s.split.as_str(), s.images, s.classes.len())).collect();
         assert_eq!(sizes, [("train", 40, 10), ("val", 10, 10)]);
         assert!(surveys.iter().all(Survey::is_clean) && surveys[0].width == Some([64, 64]));
         let class = dir.join("val").join(&surveys[1].classes[0].name);

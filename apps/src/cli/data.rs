@@ -166,7 +166,7 @@ pub fn check_coco_as(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>>
     if splits.is_empty() {
         bail!("{}: {expected}", dir.display());
     }
-    let options = decoding(&raw.data);
+    let options = decoding(raw, TaskKind::Detect);
     let probe = |path: &Path| decoded_size(path, &options).map(|(width, height)| [width, height]);
     splits.iter().map(|split| Ok(survey::survey(split, &probe)?)).collect()
 }

@@ -13,6 +13,7 @@ use kat_datasets::metrics::topk::TopK;
 use super::common::DeviceArgs;
 use super::device::on_device;
 use super::source::CheckpointArgs;
+use crate::task::TaskKind;
 use crate::task::classify::HeldOut;
 use crate::task::loading::decoding;
 
@@ -48,7 +49,7 @@ impl EvalCommand {
         if images.classes != trained.classes {
             images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, images.decode)?;
         }
-        images.decode = decoding(&trained.plan.raw.data);
+        images.decode = decoding(&trained.plan.raw, TaskKind::Classify);
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;

@@ -20,6 +20,7 @@ use super::device::on_device;
 use super::printable::one_line;
 use super::source::CheckpointArgs;
 use crate::config::Plan;
+use crate::task::TaskKind;
 use crate::task::classify::explain::Evidence;
 use crate::task::classify::trained::Trained;
 use crate::task::classify::{eval_pipeline, normalize, probabilities};
@@ -62,8 +63,10 @@ pub struct ImageLimits {
 
 impl ImageLimits {
     /// How images are decoded: as the flag says, else as `plan` does.
-    pub fn options(&self, plan: &Plan) -> DecodeOptions {
-        self.max_image_mb.map_or_else(|| decoding(&plan.raw.data), DecodeOptions::with_memory)
+    pub fn options(&self, plan: &Plan, task: TaskKind) -> DecodeOptions {
+        let options = decoding(&plan.raw, task);
+        let with = |mib| DecodeOptions { short_side: options.short_side, ..DecodeOptions::with_memory(mib) };
+        self.max_image_mb.map_or(options, with)
     }
 }
 
@@ -79,13 +82,15 @@ impl PredictCommand {
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
-        let options = self.limits.options(&trained.plan);
+        let options = self.limits.options(&trained.plan, TaskKind::Classify);
         let (mut failed, mut seen) = (0, 0);
         for path in image_files(&self.inputs)? {
             seen += 1;
-            match decode(&path, &options) {
-                Ok(image) => {
-                    let planes = prepare(&pipeline, image, trained.side())?;
+            let prepared = decode(&path, &options).and_then(|image| {
+                prepare(&pipeline, image, trained.side()).with_context(|| path.display().to_string())
+            });
+            match prepared {
+                Ok(planes) => {
                     let ranked = rank(&trained, device, planes.clone(), &path)?;
                     if let Some(dir) = &self.explain {
                         let picture = explain(device, &trained, planes, &ranked)?;

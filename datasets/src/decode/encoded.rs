@@ -6,7 +6,7 @@ use image::{ImageFormat, RgbImage};
 use super::jpeg::Jpeg;
 use super::orientation::Orientation;
 use super::other::Other;
-use super::{DecodeError, DecodeOptions, ExifPolicy, crop};
+use super::{DecodeError, DecodeOptions, ExifPolicy, check_short_side, crop};
 use crate::transform::resize::Rect;
 
 /// An image in memory whose header is read and whose pixels are not.
@@ -43,6 +43,7 @@ impl<'a> Encoded<'a> {
             Stream::Jpeg(jpeg) => (jpeg.size(), jpeg.orientation()),
             Stream::Other(other) => (other.size(), other.orientation()),
         };
+        check_short_side(size, options.short_side).map_err(DecodeError::Strip)?;
         let orientation = match options.exif {
             ExifPolicy::Apply => orientation,
             ExifPolicy::Ignore => Orientation::UPRIGHT,

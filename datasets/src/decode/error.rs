@@ -54,6 +54,9 @@ pub enum DecodeError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// A strip that grows beyond what memory is for once it is resized.
+    #[error(transparent)]
+    Strip(crate::transform::TransformError),
     /// A decoder of the image crate gave up where it should have given an error.
     #[error("broken or unsupported {format}: its decoder panicked: {reason}")]
     Panic {

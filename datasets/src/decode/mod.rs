@@ -23,7 +23,7 @@ pub use encoded::Encoded;
 pub use error::DecodeError;
 
 use crate::files::{MAX_IMAGE_BYTES, read_regular};
-use crate::transform::resize::Rect;
+use crate::transform::resize::{Rect, check_short_side};
 
 /// The number of pixels PIL refuses to go beyond.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -49,13 +49,16 @@ pub struct DecodeOptions {
     /// Images that need more bytes than this to decode are refused before any is decoded: pixels, and what the
     /// decoder holds beside them.
     pub max_memory: u64,
+    /// Images that would be too long a strip once resized to this short side are refused; 0 lets in all. See
+    /// [`check_short_side`].
+    pub short_side: u32,
     /// Camera orientation.
     pub exif: ExifPolicy,
 }
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { max_pixels: MAX_PIXELS, max_memory: MAX_MEMORY, exif: ExifPolicy::Apply }
+        Self { max_pixels: MAX_PIXELS, max_memory: MAX_MEMORY, short_side: 0, exif: ExifPolicy::Apply }
     }
 }
 

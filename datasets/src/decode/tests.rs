@@ -165,6 +165,17 @@ fn memory_is_counted_before_it_is_asked_for() {
 }
 
 #[test]
+fn a_strip_is_refused_by_its_header() {
+    let strip = encode(RgbImage::new(1, 20_000), ImageFormat::Png);
+    let with = |short_side| DecodeOptions { short_side, ..DecodeOptions::default() };
+    // 57 x 1,140,000 is 65 million pixels, 58 x 1,160,000 is 67.28 million: the limit is 2^26
+    assert!(decode_bytes(&strip, &with(57)).is_ok());
+    let error = decode_bytes(&strip, &with(58)).unwrap_err();
+    assert!(matches!(error, DecodeError::Strip(_)), "{error}");
+    assert!(error.to_string().contains("58x1160000") && error.to_string().contains("67108864"), "{error}");
+}
+
+#[test]
 fn what_is_not_supported_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     // a TIFF of one entry: its photometric interpretation is a palette

@@ -111,7 +111,7 @@ impl Index {
         let top = list(root)?;
         let mut classes: Vec<String> = top.folders.iter().chain(&top.links).cloned().collect();
         classes.sort_unstable();
-        let walks: Vec<(Vec<Folder>, Vec<(u32, String)>)> = classes
+        let walks: Vec<Walk> = classes
             .par_iter()
             .enumerate()
             .map(|(class, name)| match top.links.contains(name) {
@@ -201,8 +201,11 @@ fn modified(path: &Path) -> std::io::Result<u64> {
     Ok(nanos(fs::metadata(path)?.modified()?))
 }
 
+/// Folders, and the links to others among them with the class that they stand in.
+type Walk = (Vec<Folder>, Vec<(u32, String)>);
+
 /// A class folder, or what a link in it leads to, and everything below: its folders, and the links among them.
-fn walk(root: &Path, class: u32, name: &str) -> Result<(Vec<Folder>, Vec<(u32, String)>), ImageNetError> {
+fn walk(root: &Path, class: u32, name: &str) -> Result<Walk, ImageNetError> {
     let (mut found, mut links) = (Vec::new(), Vec::new());
     let mut open = vec![name.to_owned()];
     while let Some(path) = open.pop() {

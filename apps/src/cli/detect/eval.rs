@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::cli::coco_eval::{as_json, as_text};
 use crate::cli::common::DeviceArgs;
 use crate::cli::device::on_device;
+use crate::task::TaskKind;
 use crate::task::detect::scored::{Figures, Scored};
 use crate::task::detect::trained::Trained;
 use crate::task::detect::{HeldOut, data};
@@ -51,8 +52,12 @@ impl EvalCommand {
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let images =
-            data::open_split(&self.data, self.split.as_deref(), "val", decoding(&trained.plan.raw.data))?;
+        let images = data::open_split(
+            &self.data,
+            self.split.as_deref(),
+            "val",
+            decoding(&trained.plan.raw, TaskKind::Detect),
+        )?;
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         let mut scored = Scored::new(&images.0, &trained.categories)?;
         part.look(&trained.model, &mut |batch, found| {

@@ -8,7 +8,6 @@ use kat_datasets::ade20k::{LabelError, LabelFolders, LabelScheme};
 use kat_datasets::loader::Dataset as _;
 use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
-use kat_datasets::transform::resize::check_short_side;
 use rayon::prelude::*;
 
 use crate::cli::data::{DataTools, MakeShapesArgs, decoded_size};
@@ -42,8 +41,8 @@ fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
     let scheme = scheme(raw.segment.reduce_zero_label);
     let classes = class_names(dir, scheme, raw)?;
     let survey = |name: &String| {
-        let opened = split_labelled(dir, name, classes.len(), scheme, decoding(&raw.data))?;
-        Ok(survey(name, opened, &classes, raw.segment.crop as u32))
+        let opened = split_labelled(dir, name, classes.len(), scheme, decoding(raw, TaskKind::Segment))?;
+        Ok(survey(name, opened, &classes))
     };
     names.iter().map(survey).collect()
 }
@@ -56,17 +55,11 @@ struct Look {
     size: Result<(u32, u32), String>,
 }
 
-fn survey(
-    name: &str,
-    (folders, missing): (LabelFolders, Vec<LabelError>),
-    classes: &[String],
-    crop: u32,
-) -> Survey {
+fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), classes: &[String]) -> Survey {
     let look = |index: usize| -> Result<Look, String> {
         let values = folders.stored_values(index).map_err(|e| e.to_string())?.into_keys().collect();
         let size = || {
             let size = decoded_size(&folders.image_path(index), &folders.decode)?;
-            check_short_side(size, crop).map_err(|e| e.to_string())?;
             let map = folders.label_map(index).map_err(|e| e.to_string())?;
             folders.same_size(index, size, map.dimensions()).map_err(|e| e.to_string())?;
             Ok(size)

@@ -13,6 +13,7 @@ use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
 use crate::cli::device::on_device;
 use crate::cli::{Misuse, data};
+use crate::task::TaskKind;
 use crate::task::loading::decoding;
 use crate::task::segment::data::{names_of, parts, scheme, split};
 use crate::task::segment::held_out::HeldOut;
@@ -77,7 +78,8 @@ impl EvalCommand {
             Some(name) => name.clone(),
             None => parts(&self.data, &raw.data)?.1,
         };
-        let images = split(&self.data, &name, trained.classes.len(), scheme, decoding(&raw.data))?;
+        let images =
+            split(&self.data, &name, trained.classes.len(), scheme, decoding(raw, TaskKind::Segment))?;
         let part = HeldOut {
             device,
             model: &trained.model,

@@ -15,6 +15,7 @@ use crate::cli::device::on_device;
 use crate::cli::predict::{ImageLimits, decode, image_files};
 use crate::cli::printable::one_line;
 use crate::cli::told;
+use crate::task::TaskKind;
 use crate::task::segment::held_out::gray;
 use crate::task::segment::inference::Inference;
 use crate::task::segment::report::{Colours, overlay};
@@ -71,7 +72,7 @@ impl PredictCommand {
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let options = self.limits.options(&trained.plan);
+        let options = self.limits.options(&trained.plan, TaskKind::Segment);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
         let files = image_files(&self.inputs)?;
@@ -79,15 +80,18 @@ impl PredictCommand {
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
         for path in files {
-            let image = match decode(&path, &options) {
-                Ok(image) => image,
+            let looked = decode(&path, &options).and_then(|image| {
+                let labels = inference.labels(&image).with_context(|| path.display().to_string())?;
+                Ok((gray(&labels)?, image))
+            });
+            let (labels, image) = match looked {
+                Ok(looked) => looked,
                 Err(error) => {
                     failed += 1;
                     tracing::error!("{}", one_line(&told(&error)));
                     continue;
                 }
             };
-            let labels = gray(&inference.labels(&image).with_context(|| path.display().to_string())?)?;
             let shares = shares(&labels, &trained.classes);
             let name = unused_name(&path, &mut used);
             let picture =

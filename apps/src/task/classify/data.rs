@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
+use crate::task::TaskKind;
 use crate::task::generated::generate;
 use crate::task::loading::decoding;
 
@@ -53,7 +54,7 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
     }
     let (train_dir, val_dir) = parts(dir, data)?;
     let train_dir = train_dir.unwrap_or_else(|| dir.to_owned());
-    let decode = decoding(data);
+    let decode = decoding(&plan.raw, TaskKind::Classify);
     let train = ImageFolder::open(&train_dir, None, Caching::On, decode)?;
     match val_dir.filter(|_| train_dir != dir) {
         Some(val_dir) => {

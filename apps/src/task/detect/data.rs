@@ -14,6 +14,7 @@ use kat_datasets::shapes::Layout;
 
 use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::task::TaskKind;
 use crate::task::generated::generate;
 use crate::task::loading::decoding;
 
@@ -67,8 +68,8 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         }
     }
     Ok(Splits {
-        train: open_split(dir, data.train.as_deref(), "train", decoding(data))?,
-        val: open_split(dir, data.val.as_deref(), "val", decoding(data))?,
+        train: open_split(dir, data.train.as_deref(), "train", decoding(&plan.raw, TaskKind::Detect))?,
+        val: open_split(dir, data.val.as_deref(), "val", decoding(&plan.raw, TaskKind::Detect))?,
     })
 }
 

@@ -12,6 +12,7 @@ use kat_datasets::shapes::Layout;
 
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
+use crate::task::TaskKind;
 use crate::task::generated::generate;
 use crate::task::loading::decoding;
 
@@ -58,7 +59,7 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
     let scheme = scheme(plan.raw.segment.reduce_zero_label);
     let classes = class_names(dir, scheme, &plan.raw)?;
     let (train, val) = parts(dir, data)?;
-    let part = |name: &str| split(dir, name, classes.len(), scheme, decoding(data));
+    let part = |name: &str| split(dir, name, classes.len(), scheme, decoding(&plan.raw, TaskKind::Segment));
     Ok(Splits { train: part(&train)?, val: part(&val)?, classes })
 }
 

@@ -72,7 +72,7 @@ impl Frame {
             if !(1..=4).contains(&h) || !(1..=4).contains(&v) {
                 return Err(broken("frame header: a sampling factor is not 1 to 4"));
             }
-            if most.0 % h != 0 || most.1 % v != 0 {
+            if !most.0.is_multiple_of(h) || !most.1.is_multiple_of(v) {
                 let (across, down) = most;
                 return Err(unsupported(format!("sampling of {h}x{v} beside {across}x{down}")));
             }
