@@ -47,7 +47,8 @@ fn least_bytes(config: &KatConfig, batch: usize) -> u128 {
     // recomputed, a block keeps its input; otherwise also what lies between its layers
     let maps = if config.activation_checkpointing { dim } else { 6 * dim + 2 * hidden };
     let image = 3 * pixels + depth * tokens * maps;
-    4 * (4 * weights + batch as u128 * image)
+    // a batch as large as a number can be typed is refused too, not overflowed
+    (batch as u128).saturating_mul(image).saturating_add(4 * weights).saturating_mul(4)
 }
 
 /// Bytes of memory, or what a container may use of them; `None` where the system does not say.
