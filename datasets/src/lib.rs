@@ -4,6 +4,7 @@ pub mod ade20k;
 pub mod bench;
 pub mod coco;
 pub mod decode;
+pub mod files;
 pub mod imagenet;
 pub mod loader;
 pub mod metrics;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kat_datasets::coco::json::{CocoFile, read_results};
-use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, STAT_NAMES, evaluate};
+use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, evaluate};
 use serde_json::json;
 
 /// Average precision and recall of a COCO results file.
@@ -58,6 +58,13 @@ impl CocoEvalArgs {
         let max_dets = self.max_dets[..].try_into();
         let max_dets: [usize; 3] = max_dets.map_err(|_| anyhow::anyhow!("--max-dets wants 3 numbers"))?;
         let truth = CocoFile::read(&self.gt)?;
+        if !truth.renumbered.is_empty() {
+            let count = truth.renumbered.len();
+            tracing::warn!(
+                "{}: {count} annotations have an id used before and get another",
+                self.gt.display()
+            );
+        }
         let found = read_results(&self.dets)?;
         let config = EvalConfig { max_dets, ..EvalConfig::coco(iou_type) };
         let result = evaluate(&truth, &found, &config)?;
@@ -72,7 +79,7 @@ impl CocoEvalArgs {
 /// An evaluation as one object.
 pub fn as_json(result: &Evaluation) -> serde_json::Value {
     let stats: serde_json::Map<_, _> =
-        STAT_NAMES.iter().zip(result.stats()).map(|(n, v)| (n.to_string(), json!(v))).collect();
+        result.stat_names().into_iter().zip(result.stats()).map(|(n, v)| (n, json!(v))).collect();
     json!({
         "iou_type": result.config().iou_type,
         "max_dets": result.config().max_dets,

@@ -7,9 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use kat_datasets::coco::{layout, survey};
-use kat_datasets::decode::{DecodeOptions, decode_file};
+use kat_datasets::decode::{DecodeOptions, check_file};
 use kat_datasets::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
-use kat_datasets::survey::Survey;
+use kat_datasets::survey::{Survey, compare_classes};
+
+use super::printable::{one_line, printable};
+use crate::config::raw::RawConfig;
+use crate::config::{Override, load};
+use crate::task::TaskKind;
+use crate::task::loading::decoding;
 
 /// Looks through datasets and makes sample data.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +46,15 @@ pub struct CheckArgs {
     /// Print one JSON list instead of text
     #[arg(long)]
     pub json: bool,
+    /// Configuration of the training that the data are for
+    #[arg(short, long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Change one value of it; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Memory in MiB that decoding one image may take [default: as configured, 1024]
+    #[arg(long, value_name = "MIB")]
+    pub max_image_mb: Option<usize>,
 }
 
 /// `data make-shapes DIR`.
@@ -75,11 +90,16 @@ impl MakeShapesArgs {
     }
 }
 
+/// Surveys each split under a folder as training would read it.
+pub type Check = fn(&Path, &RawConfig) -> anyhow::Result<Vec<Survey>>;
+
 /// What a program does for its kind of dataset.
 #[derive(Debug, Clone, Copy)]
 pub struct DataTools {
-    /// Surveys each split under a folder.
-    pub check: fn(&Path) -> anyhow::Result<Vec<Survey>>,
+    /// Whose configuration it reads.
+    pub task: TaskKind,
+    /// Surveys each split under a folder, the one to train on first.
+    pub check: Check,
     /// Writes sample data; what was written, in words.
     pub make_shapes: fn(&MakeShapesArgs) -> anyhow::Result<String>,
 }
@@ -91,7 +111,7 @@ impl DataArgs {
     /// If the dataset cannot be read or written; with `--strict`, if anything is wrong with it.
     pub fn run(&self, tools: &DataTools) -> anyhow::Result<()> {
         match &self.command {
-            DataCommand::Check(args) => args.run(tools.check),
+            DataCommand::Check(args) => args.run(tools),
             DataCommand::MakeShapes(args) => print(&((tools.make_shapes)(args)? + "\n")),
         }
     }
@@ -102,8 +122,18 @@ impl CheckArgs {
     ///
     /// # Errors
     /// As [`DataArgs::run`].
-    pub fn run(&self, check: fn(&Path) -> anyhow::Result<Vec<Survey>>) -> anyhow::Result<()> {
-        let surveys = check(&self.dir)?;
+    pub fn run(&self, tools: &DataTools) -> anyhow::Result<()> {
+        let overrides = self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut raw = load(self.config.as_deref(), &overrides, tools.task)?.raw;
+        raw.data.max_image_mb = self.max_image_mb.unwrap_or(raw.data.max_image_mb);
+        let mut surveys = (tools.check)(&self.dir, &raw)?;
+        compare_classes(&mut surveys);
+        // without a configuration the batch is nobody's choice
+        let chosen = self.config.is_some() || self.set.iter().any(|set| set.starts_with("train.batch_size"));
+        if let Some(first) = surveys.first_mut().filter(|s| chosen && s.images < raw.train.batch_size) {
+            let (images, batch) = (first.images, raw.train.batch_size);
+            first.problems.push(format!("{images} images give no batch of {batch}: lower train.batch_size"));
+        }
         if self.json {
             print(&(serde_json::to_string_pretty(&surveys)? + "\n"))?;
         } else {
@@ -122,24 +152,41 @@ impl CheckArgs {
 /// # Errors
 /// If there is no annotation file or one cannot be read.
 pub fn check_coco(dir: &Path) -> anyhow::Result<Vec<Survey>> {
+    check_coco_as(dir, &RawConfig::default())
+}
+
+/// As [`check_coco`], under a configuration.
+///
+/// # Errors
+/// As [`check_coco`].
+pub fn check_coco_as(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
     let expected = "expected annotations/instances_<split>.json";
-    let splits = layout::splits(dir).with_context(|| format!("{}: {expected}", dir.display()))?;
+    let mut splits = layout::splits(dir).with_context(|| format!("{}: {expected}", dir.display()))?;
+    splits.sort_by_key(|split| !split.name.to_lowercase().starts_with("train"));
     if splits.is_empty() {
         bail!("{}: {expected}", dir.display());
     }
-    splits.iter().map(|split| Ok(survey::survey(split, &decoded_size)?)).collect()
+    let options = decoding(raw, TaskKind::Detect);
+    let probe = |path: &Path| decoded_size(path, &options).map(|(width, height)| [width, height]);
+    splits.iter().map(|split| Ok(survey::survey(split, &probe)?)).collect()
 }
 
 /// Width and height of an image once decoded and upright.
-fn decoded_size(path: &Path) -> Result<[u32; 2], String> {
-    let image = decode_file(path, &DecodeOptions::default()).map_err(|e| e.to_string())?;
-    Ok([image.width(), image.height()])
+///
+/// # Errors
+/// Why it cannot be decoded, or what is odd about it although it can.
+pub(crate) fn decoded_size(path: &Path, options: &DecodeOptions) -> Result<(u32, u32), String> {
+    match check_file(path, options) {
+        Ok((image, None)) => Ok(image.dimensions()),
+        Ok((_, Some(note))) => Err(note),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Writes to stdout; where the reader went away (`| head`), that is an error of kind broken pipe, not a panic.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(printable(text).as_bytes())?;
     Ok(out.flush()?)
 }
 
@@ -162,23 +209,35 @@ fn as_text(survey: &Survey) -> String {
         survey.classes.len()
     );
     let _ = writeln!(out, "  width {}, height {}", size(survey.width), size(survey.height));
-    let classes = survey.classes.iter().map(|c| format!("{} {}", c.name, c.count));
+    let classes = survey.classes.iter().map(|c| format!("{} {}", one_line(&c.name), c.count));
     let _ = writeln!(out, "  labels by class: {}", classes.collect::<Vec<_>>().join(", "));
+    if !survey.values.is_empty() {
+        let values = survey.values.iter().take(LISTED).map(|(value, images)| format!("{value} in {images}"));
+        let more = if survey.values.len() > LISTED { " …" } else { "" };
+        let _ = writeln!(out, "  stored labels, images: {}{more}", values.collect::<Vec<_>>().join(", "));
+    }
+    for note in &survey.notes {
+        let _ = writeln!(out, "  {}", one_line(note));
+    }
     if survey.is_clean() {
         out += "  nothing is wrong\n";
         return out;
     }
+    for problem in &survey.problems {
+        let _ = writeln!(out, "  {}", one_line(problem));
+    }
     for (fault, count) in &survey.faults {
-        let _ = writeln!(out, "  {count} annotations: {fault}");
+        let _ = writeln!(out, "  {count} annotations: {}", one_line(fault));
     }
     for example in &survey.examples {
-        let _ = writeln!(out, "    {example}");
+        let _ = writeln!(out, "    {}", one_line(example));
     }
     if !survey.broken.is_empty() {
         let _ = writeln!(out, "  {} broken files:", survey.broken.len());
     }
     for broken in survey.broken.iter().take(LISTED) {
-        let _ = writeln!(out, "    {}: {}", broken.path.display(), broken.reason);
+        let path = broken.path.display().to_string();
+        let _ = writeln!(out, "    {}: {}", one_line(&path), one_line(&broken.reason));
     }
     if survey.broken.len() > LISTED {
         let _ = writeln!(out, "    and {} more (--json lists all)", survey.broken.len() - LISTED);
@@ -203,7 +262,7 @@ mod tests {
         Ok(format!("{} {} {}", args.dir.display(), args.images, args.seed))
     }
 
-    const TOOLS: DataTools = DataTools { check: check_coco, make_shapes: written };
+    const TOOLS: DataTools = DataTools { task: TaskKind::Detect, check: check_coco_as, make_shapes: written };
 
     fn run(args: &[&str]) -> anyhow::Result<()> {
         Cli::try_parse_from([&["x"], args].concat())?.args.run(&TOOLS)

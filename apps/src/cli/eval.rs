@@ -7,12 +7,15 @@ use kat_backbone::Device;
 use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
+use kat_datasets::imagenet::splits;
 use kat_datasets::metrics::topk::TopK;
 
 use super::common::DeviceArgs;
 use super::device::on_device;
 use super::source::CheckpointArgs;
+use crate::task::TaskKind;
 use crate::task::classify::HeldOut;
+use crate::task::loading::decoding;
 
 /// Measure a checkpoint's accuracy on a folder of class folders
 #[derive(Debug, Args)]
@@ -39,13 +42,14 @@ impl EvalCommand {
     }
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
-        let inner = self.data.join("val");
-        let root = if inner.is_dir() { &inner } else { &self.data };
+        let held_out = splits::look(&self.data)?.held_out.into_iter().next();
+        let root = held_out.as_ref().unwrap_or(&self.data);
         let mut images = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
         let trained = self.source.open(device, Some(&images.classes))?;
         if images.classes != trained.classes {
-            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, DecodeOptions::default())?;
+            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, images.decode)?;
         }
+        images.decode = decoding(&trained.plan.raw, TaskKind::Classify);
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;

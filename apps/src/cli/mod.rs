@@ -13,6 +13,7 @@ pub mod export;
 pub mod info;
 pub mod miou;
 pub mod predict;
+pub mod printable;
 pub mod report;
 pub mod segment;
 pub mod source;
@@ -36,9 +37,22 @@ pub fn finish(program: &str, result: anyhow::Result<()>) -> ExitCode {
     let status = status(&error);
     if status != 0 {
         // With stderr closed nobody is there to tell.
-        let _ = writeln!(io::stderr(), "{program}: error: {error:#}");
+        let _ = writeln!(io::stderr(), "{program}: error: {}", printable::printable(&told(&error)));
     }
     ExitCode::from(status)
+}
+
+/// An error with its causes, without those that the text before them says already.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// The exit status for an error.
@@ -58,6 +72,16 @@ pub fn status(error: &anyhow::Error) -> u8 {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = io::Error::from_raw_os_error(2);
+        let error = anyhow::anyhow!(missing).context("a.json: No such file or directory (os error 2)");
+        assert_eq!(
+            told(&error.context("reading")),
+            "reading: a.json: No such file or directory (os error 2)"
+        );
+    }
 
     #[test]
     fn statuses_tell_misuse_from_failure() {

@@ -8,7 +8,8 @@ use clap::Args;
 use image::RgbImage;
 use kat_backbone::{Device, Graph, Tensor};
 use kat_datasets::decode::{DecodeOptions, decode_bytes, decode_file};
-use kat_datasets::imagenet::is_image;
+use kat_datasets::files::MAX_IMAGE_BYTES;
+use kat_datasets::imagenet::{is_image, is_unsupported_image};
 use kat_datasets::pipeline::ClassifyEval;
 use kat_datasets::sample::{Sample, Target};
 use rand::SeedableRng;
@@ -16,10 +17,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::common::DeviceArgs;
 use super::device::on_device;
+use super::printable::one_line;
 use super::source::CheckpointArgs;
+use crate::config::Plan;
+use crate::task::TaskKind;
 use crate::task::classify::explain::Evidence;
 use crate::task::classify::trained::Trained;
 use crate::task::classify::{eval_pipeline, normalize, probabilities};
+use crate::task::finite;
+use crate::task::loading::decoding;
 
 /// Name what images show
 #[derive(Debug, Args)]
@@ -42,7 +48,26 @@ pub struct PredictCommand {
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     #[command(flatten)]
+    limits: ImageLimits,
+    #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// How much one image may take.
+#[derive(Debug, Clone, Args)]
+pub struct ImageLimits {
+    /// Memory in MiB that decoding one image may take [default: as trained, 1024]
+    #[arg(long, value_name = "MIB")]
+    pub max_image_mb: Option<u64>,
+}
+
+impl ImageLimits {
+    /// How images are decoded: as the flag says, else as `plan` does.
+    pub fn options(&self, plan: &Plan, task: TaskKind) -> DecodeOptions {
+        let options = decoding(&plan.raw, task);
+        let with = |mib| DecodeOptions { short_side: options.short_side, ..DecodeOptions::with_memory(mib) };
+        self.max_image_mb.map_or(options, with)
+    }
 }
 
 impl PredictCommand {
@@ -57,13 +82,16 @@ impl PredictCommand {
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
+        let options = self.limits.options(&trained.plan, TaskKind::Classify);
         let (mut failed, mut seen) = (0, 0);
         for path in image_files(&self.inputs)? {
             seen += 1;
-            match decode(&path) {
-                Ok(image) => {
-                    let planes = prepare(&pipeline, image, trained.side())?;
-                    let ranked = rank(&trained, device, planes.clone())?;
+            let prepared = decode(&path, &options).and_then(|image| {
+                prepare(&pipeline, image, trained.side()).with_context(|| path.display().to_string())
+            });
+            match prepared {
+                Ok(planes) => {
+                    let ranked = rank(&trained, device, planes.clone(), &path)?;
                     if let Some(dir) = &self.explain {
                         let picture = explain(device, &trained, planes, &ranked)?;
                         save(&picture, dir, &path, seen)?;
@@ -72,7 +100,7 @@ impl PredictCommand {
                 }
                 Err(error) => {
                     failed += 1;
-                    tracing::error!("{error:#}");
+                    tracing::error!("{}", one_line(&super::told(&error)));
                 }
             }
         }
@@ -90,8 +118,9 @@ impl PredictCommand {
                 best.iter().map(|(n, p)| serde_json::json!({"class": n, "probability": p})).collect();
             return Ok(serde_json::json!({"image": path, "classes": classes}).to_string() + "\n");
         }
-        let classes: Vec<String> = best.iter().map(|(n, p)| format!("{n} {:.1} %", 100.0 * p)).collect();
-        Ok(format!("{path}: {}\n", classes.join(", ")))
+        let classes: Vec<String> =
+            best.iter().map(|(n, p)| format!("{} {:.1} %", one_line(n), 100.0 * p)).collect();
+        Ok(format!("{}: {}\n", one_line(&path), classes.join(", ")))
     }
 }
 
@@ -109,7 +138,17 @@ pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         let refused = || format!("cannot read {}", input.display());
         let entries = std::fs::read_dir(input).with_context(refused)?.collect::<Result<Vec<_>, _>>();
         let mut inside: Vec<PathBuf> = entries.with_context(refused)?.iter().map(|e| e.path()).collect();
-        inside.retain(|p| p.is_file() && p.file_name().is_some_and(|n| is_image(&n.to_string_lossy())));
+        let ends = |p: &Path, kind: fn(&str) -> bool| {
+            p.is_file()
+                && p.file_name()
+                    .is_some_and(|n| !n.as_encoded_bytes().starts_with(b".") && kind(&n.to_string_lossy()))
+        };
+        let other = inside.iter().filter(|p| ends(p, is_unsupported_image)).count();
+        if other > 0 {
+            let input = input.display();
+            tracing::warn!("{input}: {other} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)");
+        }
+        inside.retain(|p| ends(p, is_image));
         if inside.is_empty() {
             bail!("{}: no images", input.display());
         }
@@ -123,14 +162,15 @@ pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// A file that cannot be read or decoded.
-pub(crate) fn decode(path: &Path) -> anyhow::Result<RgbImage> {
-    let options = DecodeOptions::default();
+pub(crate) fn decode(path: &Path, options: &DecodeOptions) -> anyhow::Result<RgbImage> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read stdin")?;
-        return decode_bytes(&bytes, &options).context("stdin");
+        let most = MAX_IMAGE_BYTES + 1;
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes).context("cannot read stdin")?;
+        anyhow::ensure!((bytes.len() as u64) < most, "stdin: more than the limit of {MAX_IMAGE_BYTES} bytes");
+        return decode_bytes(&bytes, options).context("stdin");
     }
-    Ok(decode_file(path, &options)?)
+    Ok(decode_file(path, options)?)
 }
 
 /// The image as the model takes it: (3, S, S), normalised.
@@ -147,10 +187,12 @@ fn rank<'t, D: Device>(
     trained: &'t Trained<D>,
     device: &D,
     planes: Vec<f32>,
+    path: &Path,
 ) -> anyhow::Result<Vec<(&'t str, f32)>> {
     let side = trained.side() as usize;
     let image = Tensor::from_vec(device, planes, [1, 3, side, side])?;
     let logits = trained.model.forward(&mut Graph::inference(), &image)?.to_vec();
+    finite::output(&logits, path)?;
     let names = trained.classes.iter().map(String::as_str);
     let mut ranked: Vec<(&str, f32)> = names.zip(probabilities(&logits)).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use kat_backbone::{Device, variants};
+use kat_datasets::files::read_text;
 
 use super::Misuse;
 use crate::config::{Override, Plan, from_text_with};
@@ -53,7 +54,7 @@ impl CheckpointArgs {
 }
 
 fn names_in(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
     anyhow::ensure!(!names.is_empty(), "{}: no class names", path.display());

@@ -119,7 +119,7 @@ pub fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
 }
 
 fn read_layer(path: &Path, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
-    let text = std::fs::read_to_string(path)
+    let text = kat_datasets::files::read_text(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string(), task)
 }

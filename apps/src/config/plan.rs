@@ -8,6 +8,9 @@ use super::raw::{Model, RawConfig};
 use crate::task::TaskKind;
 use crate::train::schedule::Schedule;
 
+/// The longest side of an image; whether memory holds it is seen when the model is known.
+const MOST_PIXELS: usize = 1 << 20;
+
 /// How long training goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duration {
@@ -146,14 +149,23 @@ impl Check<'_> {
             return Ok(());
         }
         let expected = match (*range.start(), *range.end()) {
+            (low, high) if low == f64::MIN_POSITIVE && high == f64::MAX => "a number above 0".to_owned(),
             (low, high) if high == f64::MAX => format!("a number of at least {low}"),
             (low, high) => format!("a number from {low} to {high}"),
         };
         Err(self.bad(key, value, &expected))
     }
 
+    fn side(&self, key: &'static str, value: usize) -> Result<(), ConfigError> {
+        if value > MOST_PIXELS {
+            return Err(self.bad(key, value, &format!("at most {MOST_PIXELS} pixels")));
+        }
+        Ok(())
+    }
+
     fn model(&self, m: &Model) -> Result<ModelPlan, ConfigError> {
         self.range("model.drop_path", m.drop_path, 0.0..=0.99)?;
+        self.side("model.image_size", m.image_size.unwrap_or(1))?;
         for (key, value) in [
             ("model.image_size", m.image_size),
             ("model.patch", m.patch),
@@ -289,6 +301,7 @@ impl Check<'_> {
         let s = &raw.segment;
         self.positive("segment.channels", s.channels)?;
         self.positive("segment.crop", s.crop)?;
+        self.side("segment.crop", s.crop)?;
         self.range("segment.dropout", s.dropout, 0.0..=0.99)?;
         self.range("segment.aux_weight", s.aux_weight, 0.0..=f64::MAX)?;
         self.range("segment.max_class_share", s.max_class_share, 0.01..=1.0)?;
@@ -349,6 +362,12 @@ mod tests {
             (TaskKind::Classify, "augment.scale=[0.5, 0.1]", ["[0.5, 0.1]", "low <= high"]),
             (TaskKind::Classify, "schedule.milestones=[0.9, 0.5]", ["[0.9, 0.5]", "ascending"]),
             (TaskKind::Detect, "detect.anchor_sizes=[32]", ["[32.0]", "five sides"]),
+            (
+                TaskKind::Classify,
+                "model.image_size=4294967296",
+                ["model.image_size is 4294967296", "at most 1048576 pixels"],
+            ),
+            (TaskKind::Classify, "optimizer.lr=0", ["optimizer.lr is 0", "a number above 0"]),
             (TaskKind::Segment, "segment.stride=600", ["segment.stride is 600", "segment.crop = 512"]),
         ] {
             let message = plan(&[change], task).unwrap_err().to_string();

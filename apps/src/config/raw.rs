@@ -91,6 +91,8 @@ section! {
         workers: usize = 0;
         /// "fail" stops at a file that cannot be read, "skip" leaves it out and says so.
         on_corrupt: OnCorrupt = OnCorrupt::Fail;
+        /// Memory in MiB that decoding one image may take; a file that claims to need more is refused.
+        max_image_mb: usize = 1024;
     }
 }
 
@@ -290,6 +292,8 @@ section! {
         max_class_share: f64 = 0.75;
         /// Label value 0 means "other" and is ignored; classes start at 1 (ADE20K).
         reduce_zero_label: bool = true;
+        /// Class names in the order of their indices; found with the data where empty.
+        classes: Vec<String> = Vec::new();
         /// Step of the sliding window in pixels; 0 looks at the whole image at once.
         stride: usize = 0;
         /// A factor for each class in the loss; none where empty.

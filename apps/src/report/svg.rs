@@ -16,6 +16,10 @@ pub fn escape(text: &str) -> String {
             '\'' => out.push_str("&#39;"),
             // Control characters are not allowed in XML at all.
             c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
+            // These turn the direction of what follows around.
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.push('\u{fffd}')
+            }
             c => out.push(c),
         }
     }

@@ -2,14 +2,27 @@
 
 use std::sync::Arc;
 
+use kat_datasets::decode::DecodeOptions;
 use kat_datasets::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
 use kat_datasets::sample::Sample;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Plan, raw};
+use crate::task::TaskKind;
 
 /// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
 pub const MAX_BAD: f64 = 0.05;
+
+/// How images are decoded for a task, and which are refused: those that take too much memory, or would once resized.
+pub fn decoding(raw: &raw::RawConfig, task: TaskKind) -> DecodeOptions {
+    let short_side = match task {
+        TaskKind::Classify => (raw.model.image_size.unwrap_or(224) as f64 / raw.eval.crop).ceil() as u32,
+        TaskKind::Segment => raw.segment.crop as u32,
+        // the long side is limited there
+        TaskKind::Detect => 0,
+    };
+    DecodeOptions { short_side, ..DecodeOptions::with_memory(raw.data.max_image_mb as u64) }
+}
 
 /// Batches to train on, without end: another file takes the place of one that is skipped.
 pub fn training(plan: &Plan) -> LoaderConfig {

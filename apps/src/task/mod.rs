@@ -2,8 +2,10 @@
 
 pub mod classify;
 pub mod detect;
+pub mod finite;
 pub mod generated;
 pub mod loading;
+pub mod memory;
 pub mod model;
 pub mod segment;
 

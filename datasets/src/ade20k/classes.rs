@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::LabelError;
+use crate::files::read_text;
 
 /// The 150 SceneParsing classes in the order of their indices after `reduce_zero_label`.
 pub const NAMES: [&str; 150] = [
@@ -158,12 +159,38 @@ pub const NAMES: [&str; 150] = [
     "flag",
 ];
 
+/// Class names of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// One name a line: of class 0, 1, 2, …
+    Listed(Vec<String>),
+    /// A table that says which label a name is of: 1, 2, 3, …
+    FromOne(Vec<String>),
+}
+
+impl Names {
+    /// The names alone.
+    pub fn into_names(self) -> Vec<String> {
+        match self {
+            Self::Listed(names) | Self::FromOne(names) => names,
+        }
+    }
+}
+
 /// Reads class names: SceneParsing's table (`Idx`, `Ratio`, …, `Name`, tabs between), or one name a line.
 ///
 /// # Errors
 /// A file that cannot be read, a table whose `Idx` is not 1, 2, 3, …, or a file without names.
 pub fn read_names(path: &Path) -> Result<Vec<String>, LabelError> {
-    let text = std::fs::read_to_string(path).map_err(LabelError::io(path))?;
+    Ok(read(path)?.into_names())
+}
+
+/// As [`read_names`], with which labels the names are of.
+///
+/// # Errors
+/// As [`read_names`].
+pub fn read(path: &Path) -> Result<Names, LabelError> {
+    let text = read_text(path).map_err(LabelError::io(path))?;
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     let wrong = |found: &str, expected: &str| LabelError::Names {
         path: path.to_owned(),
@@ -175,9 +202,9 @@ pub fn read_names(path: &Path) -> Result<Vec<String>, LabelError> {
     let (Some(idx), Some(name)) =
         (columns.iter().position(|c| *c == "Idx"), columns.iter().position(|c| *c == "Name"))
     else {
-        return Ok(lines.iter().map(|l| l.trim().to_owned()).collect());
+        return Ok(Names::Listed(lines.iter().map(|l| l.trim().to_owned()).collect()));
     };
-    lines[1..]
+    let names: Result<Vec<String>, LabelError> = lines[1..]
         .iter()
         .enumerate()
         .map(|(i, line)| {
@@ -187,7 +214,8 @@ pub fn read_names(path: &Path) -> Result<Vec<String>, LabelError> {
                 _ => Err(wrong(line, &format!("a row with Idx {}", i + 1))),
             }
         })
-        .collect()
+        .collect();
+    names.map(Names::FromOne)
 }
 
 #[cfg(test)]
@@ -212,6 +240,7 @@ mod tests {
         };
         let table = "Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0.1\t5\t1\t0\twall\n2\t0.1\t5\t1\t0\tsky, air\n";
         assert_eq!(read(table).unwrap(), ["wall", "sky, air"]);
+        assert_eq!(read("\u{feff}road\r\nside walk\r\n\r\n").unwrap(), ["road", "side walk"]);
         assert_eq!(read("road\nside walk\n").unwrap(), ["road", "side walk"]);
         assert!(read(&table.replace("\n2", "\n3")).unwrap_err().to_string().contains("a row with Idx 2"));
         assert!(read("").is_err());

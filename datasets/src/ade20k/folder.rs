@@ -1,6 +1,6 @@
 //! A folder of images and a folder of label maps, matched by name.
 
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use image::GrayImage;
@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::LabelError;
 use super::pixels::{read_indices, upright_size};
+use super::tree::files;
 use crate::decode::{DecodeOptions, decode_file};
 use crate::loader::{BoxError, Dataset};
 use crate::sample::{Sample, Target};
@@ -25,7 +26,8 @@ pub enum LabelScheme {
 }
 
 impl LabelScheme {
-    fn class_of(self, value: u16, classes: u32) -> Option<u8> {
+    /// The class index of a stored value, [`IGNORE`] if it does not count; `None` for a value that is no class.
+    pub fn class_of(self, value: u16, classes: u32) -> Option<u8> {
         match (self, value) {
             (_, 255) | (Self::ReduceZero, 0) => Some(IGNORE),
             (Self::Direct, v) if u32::from(v) < classes => Some(v as u8),
@@ -34,7 +36,8 @@ impl LabelScheme {
         }
     }
 
-    fn allowed(self, classes: u32) -> String {
+    /// The values that may be stored, in words.
+    pub fn allowed(self, classes: u32) -> String {
         match self {
             Self::Direct => format!("0..={} and 255 (ignored), without reduce_zero_label", classes - 1),
             Self::ReduceZero => format!("0 and 255 (ignored) and 1..={classes}, with reduce_zero_label"),
@@ -59,7 +62,14 @@ pub struct LabelFolders {
     pub scheme: LabelScheme,
     /// How an image is read.
     pub decode: DecodeOptions,
-    stems: Vec<String>,
+    pairs: Vec<Pair>,
+}
+
+/// An image and its label map, relative to their folders.
+#[derive(Debug, Clone)]
+struct Pair {
+    image: String,
+    label: String,
 }
 
 /// What a scan over all label maps found.
@@ -92,7 +102,7 @@ impl LabelFolders {
             classes,
             scheme: LabelScheme::ReduceZero,
             decode,
-            stems: Vec::new(),
+            pairs: Vec::new(),
         }
         .open()
     }
@@ -108,7 +118,7 @@ impl LabelFolders {
             classes: 19,
             scheme: LabelScheme::Direct,
             decode,
-            stems: Vec::new(),
+            pairs: Vec::new(),
         }
     }
 
@@ -116,34 +126,69 @@ impl LabelFolders {
     ///
     /// # Errors
     /// A class count out of range, a folder that cannot be read or has no image, an image without label file.
-    pub fn open(mut self) -> Result<Self, LabelError> {
+    pub fn open(self) -> Result<Self, LabelError> {
+        let (data, missing) = self.open_labelled()?;
+        missing.into_iter().next().map_or(Ok(data), Err)
+    }
+
+    /// Lists the images that have a label file, and says which have none ([`LabelError::Missing`] each).
+    ///
+    /// # Errors
+    /// A class count out of range, a folder that cannot be read or has no image.
+    pub fn open_labelled(mut self) -> Result<(Self, Vec<LabelError>), LabelError> {
         if !(1..=255).contains(&self.classes) {
             return Err(LabelError::Classes(self.classes));
         }
-        self.stems = stems(&self.images, &self.image_suffix)?;
-        if self.stems.is_empty() {
+        let mut images = files(&self.images)?;
+        images.retain(|path| ends_with(path, &self.image_suffix));
+        if images.is_empty() {
             return Err(LabelError::Empty { path: self.images, suffix: self.image_suffix });
         }
-        for index in 0..self.stems.len() {
-            let label = self.label_path(index);
-            if !label.is_file() {
-                return Err(LabelError::Missing { image: self.image_path(index), label });
+        // the endings may be written in another case than configured
+        let mut labels: HashMap<String, String> = HashMap::new();
+        for path in files(&self.labels)? {
+            if ends_with(&path, &self.label_suffix) {
+                let stem = path[..path.len() - self.label_suffix.len()].to_owned();
+                if path.ends_with(&self.label_suffix) {
+                    labels.insert(stem, path);
+                } else {
+                    labels.entry(stem).or_insert(path);
+                }
             }
         }
-        Ok(self)
+        let mut missing = Vec::new();
+        for image in images {
+            let stem = &image[..image.len() - self.image_suffix.len()];
+            match labels.get(stem) {
+                Some(label) => self.pairs.push(Pair { label: label.clone(), image }),
+                None => missing.push(LabelError::Missing {
+                    label: self.labels.join(format!("{stem}{}", self.label_suffix)),
+                    image: self.images.join(&image),
+                }),
+            }
+        }
+        Ok((self, missing))
     }
 
     /// The image file of a sample.
     pub fn image_path(&self, index: usize) -> PathBuf {
-        // the ending may be written in another case than configured
-        self.images.join(&self.stems[index])
+        self.images.join(&self.pairs[index].image)
     }
 
     /// The label file of a sample.
     pub fn label_path(&self, index: usize) -> PathBuf {
-        let image = &self.stems[index];
-        let stem = &image[..image.len() - self.image_suffix.len()];
-        self.labels.join(format!("{stem}{}", self.label_suffix))
+        self.labels.join(&self.pairs[index].label)
+    }
+
+    /// How many pixels of a label map have each stored value.
+    ///
+    /// # Errors
+    /// A file that cannot be decoded or is not one index a pixel.
+    pub fn stored_values(&self, index: usize) -> Result<BTreeMap<u16, u64>, LabelError> {
+        let (values, ..) = read_indices(&self.label_path(index))?;
+        let mut counts = vec![0u64; 1 << 16];
+        values.iter().for_each(|&value| counts[usize::from(value)] += 1);
+        Ok((0..=u16::MAX).zip(counts).filter(|(_, count)| *count > 0).collect())
     }
 
     /// Reads a label map as class indices.
@@ -175,7 +220,7 @@ impl LabelFolders {
             images: vec![0; self.classes as usize],
             ignored: 0,
         };
-        let counts: Vec<Result<[u64; 256], LabelError>> = (0..self.stems.len())
+        let counts: Vec<Result<[u64; 256], LabelError>> = (0..self.pairs.len())
             .into_par_iter()
             .map(|index| {
                 let map = self.label_map(index)?;
@@ -197,7 +242,11 @@ impl LabelFolders {
         Ok(scan)
     }
 
-    fn same_size(
+    /// Whether an image and its label map, both as decoded, are of one size.
+    ///
+    /// # Errors
+    /// [`LabelError::Size`] if they are not.
+    pub fn same_size(
         &self,
         index: usize,
         image_size: (u32, u32),
@@ -213,7 +262,7 @@ impl LabelFolders {
 
 impl Dataset for LabelFolders {
     fn len(&self) -> usize {
-        self.stems.len()
+        self.pairs.len()
     }
     fn name(&self, index: usize) -> String {
         self.image_path(index).display().to_string()
@@ -222,32 +271,8 @@ impl Dataset for LabelFolders {
         let image = decode_file(&self.image_path(index), &self.decode)?;
         let map = self.label_map(index)?;
         self.same_size(index, image.dimensions(), map.dimensions())?;
-        Ok(Sample { image, target: Target::LabelMap(map), id: self.stems[index].clone() })
+        Ok(Sample { image, target: Target::LabelMap(map), id: self.pairs[index].image.clone() })
     }
-}
-
-/// Images below `root`, relative to it, sorted; hidden names are passed over.
-fn stems(root: &Path, suffix: &str) -> Result<Vec<String>, LabelError> {
-    let mut found = Vec::new();
-    let mut open = vec![String::new()];
-    while let Some(folder) = open.pop() {
-        let full = root.join(&folder);
-        for entry in fs::read_dir(&full).map_err(LabelError::io(&full))? {
-            let entry = entry.map_err(LabelError::io(&full))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.starts_with('.') {
-                continue;
-            }
-            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if entry.path().is_dir() {
-                open.push(path);
-            } else if ends_with(&path, suffix) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
 }
 
 fn ends_with(name: &str, suffix: &str) -> bool {
@@ -257,6 +282,8 @@ fn ends_with(name: &str, suffix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::shapes::{Layout, ShapesConfig, write_shapes};
     use image::Luma;
@@ -316,6 +343,21 @@ mod tests {
         assert!(matches!(data.scan(), Err(LabelError::Decode { .. })));
         fs::remove_file(data.label_path(0)).unwrap();
         assert!(matches!(data.open(), Err(LabelError::Missing { .. })));
+    }
+
+    #[test]
+    fn a_missing_label_is_told_and_the_rest_goes_on() {
+        let (dir, folders) = pair(&GrayImage::from_pixel(3, 2, Luma([7])));
+        image::RgbImage::new(3, 2).save(dir.path().join("img/city/b_leftImg8bit.png")).unwrap();
+        let error = folders.clone().open().unwrap_err().to_string();
+        assert!(error.contains("b_gtFine_labelTrainIds.png"), "{error}");
+        let (data, missing) = folders.clone().open_labelled().unwrap();
+        assert_eq!((data.len(), missing.len()), (1, 1));
+        assert_eq!(data.stored_values(0).unwrap(), BTreeMap::from([(7, 6)]));
+        // an ending in another case is the same ending
+        let (from, to) = ("gt/city/a_gtFine_labelTrainIds.png", "gt/city/b_gtFine_labelTrainIds.PNG");
+        fs::copy(dir.path().join(from), dir.path().join(to)).unwrap();
+        assert!(folders.open().unwrap().label_path(1).ends_with("b_gtFine_labelTrainIds.PNG"));
     }
 
     #[test]

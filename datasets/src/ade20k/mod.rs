@@ -4,6 +4,7 @@ pub mod classes;
 pub mod folder;
 pub mod palette;
 mod pixels;
+pub mod tree;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,14 @@ pub enum LabelError {
         path: PathBuf,
         /// Reason.
         source: image::ImageError,
+    },
+    /// A decoder of the image crate gave up where it should have given an error.
+    #[error("{}: its decoder panicked: {reason}", path.display())]
+    Panic {
+        /// The file.
+        path: PathBuf,
+        /// Text of the panic.
+        reason: String,
     },
     /// A label file does not hold one index a pixel.
     #[error("{}: label maps are 8- or 16-bit gray or palette PNGs, this one is {found}", path.display())]

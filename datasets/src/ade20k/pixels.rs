@@ -1,21 +1,31 @@
 //! The pixels of label files as stored, and the size of images without decoding them.
 
-use std::fs;
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::LabelError;
-use crate::decode::MAX_PIXELS;
+use crate::decode::guard::guarded;
+use crate::decode::{MAX_MEMORY, MAX_PIXELS};
+use crate::files::{MAX_IMAGE_BYTES, open_regular, read_regular};
 
 /// The stored index of each pixel: of a palette image the index, not the colour.
 pub(super) fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
-    let bytes = fs::read(path).map_err(LabelError::io(path))?;
+    let bytes = read_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
     if let Some(read) = palette_indices(&bytes) {
         return Ok(read);
     }
     let decode = |source| LabelError::Decode { path: path.to_owned(), source };
-    let image = image::load_from_memory(&bytes).map_err(decode)?;
+    let load = || -> image::ImageResult<DynamicImage> {
+        let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
+        let mut limits = image::Limits::no_limits();
+        limits.max_alloc = Some(MAX_MEMORY);
+        reader.limits(limits);
+        reader.decode()
+    };
+    let panicked = |reason| LabelError::Panic { path: path.to_owned(), reason };
+    let image = guarded(load).map_err(panicked)?.map_err(decode)?;
     let (width, height) = (image.width(), image.height());
     let values = match image {
         DynamicImage::ImageLuma8(gray) => gray.into_raw().into_iter().map(u16::from).collect(),
@@ -58,8 +68,9 @@ fn palette_indices(bytes: &[u8]) -> Option<(Vec<u16>, u32, u32)> {
 
 /// Width and height after EXIF orientation, from the header.
 pub(super) fn upright_size(path: &Path) -> Result<(u32, u32), LabelError> {
-    let reader =
-        ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(LabelError::io(path))?;
+    let (file, _) = open_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
+    let reader = ImageReader::new(BufReader::new(file));
+    let reader = reader.with_guessed_format().map_err(LabelError::io(path))?;
     let decode = |source| LabelError::Decode { path: path.to_owned(), source };
     let mut decoder = reader.into_decoder().map_err(decode)?;
     let (width, height) = decoder.dimensions();
@@ -86,7 +97,7 @@ mod tests {
                 let i = i % bytes.len();
                 bytes[i] = value;
             }
-            fs::write(file.path(), bytes).unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
             if let Ok((values, w, h)) = read_indices(file.path()) {
                 prop_assert_eq!(values.len(), w as usize * h as usize);
             }

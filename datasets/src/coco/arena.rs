@@ -1,9 +1,14 @@
 //! Annotations in a few flat arrays: one record of fixed size each, with the outlines of all of them end to end in
 //! shared buffers. An LVIS-sized file becomes five allocations instead of several millions.
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
 /// Annotations (or detections) of one file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Annotations {
+    /// The file they were read from; empty for those made in memory.
+    source: PathBuf,
     records: Vec<Record>,
     /// x, y, x, y … of all rings.
     points: Vec<f64>,
@@ -170,6 +175,32 @@ impl Annotations {
         });
     }
 
+    /// The file they were read from; empty for those made in memory.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    pub(super) fn set_source(&mut self, path: &Path) {
+        self.source = path.to_owned();
+    }
+
+    /// Gives a new id to each record whose id an earlier one has; the positions of those, with the id they had.
+    pub(super) fn renumber(&mut self) -> Vec<(usize, u64)> {
+        let mut seen = HashSet::with_capacity(self.records.len());
+        let twice: Vec<usize> =
+            (0..self.records.len()).filter(|&i| !seen.insert(self.records[i].id)).collect();
+        let mut next = 1;
+        let mut renumbered = Vec::with_capacity(twice.len());
+        for at in twice {
+            while !seen.insert(next) {
+                next += 1;
+            }
+            renumbered.push((at, self.records[at].id));
+            self.records[at].id = next;
+        }
+        renumbered
+    }
+
     /// Gives each record its position from 1 as id, as is done for detections.
     pub fn number(&mut self) {
         for (i, record) in self.records.iter_mut().enumerate() {
@@ -194,6 +225,7 @@ impl Annotations {
         }
         let sum = |f: fn(&Annotations) -> usize| parts.iter().map(f).sum::<usize>();
         let mut all = Annotations {
+            source: PathBuf::new(),
             records: Vec::with_capacity(sum(|p| p.records.len())),
             points: Vec::with_capacity(sum(|p| p.points.len())),
             ring_ends: Vec::with_capacity(sum(|p| p.ring_ends.len())),

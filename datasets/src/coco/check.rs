@@ -4,7 +4,9 @@
 //! |---|---|
 //! | not a record: a missing id, a text where a number belongs, a negative run | error at reading, names record, id, field |
 //! | image or category id twice | error at reading |
-//! | annotation id twice | the first is kept, later ones skipped |
+//! | annotation id twice | the later ones are given another id at reading, and counted |
+//! | area NaN, infinite or negative | kept: only evaluation by size is wrong |
+//! | no outline, while other annotations have one | kept as a box: masks cannot be evaluated |
 //! | unknown image or category id | skipped |
 //! | box missing, NaN, infinite, of no or negative extent, wholly outside | skipped |
 //! | box reaching over the border by more than a pixel | clipped |
@@ -38,7 +40,7 @@ pub enum OnProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// An earlier annotation has the same id.
+    /// An earlier annotation has the same id in the file.
     DuplicateId,
     /// `image_id` is not among the images.
     UnknownImage,
@@ -60,6 +62,10 @@ pub enum Fault {
     BadRing,
     /// Run lengths of another size than the image, that do not sum to it, or malformed.
     BadRle,
+    /// `area` is negative or not finite.
+    BadArea,
+    /// There is no outline, while other annotations have one.
+    MissingMask,
 }
 
 /// What was done about it.
@@ -72,6 +78,10 @@ pub enum Outcome {
     Clipped,
     /// The bad rings of its outline are not used.
     RingsDropped,
+    /// It has another id now.
+    Renumbered,
+    /// It is used as it is.
+    Kept,
 }
 
 impl Fault {
@@ -80,6 +90,8 @@ impl Fault {
         match self {
             Fault::BoxOverBorder => Outcome::Clipped,
             Fault::BadRing => Outcome::RingsDropped,
+            Fault::DuplicateId => Outcome::Renumbered,
+            Fault::BadArea | Fault::MissingMask => Outcome::Kept,
             _ => Outcome::Skipped,
         }
     }
@@ -90,7 +102,8 @@ impl Fault {
             Fault::DuplicateId => "id",
             Fault::UnknownImage => "image_id",
             Fault::UnknownCategory => "category_id",
-            Fault::BadPolygon | Fault::BadRing | Fault::BadRle => "segmentation",
+            Fault::BadPolygon | Fault::BadRing | Fault::BadRle | Fault::MissingMask => "segmentation",
+            Fault::BadArea => "area",
             _ => "bbox",
         }
     }
@@ -133,6 +146,7 @@ pub fn check(file: &CocoFile, on_problem: OnProblem) -> Result<(Vec<bool>, Check
     let images: HashMap<u64, &ImageInfo> = file.images.iter().map(|i| (i.id, i)).collect();
     let categories: HashSet<u64> = file.categories.iter().map(|c| c.id).collect();
     let all = &file.annotations;
+    let outlined = all.records().iter().any(|r| all.segmentation(r) != Segmentation::None);
     let mut problems: Vec<Option<(Fault, String)>> = all
         .records()
         .par_iter()
@@ -141,23 +155,24 @@ pub fn check(file: &CocoFile, on_problem: OnProblem) -> Result<(Vec<bool>, Check
             Some(_) if !categories.contains(&record.category_id) => {
                 Some((Fault::UnknownCategory, record.category_id.to_string()))
             }
-            Some(image) => judge(all, record, image),
+            Some(image) => judge(all, record, image, outlined),
         })
         .collect();
-    let mut seen = HashSet::with_capacity(all.len());
-    for (record, problem) in all.records().iter().zip(&mut problems) {
-        if !seen.insert(record.id) {
-            *problem = Some((Fault::DuplicateId, record.id.to_string()));
-        }
+    for &(at, id) in &file.renumbered {
+        // a graver fault comes first
+        let now = all.records()[at].id;
+        problems[at].get_or_insert_with(|| (Fault::DuplicateId, format!("{id}, now {now}")));
     }
+    let ids_in_file: HashMap<usize, u64> = file.renumbered.iter().copied().collect();
     let mut report = CheckReport { total: all.len(), ..CheckReport::default() };
     let mut keep = vec![true; all.len()];
-    for ((record, problem), keep) in all.records().iter().zip(problems).zip(&mut keep) {
+    for (at, ((record, problem), keep)) in all.records().iter().zip(problems).zip(&mut keep).enumerate() {
         let Some((fault, found)) = problem else { continue };
+        let annotation = ids_in_file.get(&at).copied().unwrap_or(record.id);
         if on_problem == OnProblem::Fail {
             return Err(CocoError::Annotation {
                 path: file.path.clone(),
-                annotation: record.id,
+                annotation,
                 image: record.image_id,
                 field: fault.field(),
                 reason: format!("{}: {found}", fault_text(fault)),
@@ -168,8 +183,7 @@ pub fn check(file: &CocoFile, on_problem: OnProblem) -> Result<(Vec<bool>, Check
         let count = report.counts.entry(fault).or_default();
         *count += 1;
         if *count <= EXAMPLES {
-            let (annotation, image) = (record.id, record.image_id);
-            report.examples.push(Problem { fault, annotation, image, found });
+            report.examples.push(Problem { fault, annotation, image: record.image_id, found });
         }
     }
     Ok((keep, report))
@@ -189,11 +203,14 @@ pub fn fault_text(fault: Fault) -> &'static str {
         Fault::BadPolygon => "polygon encloses nothing",
         Fault::BadRing => "some rings enclose nothing",
         Fault::BadRle => "run lengths do not fit the image",
+        Fault::BadArea => "area negative or not finite",
+        Fault::MissingMask => "no outline, so that masks are not evaluated",
     }
 }
 
-/// The gravest fault of one annotation whose image and category are known.
-fn judge(all: &Annotations, record: &Record, image: &ImageInfo) -> Option<(Fault, String)> {
+/// The gravest fault of one annotation whose image and category are known; `outlined` if any of the file has an
+/// outline.
+fn judge(all: &Annotations, record: &Record, image: &ImageInfo, outlined: bool) -> Option<(Fault, String)> {
     let Some(bbox) = record.bbox else {
         return Some((Fault::MissingBox, "null".to_string()));
     };
@@ -224,7 +241,12 @@ fn judge(all: &Annotations, record: &Record, image: &ImageInfo) -> Option<(Fault
             .map(|error| (Fault::BadRle, error.to_string())),
     };
     let over = x < -1.0 || y < -1.0 || x + w > width + 1.0 || y + h > height + 1.0;
-    outline.or_else(|| over.then(|| (Fault::BoxOverBorder, found())))
+    let missing = outlined && all.segmentation(record) == Segmentation::None;
+    let area = record.area.filter(|area| !(0.0..f64::INFINITY).contains(area));
+    outline
+        .or_else(|| over.then(|| (Fault::BoxOverBorder, found())))
+        .or_else(|| area.map(|area| (Fault::BadArea, area.to_string())))
+        .or_else(|| missing.then(|| (Fault::MissingMask, "nothing".to_string())))
 }
 
 #[cfg(test)]
@@ -247,10 +269,13 @@ mod tests {
     #[test]
     fn every_fault_has_its_outcome() {
         let good = r#""bbox": [1, 1, 4, 4]"#;
-        let cases: [(&str, Option<Fault>); 14] = [
+        let cases: [(&str, Option<Fault>); 17] = [
             (r#""bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5]]"#, None),
             (r#""bbox": [-0.5, 0, 10.8, 8]"#, None),
             (r#""area": 3"#, Some(Fault::MissingBox)),
+            (r#""bbox": [1, 1, 4, 4], "area": NaN"#, Some(Fault::BadArea)),
+            (r#""bbox": [1, 1, 4, 4], "area": -16"#, Some(Fault::BadArea)),
+            (r#""bbox": [1, 1, 4, 4], "area": null"#, None),
             (r#""bbox": [1, NaN, 4, 4]"#, Some(Fault::NonFiniteBox)),
             (r#""bbox": [1, 1, Infinity, 4]"#, Some(Fault::NonFiniteBox)),
             (r#""bbox": [1, 1, 4, -2]"#, Some(Fault::EmptyBox)),
@@ -297,8 +322,23 @@ mod tests {
             &format!(r#""id": 9, "image_id": 1, "category_id": 4, {good}"#),
         ]);
         let (keep, report) = check(&several, OnProblem::Skip).unwrap();
-        assert_eq!(keep, [true, false, false, false]);
+        assert_eq!(keep, [true, true, false, false]);
+        let ids: Vec<u64> = several.annotations.records().iter().map(|r| r.id).collect();
+        assert_eq!(ids, [7, 1, 8, 9]);
+        assert!(report.examples.iter().any(|p| p.found == "7, now 1"));
         let faults: Vec<_> = report.examples.iter().map(|p| (p.fault, p.annotation)).collect();
         assert_eq!(faults, [(Fault::DuplicateId, 7), (Fault::UnknownImage, 8), (Fault::UnknownCategory, 9)]);
+    }
+
+    #[test]
+    fn one_without_an_outline_among_others_is_told() {
+        let fields = r#""image_id": 1, "category_id": 3, "bbox": [1, 1, 4, 4]"#;
+        let two = file(&[
+            &format!(r#""id": 1, {fields}, "segmentation": [[1, 1, 5, 1, 5, 5]]"#),
+            &format!(r#""id": 2, {fields}"#),
+        ]);
+        let (keep, report) = check(&two, OnProblem::Skip).unwrap();
+        assert_eq!((keep, report.skipped), (vec![true, true], 0));
+        assert_eq!((report.examples[0].fault, report.examples[0].annotation), (Fault::MissingMask, 2));
     }
 }

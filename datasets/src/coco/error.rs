@@ -26,7 +26,7 @@ pub enum CocoError {
         found: String,
     },
     /// One record of an array could not be read.
-    #[error("{}: {array}[{index}]{}, field `{field}`: {reason}", path.display(), id_text(*id))]
+    #[error("{}: {array}[{index}]{}{}: {reason}", path.display(), id_text(*id), field_text(field))]
     Record {
         /// File concerned.
         path: PathBuf,
@@ -64,6 +64,35 @@ pub enum CocoError {
         field: &'static str,
         /// What was found and what was expected.
         reason: String,
+    },
+    /// A detection of a results file cannot be evaluated.
+    #[error("{}: results[{index}], field `{field}`: {reason}", source_text(path))]
+    Detection {
+        /// The results file; empty for detections in memory.
+        path: PathBuf,
+        /// Position in the file, from 0.
+        index: usize,
+        /// Field at fault.
+        field: &'static str,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// Detections of which none can match anything.
+    #[error(
+        "{}: none of its {detections} detections is of a category of {}; its category ids are {found}, those of the \
+         ground truth {expected}", source_text(path), truth.display()
+    )]
+    NoSharedCategory {
+        /// The results file; empty for detections in memory.
+        path: PathBuf,
+        /// The ground truth.
+        truth: PathBuf,
+        /// How many detections there are.
+        detections: usize,
+        /// Category ids of the detections, the first few.
+        found: String,
+        /// Category ids of the ground truth, the first few.
+        expected: String,
     },
     /// An image on disk is not of the size that the annotations were drawn on.
     #[error(
@@ -105,6 +134,15 @@ pub enum CocoError {
 
 fn id_text(id: Option<u64>) -> String {
     id.map(|id| format!(" (id {id})")).unwrap_or_default()
+}
+
+/// The record itself is no field.
+fn field_text(field: &str) -> String {
+    if matches!(field, "" | ".") { String::new() } else { format!(", field `{field}`") }
+}
+
+fn source_text(path: &std::path::Path) -> String {
+    if path.as_os_str().is_empty() { "detections".to_string() } else { path.display().to_string() }
 }
 
 fn rotation_text(rotated: bool) -> &'static str {

@@ -3,7 +3,8 @@
 //!
 //! The file is mapped, a scanner cuts its arrays into pieces of whole records, and the pieces are parsed by serde_json
 //! on all threads into flat arenas ([`Annotations`]). The text is never held in memory as such, unknown keys are
-//! skipped, and `NaN` as Python writes it is accepted for validation ([`super::check`]) to judge.
+//! skipped, and `NaN` as Python writes it is accepted for validation ([`super::check`]) to judge. Types are no stricter
+//! than they need be ([`super::lenient`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,8 +14,9 @@ use serde::de::DeserializeSeed;
 
 use super::arena::Annotations;
 use super::error::CocoError;
+use super::lenient::{Id, Text, Whole};
 use super::map::FileBytes;
-use super::record::{Id, Kind, RecordSeed, without_nan};
+use super::record::{Kind, RecordSeed, quoted_nan};
 use super::scan::{ScanError, Scanner};
 
 /// Text handed to one task: large enough that starting the task is nothing beside it.
@@ -55,6 +57,8 @@ pub struct CocoFile {
     pub annotations: Annotations,
     /// Categories, in file order; ids are unique.
     pub categories: Vec<Category>,
+    /// Annotations whose id an earlier one has, which were given another: position and the id in the file.
+    pub renumbered: Vec<(usize, u64)>,
 }
 
 impl CocoFile {
@@ -74,17 +78,15 @@ impl CocoFile {
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, CocoError> {
         let syntax = |error| syntax(path, error);
         let mut file = CocoFile { path: path.to_owned(), ..CocoFile::default() };
-        let mut has_images = false;
+        let mut seen = Vec::new();
         let mut scan = Scanner::new(text);
         scan.expect(b'{', "an object with `images`, `annotations` and `categories`").map_err(syntax)?;
         let mut more = !scan.eat(b'}');
         while more {
-            let key = scan.string().map_err(syntax)?;
-            scan.expect(b':', "`:`").map_err(syntax)?;
+            let key = key(path, &mut scan, &mut seen)?;
             match key {
                 br#""images""# => {
                     file.images = records::<Vec<ImageInfo>>(path, "images", &mut scan)?;
-                    has_images = true;
                 }
                 br#""annotations""# => {
                     file.annotations = records::<Truth>(path, "annotations", &mut scan)?.0;
@@ -101,7 +103,7 @@ impl CocoFile {
                 scan.expect(b'}', "`,` or `}`").map_err(syntax)?;
             }
         }
-        if !has_images {
+        if !seen.contains(&&br#""images""#[..]) {
             return Err(syntax(scan.error("a key `images` in the file")));
         }
         if scan.peek().is_some() {
@@ -109,6 +111,8 @@ impl CocoFile {
         }
         unique(path, "images", file.images.iter().map(|i| i.id))?;
         unique(path, "categories", file.categories.iter().map(|c| c.id))?;
+        file.renumbered = file.annotations.renumber();
+        file.annotations.set_source(path);
         Ok(file)
     }
 }
@@ -128,15 +132,14 @@ pub fn read_results(path: &Path) -> Result<Annotations, CocoError> {
 pub fn parse_results(path: &Path, text: &[u8]) -> Result<Annotations, CocoError> {
     let syntax = |error| syntax(path, error);
     let mut scan = Scanner::new(text);
-    let mut found = None;
+    let (mut found, mut seen) = (None, Vec::new());
     if scan.peek() == Some(b'[') {
         found = Some(records::<Detections>(path, "results", &mut scan)?.0);
     } else {
         scan.expect(b'{', "a list of detections").map_err(syntax)?;
         let mut more = !scan.eat(b'}');
         while more {
-            let key = scan.string().map_err(syntax)?;
-            scan.expect(b':', "`:`").map_err(syntax)?;
+            let key = key(path, &mut scan, &mut seen)?;
             if key == br#""annotations""# {
                 found = Some(records::<Detections>(path, "annotations", &mut scan)?.0);
             } else {
@@ -153,7 +156,26 @@ pub fn parse_results(path: &Path, text: &[u8]) -> Result<Annotations, CocoError>
         return Err(syntax(scan.error("nothing after the list of detections")));
     }
     found.number();
+    found.set_source(path);
     Ok(found)
+}
+
+/// The next key of the file's object, up to its value. Which of two values of one key would count depends on the
+/// reader, so that the second is an error.
+fn key<'a>(path: &Path, scan: &mut Scanner<'a>, seen: &mut Vec<&'a [u8]>) -> Result<&'a [u8], CocoError> {
+    let offset = scan.offset();
+    let key = scan.string().map_err(|error| syntax(path, error))?;
+    if seen.contains(&key) {
+        let found = format!("a second `{}`", String::from_utf8_lossy(&key[1..key.len() - 1]).escape_debug());
+        let expected = "each key of the file once";
+        return Err(CocoError::Syntax { path: path.to_owned(), offset, expected, found });
+    }
+    // a file of countless keys is no reason to remember them all
+    if seen.len() < 1000 {
+        seen.push(key);
+    }
+    scan.expect(b':', "`:`").map_err(|error| syntax(path, error))?;
+    Ok(key)
 }
 
 fn open(path: &Path) -> Result<FileBytes, CocoError> {
@@ -230,8 +252,8 @@ fn read_piece<S: Sink>(
         if read_one(&mut sink, text).is_ok() {
             continue;
         }
-        // The slow way, for the few records that need it: once more with NaN as null, and with a path for the message.
-        let fixed = without_nan(text);
+        // The slow way, for the few records that need it: once more with NaN as text, and with a path for the message.
+        let fixed = quoted_nan(text);
         let text = fixed.as_deref().unwrap_or(text);
         let mut json = serde_json::Deserializer::from_slice(text);
         let mut track = serde_path_to_error::Track::new();
@@ -252,6 +274,14 @@ fn read_one<S: Sink>(sink: &mut S, text: &[u8]) -> serde_json::Result<()> {
     let mut json = serde_json::Deserializer::from_slice(text);
     sink.read(&mut json)?;
     json.end()
+}
+
+/// Whether a path is relative and has no part `..`, by the rules of any system.
+fn stays_inside(path: &str) -> bool {
+    let mut parts = path.split(['/', '\\']);
+    let first = parts.next().unwrap_or_default();
+    let drive = first.len() == 2 && first.ends_with(':');
+    !first.is_empty() && !drive && first != ".." && parts.all(|part| part != "..") && !path.contains('\0')
 }
 
 fn id_of(text: &[u8]) -> Option<u64> {
@@ -296,24 +326,31 @@ impl Sink for Vec<ImageInfo> {
         struct Raw {
             id: Id,
             #[serde(default)]
-            file_name: String,
+            file_name: Text,
             #[serde(default)]
-            coco_url: String,
-            width: u32,
-            height: u32,
+            coco_url: Text,
+            width: Whole,
+            height: Whole,
         }
         let raw = Raw::deserialize(json)?;
+        let (file_name, url) = (raw.file_name.0.unwrap_or_default(), raw.coco_url.0.unwrap_or_default());
         // LVIS gives no file name but the address, whose last two parts are COCO's split folder and file.
-        let file_name = if raw.file_name.is_empty() {
-            let mut parts = raw.coco_url.rsplitn(3, '/');
+        let file_name = if file_name.is_empty() {
+            let mut parts = url.rsplitn(3, '/');
             match (parts.next(), parts.next()) {
                 (Some(file), Some(split)) if !file.is_empty() => format!("{split}/{file}"),
                 _ => return Err(serde::de::Error::missing_field("file_name")),
             }
         } else {
-            raw.file_name
+            file_name
         };
-        self.push(ImageInfo { id: raw.id.0, file_name, width: raw.width, height: raw.height });
+        // a file's name must not lead out of the folder of images
+        if !stays_inside(&file_name) {
+            let reason =
+                format!("file_name {file_name:?} leads out of the folder of images, expected a path in it");
+            return Err(serde::de::Error::custom(reason));
+        }
+        self.push(ImageInfo { id: raw.id.0, file_name, width: raw.width.0, height: raw.height.0 });
         Ok(())
     }
 
@@ -327,12 +364,13 @@ impl Sink for Vec<Category> {
         #[derive(Deserialize)]
         struct Raw {
             id: Id,
-            name: String,
+            name: Text,
             #[serde(default)]
-            supercategory: Option<String>,
+            supercategory: Text,
         }
         let Raw { id, name, supercategory } = Raw::deserialize(json)?;
-        self.push(Category { id: id.0, name, supercategory: supercategory.unwrap_or_default() });
+        let name = name.0.ok_or_else(|| serde::de::Error::custom("no name, expected a text"))?;
+        self.push(Category { id: id.0, name, supercategory: supercategory.0.unwrap_or_default() });
         Ok(())
     }
 

@@ -73,6 +73,43 @@ fn errors_name_record_id_and_field() {
 }
 
 #[test]
+fn fields_are_as_lenient_as_tools_write_them() {
+    let file = parse(
+        r#"{"images": [{"id": 1.0, "file_name": 12, "width": 100.0, "height": 80, "coco_url": null, "license": {"a": 1}},
+                       {"id": 2, "file_name": null, "coco_url": "http://x/val/2.jpg", "width": 9, "height": 9}],
+            "categories": [{"id": 1, "name": 7, "supercategory": null}, {"id": 2, "name": "b", "supercategory": [3]}],
+            "annotations": [{"id": 5, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "iscrowd": null,
+                             "area": null, "segmentation": null, "attributes": {"occluded": "no"}},
+                            {"id": 5, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "area": NaN}]}"#,
+    )
+    .unwrap();
+    assert_eq!((file.images[0].file_name.as_str(), file.images[0].width), ("12", 100));
+    assert_eq!(file.images[1].file_name, "val/2.jpg");
+    assert_eq!((file.categories[0].name.as_str(), file.categories[1].supercategory.as_str()), ("7", ""));
+    let records = file.annotations.records();
+    assert_eq!((records[0].area, records[0].crowd), (None, false));
+    assert!(records[1].area.unwrap().is_nan());
+    // an id that comes twice is given to the first alone
+    assert_eq!((records[0].id, records[1].id, &file.renumbered[..]), (5, 1, &[(1, 5)][..]));
+}
+
+#[test]
+fn paths_stay_in_the_folder_and_keys_come_once() {
+    for name in ["../a.jpg", "/etc/hostname", "a/../../b.jpg", "C:\\\\a.jpg", "..\\\\a.jpg", "\\\\\\\\a\\\\b"]
+    {
+        let text = parse(&SMALL.replace("a.jpg", name)).unwrap_err().to_string();
+        assert!(text.contains("leads out of the folder") && text.contains("images[0]"), "{name}: {text}");
+    }
+    assert!(parse(&SMALL.replace("a.jpg", "b/..a/c..jpg")).is_ok());
+    let twice = SMALL.replacen('{', r#"{"images": [],"#, 1);
+    let text = parse(&twice).unwrap_err().to_string();
+    assert!(text.contains("a second `images`"), "{text}");
+    let list = r#"{"annotations": [], "annotations": []}"#;
+    let text = parse_results(Path::new("r.json"), list.as_bytes()).unwrap_err().to_string();
+    assert!(text.contains("r.json") && text.contains("a second `annotations`"), "{text}");
+}
+
+#[test]
 fn results_as_list_and_as_object() {
     let list = r#"[{"image_id": 1, "category_id": 2, "bbox": [0,0,1,1], "score": 0.5, "id": 77}]"#;
     let path = Path::new("r.json");

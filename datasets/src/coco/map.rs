@@ -1,11 +1,12 @@
 //! A whole file as bytes without copying it into memory: the pages belong to the system's file cache, which may drop
 //! and read them again.
 
-use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
 use memmap2::Mmap;
+
+use crate::files::open_regular;
 
 /// A file mapped for reading; an empty file is an empty slice.
 pub(super) struct FileBytes(Option<Mmap>);
@@ -13,8 +14,9 @@ pub(super) struct FileBytes(Option<Mmap>);
 impl FileBytes {
     /// Maps `path`.
     pub fn open(path: &Path) -> std::io::Result<Self> {
-        let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
+        // annotation files are large, but no pipe and no device
+        let (file, length) = open_regular(path, u64::MAX)?;
+        if length == 0 {
             return Ok(FileBytes(None));
         }
         // SAFETY: the map is private to the parser and read only while it runs; the bytes are treated as untrusted and

@@ -9,6 +9,7 @@ pub(crate) mod engine;
 pub mod error;
 pub mod json;
 pub mod layout;
+mod lenient;
 mod map;
 pub mod polygon;
 mod record;

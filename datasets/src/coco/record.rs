@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::arena::{Annotations, OutlineKind, RecordHead};
+use super::lenient::{Flag, Id, Number, Whole};
 
 /// Whether records are ground truth (an id of their own, required) or detections (numbered from 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
                 Key::Bbox => {
                     head.bbox = map.next_value::<Option<[Number; 4]>>()?.map(|b| b.map(|n| n.0));
                 }
-                Key::Area => head.area = map.next_value::<Option<f64>>()?,
+                Key::Area => head.area = map.next_value::<Option<Number>>()?.map(|n| n.0),
                 Key::Score => head.score = Some(map.next_value::<Number>()?.0),
                 Key::Iscrowd => head.crowd = map.next_value::<Flag>()?.0,
                 Key::Segmentation if head.outline.is_some() => {
@@ -133,7 +134,7 @@ impl<'de> Visitor<'de> for OutlineSeed<'_> {
         let (mut size, mut compressed) = (None, None);
         while let Some(key) = map.next_key()? {
             match key {
-                RleKey::Size => size = Some(map.next_value::<[u32; 2]>()?),
+                RleKey::Size => size = Some(map.next_value::<[Whole; 2]>()?.map(|n| n.0)),
                 RleKey::Counts if compressed.is_some() => {
                     return Err(A::Error::duplicate_field("counts"));
                 }
@@ -199,93 +200,16 @@ impl<'de> Visitor<'de> for CountsSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        while let Some(run) = seq.next_element()? {
+        while let Some(Whole(run)) = seq.next_element()? {
             self.0.push_run(run);
         }
         Ok(false)
     }
 }
 
-/// A number; `null` (which `NaN` is rewritten to, see [`without_nan`]) is NaN, for validation to name.
-struct Number(f64);
-
-/// A whole number from 0, also where a tool wrote it as `12.0`.
-pub(super) struct Id(pub u64);
-
-/// 0, 1, true or false.
-struct Flag(bool);
-
-macro_rules! scalar {
-    ($type:ident, $expecting:literal, $($body:tt)*) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct V;
-                impl Visitor<'_> for V {
-                    type Value = $type;
-                    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                        f.write_str($expecting)
-                    }
-                    $($body)*
-                }
-                deserializer.deserialize_any(V)
-            }
-        }
-    };
-}
-
-scalar! { Number, "a number",
-    #[inline]
-    fn visit_f64<E: Error>(self, v: f64) -> Result<Number, E> {
-        Ok(Number(v))
-    }
-    #[inline]
-    fn visit_u64<E: Error>(self, v: u64) -> Result<Number, E> {
-        Ok(Number(v as f64))
-    }
-    #[inline]
-    fn visit_i64<E: Error>(self, v: i64) -> Result<Number, E> {
-        Ok(Number(v as f64))
-    }
-    fn visit_unit<E: Error>(self) -> Result<Number, E> {
-        Ok(Number(f64::NAN))
-    }
-}
-
-scalar! { Id, "a whole number from 0",
-    fn visit_u64<E: Error>(self, v: u64) -> Result<Id, E> {
-        Ok(Id(v))
-    }
-    fn visit_f64<E: Error>(self, v: f64) -> Result<Id, E> {
-        // Beyond 2^53 a float no longer tells neighbouring ids apart.
-        if v >= 0.0 && v.fract() == 0.0 && v <= 9_007_199_254_740_992.0 {
-            Ok(Id(v as u64))
-        } else {
-            Err(E::invalid_value(serde::de::Unexpected::Float(v), &self))
-        }
-    }
-}
-
-scalar! { Flag, "0, 1, true or false",
-    fn visit_bool<E: Error>(self, v: bool) -> Result<Flag, E> {
-        Ok(Flag(v))
-    }
-    fn visit_u64<E: Error>(self, v: u64) -> Result<Flag, E> {
-        if v > 1 {
-            return Err(E::invalid_value(serde::de::Unexpected::Unsigned(v), &self));
-        }
-        Ok(Flag(v == 1))
-    }
-    fn visit_f64<E: Error>(self, v: f64) -> Result<Flag, E> {
-        if v != 0.0 && v != 1.0 {
-            return Err(E::invalid_value(serde::de::Unexpected::Float(v), &self));
-        }
-        Ok(Flag(v == 1.0))
-    }
-}
-
-/// `text` with the tokens NaN, Infinity and -Infinity (which Python writes and JSON does not know) as `null`; nothing
-/// if there are none.
-pub(super) fn without_nan(text: &[u8]) -> Option<Vec<u8>> {
+/// `text` with the tokens NaN, Infinity and -Infinity (which Python writes and JSON does not know) as texts;
+/// nothing if there are none.
+pub(super) fn quoted_nan(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut at, mut copied, mut in_string) = (0, 0, false);
     while at < text.len() {
@@ -296,7 +220,9 @@ pub(super) fn without_nan(text: &[u8]) -> Option<Vec<u8>> {
                 let tokens: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
                 if let Some(token) = tokens.iter().find(|t| text[at..].starts_with(t)) {
                     out.extend_from_slice(&text[copied..at]);
-                    out.extend_from_slice(b"null");
+                    out.push(b'"');
+                    out.extend_from_slice(token);
+                    out.push(b'"');
                     at += token.len();
                     copied = at;
                     continue;
@@ -326,11 +252,19 @@ mod tests {
     #[test]
     fn scalars_in_their_common_spellings() {
         let text = r#"{"id": 7.0, "image_id": 1, "category_id": 2, "iscrowd": true, "bbox": [1, 2.5, 3, 4],
-            "segmentation": null, "extra": {"deep": [1]}}"#;
+            "segmentation": null, "extra": {"deep": [1]}, "area": null}"#;
         let all = read(text, Kind::Truth).unwrap();
         let record = &all.records()[0];
         assert_eq!((record.id, record.crowd, record.bbox), (7, true, Some([1.0, 2.5, 3.0, 4.0])));
         assert_eq!(all.segmentation(record), super::super::arena::Segmentation::None);
+        assert_eq!(record.area, None);
+        let text = r#"{"id": 1, "image_id": 1, "category_id": 2, "iscrowd": null, "bbox": null,
+            "segmentation": {"size": [2.0, 3], "counts": [1.0, 5]}}"#;
+        let all = read(text, Kind::Truth).unwrap();
+        let (record, size) = (&all.records()[0], [2, 3]);
+        assert_eq!((record.crowd, record.bbox), (false, None));
+        let runs = super::super::arena::Segmentation::Runs { size, counts: &[1, 5] };
+        assert_eq!(all.segmentation(record), runs);
     }
 
     #[test]
@@ -353,11 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn python_nan_becomes_null_outside_strings_only() {
+    fn python_nan_becomes_text_outside_strings_only() {
         let text = br#"{"a": NaN, "b": [-Infinity, Infinity, -1], "c": "NaN \" NaN"}"#;
-        let fixed = without_nan(text).unwrap();
-        let expected = br#"{"a": null, "b": [null, null, -1], "c": "NaN \" NaN"}"#;
+        let fixed = quoted_nan(text).unwrap();
+        let expected = br#"{"a": "NaN", "b": ["-Infinity", "Infinity", -1], "c": "NaN \" NaN"}"#;
         assert_eq!(fixed, expected);
-        assert_eq!(without_nan(expected), None);
+        assert_eq!(quoted_nan(expected), None);
     }
 }

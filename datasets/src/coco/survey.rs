@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::arena::Segmentation;
 use super::check::{OnProblem, fault_text};
 use super::dataset::CocoDataset;
 use super::error::CocoError;
@@ -52,6 +53,10 @@ pub fn survey(
         })
         .collect();
 
+    let outlined = data.usable().any(|r| data.file().annotations.segmentation(r) != Segmentation::None);
+    if !outlined && data.usable().next().is_some() {
+        survey.notes.push("no annotation has an outline: masks are neither trained nor evaluated".to_owned());
+    }
     let probed: Vec<Result<[u32; 2], BrokenFile>> = (0..data.len())
         .into_par_iter()
         .filter_map(|i| {

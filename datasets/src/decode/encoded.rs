@@ -6,7 +6,7 @@ use image::{ImageFormat, RgbImage};
 use super::jpeg::Jpeg;
 use super::orientation::Orientation;
 use super::other::Other;
-use super::{DecodeError, DecodeOptions, ExifPolicy, crop};
+use super::{DecodeError, DecodeOptions, ExifPolicy, check_short_side, crop};
 use crate::transform::resize::Rect;
 
 /// An image in memory whose header is read and whose pixels are not.
@@ -31,15 +31,19 @@ impl<'a> Encoded<'a> {
         if bytes.is_empty() {
             return Err(DecodeError::Empty);
         }
+        if super::foreign::name(bytes).is_some() {
+            return Err(DecodeError::unknown(bytes));
+        }
         let stream = match image::guess_format(bytes) {
-            Ok(ImageFormat::Jpeg) => Stream::Jpeg(Jpeg::open(bytes, options.max_pixels)?),
-            Ok(format) => Stream::Other(Other::open(bytes, format, options.max_pixels)?),
+            Ok(ImageFormat::Jpeg) => Stream::Jpeg(Jpeg::open(bytes, options)?),
+            Ok(format) => Stream::Other(Other::open(bytes, format, options)?),
             Err(_) => return Err(DecodeError::unknown(bytes)),
         };
         let (size, orientation) = match &stream {
             Stream::Jpeg(jpeg) => (jpeg.size(), jpeg.orientation()),
             Stream::Other(other) => (other.size(), other.orientation()),
         };
+        check_short_side(size, options.short_side).map_err(DecodeError::Strip)?;
         let orientation = match options.exif {
             ExifPolicy::Apply => orientation,
             ExifPolicy::Ignore => Orientation::UPRIGHT,
@@ -68,16 +72,33 @@ impl<'a> Encoded<'a> {
     /// # Errors
     /// [`DecodeError::NoPixels`] if nothing of the region lies in the image, else as [`Self::decode`].
     pub fn decode_region(self, region: Rect, buffer: Vec<u8>) -> Result<RgbImage, DecodeError> {
+        self.decode_counting(region, buffer).map(|(image, _)| image)
+    }
+
+    /// The whole image, and what is odd about the file though it decodes: every reader gives these pixels, but they
+    /// may not be the ones that were written.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_checked(self) -> Result<(RgbImage, Option<String>), DecodeError> {
+        let whole = Rect::whole(self.dimensions());
+        let (image, left_over) = self.decode_counting(whole, Vec::new())?;
+        let note = format!("damaged JPEG? {left_over} bytes belong to no pixel, as after a changed bit");
+        Ok((image, (left_over > 0).then_some(note)))
+    }
+
+    /// A part, and the number of bytes that belong to none of its pixels.
+    fn decode_counting(self, region: Rect, buffer: Vec<u8>) -> Result<(RgbImage, usize), DecodeError> {
         let region = region.within(self.dimensions());
         if region.width == 0 || region.height == 0 {
             let (width, height) = (region.width.into(), region.height.into());
             return Err(DecodeError::NoPixels { width, height });
         }
         let stored = self.orientation.stored_rect(region, self.size);
-        let image = match self.stream {
+        let (image, left_over) = match self.stream {
             Stream::Jpeg(jpeg) => jpeg.decode(stored, buffer)?,
-            Stream::Other(other) => crop(other.decode()?, stored)?,
+            Stream::Other(other) => (crop(other.decode()?, stored)?, 0),
         };
-        Ok(self.orientation.apply(image))
+        Ok((self.orientation.apply(image), left_over))
     }
 }

@@ -15,7 +15,7 @@ pub enum DecodeError {
         source: io::Error,
     },
     /// The bytes of a file do not decode; `source` says why.
-    #[error("image {path}: {source}", path = path.display())]
+    #[error("image {}: {source}{}", path.display(), source.way_on())]
     File {
         /// The file.
         path: PathBuf,
@@ -43,6 +43,28 @@ pub enum DecodeError {
         /// Pixels allowed.
         limit: u64,
     },
+    /// More memory than allowed.
+    #[error(
+        "decoding needs {} MiB, more than the limit of {} MiB; --max-image-mb or data.max_image_mb raises it",
+        needed.div_ceil(1 << 20), limit >> 20
+    )]
+    Memory {
+        /// Bytes that decoding would take.
+        needed: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A strip that grows beyond what memory is for once it is resized.
+    #[error(transparent)]
+    Strip(crate::transform::TransformError),
+    /// A decoder of the image crate gave up where it should have given an error.
+    #[error("broken or unsupported {format}: its decoder panicked: {reason}")]
+    Panic {
+        /// Name of the format.
+        format: &'static str,
+        /// Text of the panic.
+        reason: String,
+    },
     /// The header gives a width or height of zero, or a part outside the image was asked for.
     #[error("the image is {width}x{height} pixels: nothing to decode")]
     NoPixels {
@@ -62,6 +84,19 @@ pub enum DecodeError {
     /// A JPEG stream that is broken otherwise.
     #[error("broken JPEG: {0}")]
     Jpeg(String),
+    /// An image of a kind that is not decoded.
+    #[error(
+        "unsupported image: {0}, expected JPEG, PNG, GIF, BMP, TIFF, WebP or PNM. Convert it to PNG or JPEG"
+    )]
+    UnsupportedKind(&'static str),
+    /// A sound file, for all that is known, of a kind that is not decoded.
+    #[error("unsupported {format}: {what}. Convert the image to PNG or a usual JPEG")]
+    Unsupported {
+        /// Name of the format.
+        format: &'static str,
+        /// What the file needs.
+        what: String,
+    },
     /// A broken file of another format.
     #[error("broken {format}: {source}")]
     Other {
@@ -73,7 +108,18 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// What can be done, where the error itself does not say.
+    fn way_on(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "; --max-image-mb or data.max_image_mb raises it",
+            _ => "",
+        }
+    }
+
     pub(super) fn unknown(bytes: &[u8]) -> Self {
-        Self::UnknownFormat { head: bytes[..bytes.len().min(8)].to_vec() }
+        match super::foreign::name(bytes) {
+            Some(name) => Self::UnsupportedKind(name),
+            None => Self::UnknownFormat { head: bytes[..bytes.len().min(8)].to_vec() },
+        }
     }
 }

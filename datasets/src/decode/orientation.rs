@@ -29,6 +29,9 @@ impl Orientation {
 
     /// From a whole PNG, WebP or TIFF file.
     pub(super) fn from_container(bytes: &[u8]) -> Self {
+        if let Some(exif) = webp_exif(bytes) {
+            return Self::from_raw(Some(exif));
+        }
         Reader::new()
             .read_from_container(&mut Cursor::new(bytes))
             .map_or(Self::UPRIGHT, |exif| Self::from_exif(&exif))
@@ -68,6 +71,21 @@ impl Orientation {
             8 => imageops::rotate270(&image),
             _ => image,
         }
+    }
+}
+
+/// The EXIF chunk of a WebP file. The container's reader does not know that some writers keep a JPEG's prefix in it.
+fn webp_exif(bytes: &[u8]) -> Option<&[u8]> {
+    let [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', rest @ ..] = bytes else { return None };
+    let mut rest = rest;
+    loop {
+        let (head, after) = rest.split_first_chunk::<8>()?;
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        if head.starts_with(b"EXIF") {
+            return after.get(..length);
+        }
+        // chunks are padded to whole pairs of bytes
+        rest = after.get(length.checked_add(length % 2)?..)?;
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::Cursor;
 
 use image::{
@@ -144,6 +145,72 @@ fn plain_streams_agree_with_the_general_decoder() {
     for other in [PROGRESSIVE_JPG, CMYK_JPG] {
         assert!(baseline::Frame::parse(other).is_none());
     }
+}
+
+#[test]
+fn memory_is_counted_before_it_is_asked_for() {
+    let small = |max_memory| DecodeOptions { max_memory, ..DecodeOptions::default() };
+    let rgba = RgbaImage::new(100, 100);
+    // four bytes a pixel and three of RGB, or three and nothing beside
+    for (bytes, needed) in [
+        (encode(rgba, ImageFormat::Png), 70_000),
+        (encode(ramp(100, 100), ImageFormat::Png), 30_000),
+        (encode(ramp(100, 100), ImageFormat::Jpeg), 60_000),
+    ] {
+        let error = decode_bytes(&bytes, &small(needed - 1)).unwrap_err();
+        assert!(matches!(error, DecodeError::Memory { .. }), "{error}");
+        assert!(error.to_string().contains("--max-image-mb"), "{error}");
+        assert!(!matches!(decode_bytes(&bytes, &small(needed + 4096)), Err(DecodeError::Memory { .. })));
+    }
+}
+
+#[test]
+fn a_strip_is_refused_by_its_header() {
+    let strip = encode(RgbImage::new(1, 20_000), ImageFormat::Png);
+    let with = |short_side| DecodeOptions { short_side, ..DecodeOptions::default() };
+    // 57 x 1,140,000 is 65 million pixels, 58 x 1,160,000 is 67.28 million: the limit is 2^26
+    assert!(decode_bytes(&strip, &with(57)).is_ok());
+    let error = decode_bytes(&strip, &with(58)).unwrap_err();
+    assert!(matches!(error, DecodeError::Strip(_)), "{error}");
+    assert!(error.to_string().contains("58x1160000") && error.to_string().contains("67108864"), "{error}");
+}
+
+#[test]
+fn what_is_not_supported_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    // a TIFF of one entry: its photometric interpretation is a palette
+    let tiff = |tags: &[(u16, u16)]| {
+        let mut bytes = b"II\x2a\0\x08\0\0\0".to_vec();
+        bytes.extend((tags.len() as u16).to_le_bytes());
+        for (tag, value) in tags {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend([3, 0, 1, 0, 0, 0]);
+            bytes.extend(u32::from(*value).to_le_bytes());
+        }
+        bytes.extend([0; 4]);
+        bytes
+    };
+    for (bytes, expected) in [
+        (tiff(&[(256, 4), (257, 4), (262, 3)]), "unsupported TIFF: palette TIFF"),
+        (
+            tiff(&[(256, 4), (262, 2), (284, 2), (322, 16)]),
+            "unsupported TIFF: TIFF of tiles in separate planes",
+        ),
+        (b"II\x2b\0\x08\0\0\0".to_vec(), "unsupported image: BigTIFF"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0".to_vec(), "unsupported image: AVIF"),
+    ] {
+        let path = dir.path().join("x.tif");
+        fs::write(&path, bytes).unwrap();
+        let error = decode_file(&path, &DecodeOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("x.tif"), "{error}");
+    }
+}
+
+#[test]
+fn the_prefix_of_a_jpeg_in_the_exif_of_webp_is_known() {
+    // Pillow: ImageOps.exif_transpose(Image.open(f)).size is (40, 60)
+    let bytes = include_bytes!("../../testdata/prefixed.webp");
+    assert_eq!(decode(bytes).unwrap().dimensions(), (40, 60));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::ImageNetError;
+use crate::files::read_text;
 
 /// Class names as a file gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +25,7 @@ impl ClassNames {
     /// # Errors
     /// A file that cannot be read or understood.
     pub fn read(path: &Path) -> Result<Self, ImageNetError> {
-        let bytes = std::fs::read(path).map_err(ImageNetError::io(path))?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| {
-            ImageNetError::format(path, format!("byte {}", e.valid_up_to()), "", "UTF-8 text")
-        })?;
-        Self::parse(path, text.trim_start_matches('\u{feff}'))
+        Self::parse(path, &read_text(path).map_err(ImageNetError::io(path))?)
     }
 
     /// As [`ClassNames::read`], from text; `path` is for errors.

@@ -53,7 +53,7 @@ pub fn open_ilsvrc(
         let class = class.ok_or_else(|| ImageNetError::unknown_class(ground_truth, wnid, &classes))?;
         items.push((name, class as u32));
     }
-    Ok(ImageFolder { root: images.to_owned(), classes, items, decode })
+    Ok(ImageFolder { root: images.to_owned(), classes, items, decode, unsupported: 0 })
 }
 
 /// Images named by a list, `file label` a line (space, tab or comma between them, `#` starts a comment). A
@@ -101,7 +101,7 @@ pub fn open_list(
     if items.is_empty() {
         return Err(ImageNetError::Empty { path: list.to_owned(), expected: "`file label` a line" });
     }
-    Ok(ImageFolder { root: images.to_owned(), classes: classes.to_vec(), items, decode })
+    Ok(ImageFolder { root: images.to_owned(), classes: classes.to_vec(), items, decode, unsupported: 0 })
 }
 
 /// ILSVRC id → wnid.
@@ -134,8 +134,7 @@ fn list_images(folder: &Path) -> Result<Vec<String>, ImageNetError> {
 }
 
 fn read_text(path: &Path) -> Result<String, ImageNetError> {
-    let text = std::fs::read_to_string(path).map_err(ImageNetError::io(path))?;
-    Ok(text.trim_start_matches('\u{feff}').to_owned())
+    crate::files::read_text(path).map_err(ImageNetError::io(path))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A folder a class: `root/<class>/**/*.JPEG`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::ImageNetError;
 use super::index::{Caching, Index};
+use super::{ImageNetError, splits};
 use crate::decode::{DecodeOptions, decode_file_region};
 use crate::loader::{BoxError, Choose, Dataset};
 use crate::sample::{Sample, Target};
@@ -20,6 +21,8 @@ pub struct ImageFolder {
     pub items: Vec<(String, u32)>,
     /// How an image is read.
     pub decode: DecodeOptions,
+    /// Files that end like images of a kind that is not decoded.
+    pub unsupported: usize,
 }
 
 impl ImageFolder {
@@ -35,31 +38,42 @@ impl ImageFolder {
         decode: DecodeOptions,
     ) -> Result<Self, ImageNetError> {
         let (index, origin) = Index::open(root, caching)?;
-        let classes = known.map_or_else(|| index.classes.clone(), <[String]>::to_vec);
-        let number: Vec<u32> = index
-            .classes
-            .iter()
-            .map(|name| {
-                let found = classes.iter().position(|c| c == name);
-                found.map(|i| i as u32).ok_or_else(|| ImageNetError::unknown_class(root, name, &classes))
-            })
-            .collect::<Result<_, _>>()?;
-        let mut items = Vec::new();
+        splits::check_classes(root, &index)?;
         let mut images_of = vec![0usize; index.classes.len()];
         for folder in &index.folders {
-            let class = folder.class as usize;
-            images_of[class] += folder.files.len();
-            items.extend(folder.files.iter().map(|f| (format!("{}/{f}", folder.path), number[class])));
+            images_of[folder.class as usize] += folder.files.len();
+        }
+        // a folder without images is no class
+        let present = || index.classes.iter().zip(&images_of).filter(|(_, n)| **n > 0).map(|(name, _)| name);
+        let classes = known.map_or_else(|| present().cloned().collect(), <[String]>::to_vec);
+        let number: HashMap<&str, u32> = present()
+            .map(|name| {
+                let found = classes.iter().position(|c| c == name);
+                let number = found.ok_or_else(|| ImageNetError::unknown_class(root, name, &classes))?;
+                Ok((name.as_str(), number as u32))
+            })
+            .collect::<Result<_, ImageNetError>>()?;
+        let mut items = Vec::new();
+        for folder in index.folders.iter().filter(|folder| !folder.files.is_empty()) {
+            let class = number[index.classes[folder.class as usize].as_str()];
+            items.extend(folder.files.iter().map(|f| (format!("{}/{f}", folder.path), class)));
+        }
+        let unsupported: usize = index.folders.iter().map(|folder| folder.unsupported).sum();
+        if unsupported > 0 {
+            let root = root.display();
+            tracing::warn!(
+                "{root}: {unsupported} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)"
+            );
         }
         if items.is_empty() {
             let expected = "<class>/<image>, e.g. n01440764/n01440764_10026.JPEG";
             return Err(ImageNetError::Empty { path: root.to_owned(), expected });
         }
         for (name, _) in index.classes.iter().zip(&images_of).filter(|(_, n)| **n == 0) {
-            tracing::warn!("{}: no images", root.join(name).display());
+            tracing::warn!("{}: no images, no class", root.join(name).display());
         }
         tracing::debug!(images = items.len(), classes = classes.len(), ?origin, "{}", root.display());
-        Ok(Self { root: root.to_owned(), classes, items, decode })
+        Ok(Self { root: root.to_owned(), classes, items, decode, unsupported })
     }
 }
 

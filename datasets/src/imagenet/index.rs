@@ -7,6 +7,7 @@
 //! the clock, so its cache is not trusted. A cache that cannot be read is rebuilt; where none can be written
 //! (read-only data) the scan goes on without.
 
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageNetError, is_image};
+use super::{ImageNetError, is_image, is_unsupported_image};
+use crate::files::read_regular;
 
 /// Age that a folder's last change must have at the time of the scan.
 pub const SETTLED: Duration = Duration::from_millis(1500);
+/// Greatest length of a cache; a hundred million files take less.
+const MAX_CACHE_BYTES: u64 = 8 << 30;
 /// Raised when the meaning of the file changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All images below a folder of class folders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub struct Folder {
     pub class: u32,
     /// Image files, sorted by name.
     pub files: Vec<String>,
+    /// Files that end like images of a kind that is not decoded.
+    pub unsupported: usize,
     modified: u64,
 }
 
@@ -92,39 +98,57 @@ impl Index {
         }
     }
 
-    /// Lists `root/<class>/**`; names starting with a dot and files that are not images are passed over.
+    /// Lists `root/<class>/**`; names starting with a dot, `__MACOSX` and files that are not images are passed over.
+    /// Links are followed, but each real folder is listed once, where it stands by itself or else where the first link
+    /// by name leads to it: a link back up would otherwise count images again and again.
     ///
     /// # Errors
     /// A folder that cannot be read.
     pub fn scan(root: &Path) -> Result<Self, ImageNetError> {
         let scanned = nanos(SystemTime::now());
         let modified = modified(root).map_err(ImageNetError::io(root))?;
-        let (classes, _) = list(root)?;
-        let nested: Vec<Vec<Folder>> = classes
+        let real = root.canonicalize().map_err(ImageNetError::io(root))?;
+        let top = list(root)?;
+        let mut classes: Vec<String> = top.folders.iter().chain(&top.links).cloned().collect();
+        classes.sort_unstable();
+        let walks: Vec<Walk> = classes
             .par_iter()
             .enumerate()
-            .map(|(class, name)| {
-                let mut found = Vec::new();
-                let mut open = vec![name.clone()];
-                while let Some(path) = open.pop() {
-                    let full = root.join(&path);
-                    // before listing: a change in between makes the index old, not wrong
-                    let modified = self::modified(&full).map_err(ImageNetError::io(&full))?;
-                    let (below, files) = list(&full)?;
-                    open.extend(below.iter().map(|b| format!("{path}/{b}")));
-                    found.push(Folder { path, class: class as u32, files, modified });
-                }
-                found.sort_by(|a, b| a.path.cmp(&b.path));
-                Ok(found)
+            .map(|(class, name)| match top.links.contains(name) {
+                true => Ok((Vec::new(), vec![(class as u32, name.clone())])),
+                false => walk(root, class as u32, name),
             })
             .collect::<Result<_, ImageNetError>>()?;
-        let folders = nested.into_iter().flatten().collect();
+        let (nested, links): (Vec<_>, Vec<_>) = walks.into_iter().unzip();
+        let mut folders: Vec<Folder> = nested.into_iter().flatten().collect();
+        let mut links: VecDeque<(u32, String)> = links.into_iter().flatten().collect();
+        let mut seen: HashSet<PathBuf> = HashSet::new();
+        if !links.is_empty() {
+            seen.extend(folders.iter().map(|f| real.join(&f.path)));
+        }
+        while let Some((class, path)) = links.pop_front() {
+            let full = root.join(&path);
+            let target = full.canonicalize().map_err(ImageNetError::io(&full))?;
+            if real.starts_with(&target) || seen.contains(&target) {
+                tracing::warn!("{}: passed over, {} is listed already", full.display(), target.display());
+                continue;
+            }
+            let (found, more) = walk(root, class, &path)?;
+            // a link may lead to a folder above one that is listed already
+            let new = |folder: &Folder| {
+                let inner = folder.path.strip_prefix(&path).unwrap_or_default().trim_start_matches('/');
+                seen.insert(if inner.is_empty() { target.clone() } else { target.join(inner) })
+            };
+            folders.extend(found.into_iter().filter(new));
+            links.extend(more);
+        }
+        folders.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
         Ok(Self { version: VERSION, scanned, modified, classes, folders })
     }
 
     /// The cache, if there is one of this version.
     fn read(path: &Path) -> Result<Option<Self>, String> {
-        let bytes = match fs::read(path) {
+        let bytes = match read_regular(path, MAX_CACHE_BYTES) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e.to_string()),
@@ -177,29 +201,64 @@ fn modified(path: &Path) -> std::io::Result<u64> {
     Ok(nanos(fs::metadata(path)?.modified()?))
 }
 
-/// Sorted folders and images in a folder; links are followed.
-fn list(path: &Path) -> Result<(Vec<String>, Vec<String>), ImageNetError> {
-    let (mut folders, mut files) = (Vec::new(), Vec::new());
+/// Folders, and the links to others among them with the class that they stand in.
+type Walk = (Vec<Folder>, Vec<(u32, String)>);
+
+/// A class folder, or what a link in it leads to, and everything below: its folders, and the links among them.
+fn walk(root: &Path, class: u32, name: &str) -> Result<Walk, ImageNetError> {
+    let (mut found, mut links) = (Vec::new(), Vec::new());
+    let mut open = vec![name.to_owned()];
+    while let Some(path) = open.pop() {
+        let full = root.join(&path);
+        // before listing: a change in between makes the index old, not wrong
+        let modified = modified(&full).map_err(ImageNetError::io(&full))?;
+        let listed = list(&full)?;
+        open.extend(listed.folders.iter().map(|name| format!("{path}/{name}")));
+        links.extend(listed.links.iter().map(|name| (class, format!("{path}/{name}"))));
+        found.push(Folder { path, class, files: listed.files, unsupported: listed.unsupported, modified });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok((found, links))
+}
+
+/// What a folder holds, sorted.
+#[derive(Default)]
+struct Listed {
+    folders: Vec<String>,
+    /// Links to folders.
+    links: Vec<String>,
+    files: Vec<String>,
+    unsupported: usize,
+}
+
+fn list(path: &Path) -> Result<Listed, ImageNetError> {
+    let mut listed = Listed::default();
     for entry in fs::read_dir(path).map_err(ImageNetError::io(path))? {
         let entry = entry.map_err(ImageNetError::io(path))?;
         let Ok(name) = entry.file_name().into_string() else {
             tracing::warn!("{}: passed over, its name is not UTF-8", entry.path().display());
             continue;
         };
-        if name.starts_with('.') {
+        // the second is what macOS leaves in archives
+        if name.starts_with('.') || name == "__MACOSX" {
             continue;
         }
         let kind = entry.file_type().map_err(ImageNetError::io(&entry.path()))?;
         // only a link costs a second look
-        if kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()) {
-            folders.push(name);
+        if kind.is_dir() {
+            listed.folders.push(name);
+        } else if kind.is_symlink() && entry.path().is_dir() {
+            listed.links.push(name);
         } else if is_image(&name) {
-            files.push(name);
+            listed.files.push(name);
+        } else {
+            listed.unsupported += usize::from(is_unsupported_image(&name));
         }
     }
-    folders.sort_unstable();
-    files.sort_unstable();
-    Ok((folders, files))
+    listed.folders.sort_unstable();
+    listed.links.sort_unstable();
+    listed.files.sort_unstable();
+    Ok(listed)
 }
 
 #[cfg(test)]
@@ -268,5 +327,33 @@ mod tests {
         assert_eq!(Index::open(&root, Caching::On).unwrap().1, Origin::Uncached);
         assert_eq!(Index::open(&root, Caching::Off).unwrap().1, Origin::Uncached);
         assert!(matches!(Index::open(&dir.path().join("none"), Caching::On), Err(ImageNetError::Io { .. })));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_back_up_is_followed_once() {
+        use std::os::unix::fs::symlink;
+        let (dir, root) = dataset();
+        symlink(&root, root.join("a/loop")).unwrap();
+        symlink("..", root.join("b/up")).unwrap();
+        symlink(root.join("a"), root.join("a/deep/again")).unwrap();
+        symlink(dir.path(), root.join("out")).unwrap();
+        let index = Index::scan(&root).unwrap();
+        assert_eq!(index.folders.iter().map(|f| f.files.len()).sum::<usize>(), 3);
+        // a class that is a link to images elsewhere is a class
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::create_dir(elsewhere.path().join("more")).unwrap();
+        ["1.jpg", "more/2.jpg", "more/3.avif"]
+            .iter()
+            .for_each(|n| fs::write(elsewhere.path().join(n), "").unwrap());
+        symlink(elsewhere.path(), root.join("c")).unwrap();
+        symlink(elsewhere.path().join("more"), root.join("d")).unwrap();
+        let index = Index::scan(&root).unwrap();
+        let of = |class: &str| -> usize {
+            let class = index.classes.iter().position(|c| c == class).unwrap() as u32;
+            index.folders.iter().filter(|f| f.class == class).map(|f| f.files.len()).sum()
+        };
+        assert_eq!((of("a"), of("b"), of("c"), of("d"), of("out")), (2, 1, 2, 0, 0));
+        assert_eq!(index.folders.iter().map(|f| f.unsupported).sum::<usize>(), 1);
     }
 }

@@ -198,7 +198,9 @@ pub enum LoaderError {
         expected: String,
     },
     /// The dataset, or this rank's share of it, has too few samples for one batch.
-    #[error("loader: {samples} samples give no batch of {batch_size} for rank {rank} of {world}")]
+    #[error(
+        "loader: {samples} samples give no batch of {batch_size} for rank {rank} of {world}: lower train.batch_size"
+    )]
     NoBatch {
         /// Samples in the dataset.
         samples: usize,

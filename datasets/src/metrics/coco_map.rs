@@ -4,17 +4,17 @@
 //! T IoU thresholds 0.50, 0.55 … 0.95; R recall thresholds 0, 0.01 … 1; K categories by rising id; A area ranges all,
 //! small, medium, large; M limits of detections an image.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::HashMap;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::coco::arena::{Annotations, Segmentation};
+pub use super::coco_check::check_masks;
+use super::coco_check::{check_detections, check_truth, few, record_error};
+
+use crate::coco::arena::Annotations;
 use crate::coco::engine::{self, Accumulated, Overlap, Settings};
 use crate::coco::error::CocoError;
 use crate::coco::json::CocoFile;
-use crate::coco::rle::Rle;
 
 /// What overlap is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -45,7 +45,7 @@ impl EvalConfig {
     }
 }
 
-/// Names of the twelve figures of [`Evaluation::stats`], in pycocotools' order.
+/// Names of the twelve figures of [`Evaluation::stats`] with COCO's limits of detections, in pycocotools' order.
 pub const STAT_NAMES: [&str; 12] = [
     "AP",
     "AP50",
@@ -124,7 +124,8 @@ pub struct Evaluation {
 /// # Errors
 /// What pycocotools would crash on or silently miscount, naming the record: a detection of an image that `truth` does
 /// not have, a box or score that is not finite, no box and no mask, a mask that does not fit its image; an annotation id
-/// that appears twice; for masks, a ground truth without one.
+/// that appears twice; for masks, a ground truth without one or with one that encloses nothing. Detections of which none
+/// is of a category that `truth` has: every figure would be 0.
 pub fn evaluate(
     truth: &CocoFile,
     detections: &Annotations,
@@ -136,6 +137,15 @@ pub fn evaluate(
     check_detections(truth, detections, &sizes, config.iou_type)?;
     let known = |r: &crate::coco::Record| names.contains_key(&r.category_id);
     let dropped = detections.records().iter().filter(|r| !known(r)).count();
+    if dropped > 0 && dropped == detections.len() {
+        return Err(CocoError::NoSharedCategory {
+            path: detections.source().to_owned(),
+            truth: truth.path.clone(),
+            detections: dropped,
+            found: few(detections.records().iter().map(|r| r.category_id)),
+            expected: few(truth.categories.iter().map(|c| c.id)),
+        });
+    }
     let settings = Settings {
         overlap: match config.iou_type {
             IouType::Bbox => Overlap::Boxes,
@@ -149,104 +159,19 @@ pub fn evaluate(
     Ok(Evaluation { config: config.clone(), all, names, dropped })
 }
 
-fn record_error(
-    path: &Path,
-    record: Option<&crate::coco::Record>,
-    field: &'static str,
-    reason: String,
-) -> CocoError {
-    CocoError::Annotation {
-        path: path.to_owned(),
-        annotation: record.map_or(0, |r| r.id),
-        image: record.map_or(0, |r| r.image_id),
-        field,
-        reason,
-    }
-}
-
-fn check_truth(truth: &CocoFile, iou_type: IouType) -> Result<(), CocoError> {
-    let all = &truth.annotations;
-    let sizes: HashMap<u64, [u32; 2]> = truth.images.iter().map(|i| (i.id, [i.height, i.width])).collect();
-    let mut seen = HashSet::with_capacity(all.len());
-    if let Some(twice) = all.records().iter().find(|r| !seen.insert(r.id)) {
-        let (path, array) = (truth.path.clone(), "annotations");
-        return Err(CocoError::DuplicateId { path, array, id: twice.id });
-    }
-    let fault = all.records().par_iter().find_map_first(|record| {
-        let boxed = record.bbox.is_some_and(|b| b.iter().all(|v| v.is_finite()));
-        if iou_type == IouType::Bbox && !boxed {
-            return Some((record, "bbox", format!("{:?}, expected 4 finite numbers", record.bbox)));
-        }
-        if iou_type == IouType::Segm {
-            // pycocotools evaluates only annotations of known images, so others are not looked at.
-            let size = sizes.get(&record.image_id)?;
-            let outline = all.segmentation(record);
-            let reason = match outline {
-                Segmentation::None => "no mask, expected one for every object".to_string(),
-                Segmentation::Polygons(rings) => rings
-                    .iter()
-                    .find(|r| r.iter().any(|v| !v.is_finite()))
-                    .map(|_| "a coordinate that is not finite".to_string())?,
-                runs => Rle::from_segmentation(runs, size[0], size[1]).err()?.to_string(),
-            };
-            return Some((record, "segmentation", reason));
-        }
-        None
-    });
-    match fault {
-        Some((record, field, reason)) => Err(record_error(&truth.path, Some(record), field, reason)),
-        None => Ok(()),
-    }
-}
-
-fn check_detections(
-    truth: &CocoFile,
-    detections: &Annotations,
-    sizes: &HashMap<u64, [u32; 2]>,
-    iou_type: IouType,
-) -> Result<(), CocoError> {
-    let boxes = detections.records().first().is_some_and(|r| r.bbox.is_some());
-    let fault = detections.records().par_iter().find_map_first(|record| {
-        if boxes && record.bbox.is_none() {
-            // pycocotools goes by the first detection and fails on one that differs.
-            return Some((record, "bbox", "no box, while the first detection has one".to_string()));
-        }
-        let Some(&[height, width]) = sizes.get(&record.image_id) else {
-            let reason = format!("{} is not an image of the ground truth", record.image_id);
-            return Some((record, "image_id", reason));
-        };
-        if !record.score.is_some_and(f64::is_finite) {
-            let reason = format!("{:?}, expected a finite number", record.score);
-            return Some((record, "score", reason));
-        }
-        if record.bbox.is_some_and(|b| b.iter().any(|v| !v.is_finite())) {
-            return Some((record, "bbox", format!("{:?}, expected finite", record.bbox)));
-        }
-        let outline = detections.segmentation(record);
-        if outline == Segmentation::None {
-            let reason = "neither box nor mask".to_string();
-            return record.bbox.is_none().then_some((record, "bbox", reason));
-        }
-        if iou_type == IouType::Bbox && record.bbox.is_some() {
-            return None;
-        }
-        let error = Rle::from_segmentation(outline, height, width).err()?;
-        Some((record, "segmentation", error.to_string()))
-    });
-    match fault {
-        Some((record, field, reason)) => {
-            // Detections have no path of their own in memory; the id is their position from 1.
-            let reason = format!("detection {}: {reason}", record.id);
-            Err(record_error(&truth.path, Some(record), field, reason))
-        }
-        None => Ok(()),
-    }
-}
-
 impl Evaluation {
     /// The twelve figures in pycocotools' order ([`STAT_NAMES`]), −1 where there is nothing to measure.
     pub fn stats(&self) -> &[f64] {
         &self.all.stats
+    }
+
+    /// The names of these figures: [`STAT_NAMES`] with the limits of detections that were used.
+    pub fn stat_names(&self) -> [String; 12] {
+        let mut names = STAT_NAMES.map(str::to_owned);
+        for (name, limit) in names[6..9].iter_mut().zip(self.config.max_dets) {
+            *name = format!("AR_{limit}");
+        }
+        names
     }
 
     /// AP over IoU 0.50 to 0.95, all areas: COCO's headline figure.

@@ -1,5 +1,7 @@
 //! Evaluations small enough to be worked out by hand. Parity with pycocotools is tested on the golden files.
 
+use std::path::Path;
+
 use super::*;
 use crate::coco::json::parse_results;
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use image::GrayImage;
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
+use crate::files::{MAX_IMAGE_BYTES, read_regular};
+
 /// More pixels than any annotated image has; a header that claims more is taken for damaged.
 const MOST_PIXELS: u64 = 1 << 28;
 
@@ -25,7 +27,7 @@ pub struct LabelError {
 /// If the file cannot be read, is no PNG, is damaged, or is neither palette nor gray of at most 8 bits.
 pub fn read(path: &Path) -> Result<GrayImage, LabelError> {
     let fail = |reason| LabelError { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+    let bytes = read_regular(path, MAX_IMAGE_BYTES).map_err(|e| fail(e.to_string()))?;
     parse(&bytes).map_err(fail)
 }
 

@@ -50,6 +50,20 @@ pub enum TransformError {
         /// Height in pixels.
         height: u32,
     },
+    /// A result that no memory should be asked for: a strip of one pixel across grows by its length.
+    #[error(
+        "{what} would be {width}x{height} pixels, more than the limit of {limit} pixels: the image is too long a strip"
+    )]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Pixels allowed.
+        limit: u64,
+    },
     /// A label map or mask of another size than its image.
     #[error("the {what} is {found:?} pixels, its image {image:?}")]
     SizeMismatch {

@@ -46,10 +46,31 @@ impl Rect {
     }
 }
 
+/// Most pixels of a resized image: 8,192 x 8,192, or 512 x 131,072.
+pub const MAX_RESIZED: u64 = 1 << 26;
+
+/// `Ok` if an image of that size may be made by resizing.
+fn check_resized(what: &'static str, (width, height): (u32, u32)) -> Result<(), TransformError> {
+    if u64::from(width) * u64::from(height) > MAX_RESIZED {
+        return Err(TransformError::TooLarge { what, width, height, limit: MAX_RESIZED });
+    }
+    Ok(())
+}
+
+/// Whether an image of that size can be resized so that its short side is `short` pixels.
+///
+/// # Errors
+/// [`TransformError::TooLarge`] if the long side would be too long.
+pub fn check_short_side((width, height): (u32, u32), short: u32) -> Result<(), TransformError> {
+    let scale = f64::from(short) / f64::from(width.min(height).max(1));
+    let side = |length: u32| (f64::from(length) * scale).min(f64::from(u32::MAX)) as u32;
+    check_resized("the resized image", (side(width), side(height)))
+}
+
 /// The whole of `image` at `size`.
 ///
 /// # Errors
-/// [`TransformError::Empty`] if either has no pixel.
+/// [`TransformError::Empty`] if either has no pixel, [`TransformError::TooLarge`] beyond [`MAX_RESIZED`].
 pub fn resize(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<RgbImage, TransformError> {
     resize_region(image, Rect::whole(image.dimensions()), size, filter)
 }
@@ -68,6 +89,9 @@ pub fn resize_region(
     let region = region.within(image.dimensions());
     check_pixels("the region to resize", (region.width, region.height))?;
     check_pixels("the resized image", size)?;
+    check_resized("the resized image", size)?;
+    // columns are resized first
+    check_resized("the image resized across", (size.0, region.height))?;
     let kernel = match filter {
         Filter::Nearest => return Ok(nearest_rgb(image, region, size)),
         Filter::Bilinear => TRIANGLE,
@@ -111,6 +135,7 @@ fn nearest_rgb(image: &RgbImage, region: Rect, size: (u32, u32)) -> RgbImage {
 pub fn resize_labels(labels: &GrayImage, size: (u32, u32)) -> Result<GrayImage, TransformError> {
     check_pixels("the label map", labels.dimensions())?;
     check_pixels("the resized label map", size)?;
+    check_resized("the resized label map", size)?;
     let columns = nearest_indices(labels.width(), 0, size.0);
     let rows = nearest_indices(labels.height(), 0, size.1);
     let stride = labels.width() as usize;

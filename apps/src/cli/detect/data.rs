@@ -2,10 +2,11 @@
 
 use kat_datasets::shapes::Layout;
 
-use crate::cli::data::{DataTools, MakeShapesArgs, check_coco};
+use crate::cli::data::{DataTools, MakeShapesArgs, check_coco_as};
+use crate::task::TaskKind;
 
 /// The tools of `detect data`.
-pub const TOOLS: DataTools = DataTools { check: check_coco, make_shapes };
+pub const TOOLS: DataTools = DataTools { task: TaskKind::Detect, check: check_coco_as, make_shapes };
 
 /// Side of a generated image in pixels.
 const SIDE: u32 = 128;
@@ -25,6 +26,7 @@ fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::data::check_coco;
     use kat_datasets::survey::Survey;
 
     #[test]

@@ -10,9 +10,11 @@ use serde_json::json;
 use crate::cli::coco_eval::{as_json, as_text};
 use crate::cli::common::DeviceArgs;
 use crate::cli::device::on_device;
+use crate::task::TaskKind;
 use crate::task::detect::scored::{Figures, Scored};
 use crate::task::detect::trained::Trained;
 use crate::task::detect::{HeldOut, data};
+use crate::task::loading::decoding;
 
 /// Measure a checkpoint's average precision on a COCO folder
 #[derive(Debug, Args)]
@@ -50,9 +52,14 @@ impl EvalCommand {
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let images = data::open_split(&self.data, self.split.as_deref(), "val")?;
+        let images = data::open_split(
+            &self.data,
+            self.split.as_deref(),
+            "val",
+            decoding(&trained.plan.raw, TaskKind::Detect),
+        )?;
         let part = HeldOut { device, plan: &trained.plan, images: &images };
-        let mut scored = Scored::new(&images.0, &trained.categories);
+        let mut scored = Scored::new(&images.0, &trained.categories)?;
         part.look(&trained.model, &mut |batch, found| {
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
         })?;
@@ -72,7 +79,7 @@ impl EvalCommand {
 
 fn json_text(figures: &Figures) -> anyhow::Result<String> {
     let masks = figures.masks.as_ref().map(as_json);
-    let object = json!({ "bbox": as_json(&figures.boxes), "segm": masks });
+    let object = json!({ "bbox": as_json(&figures.boxes), "segm": masks, "no_segm": figures.no_masks });
     Ok(serde_json::to_string_pretty(&object)? + "\n")
 }
 
@@ -80,7 +87,10 @@ fn text(figures: &Figures) -> String {
     let mut text = format!("boxes\n{}", as_text(&figures.boxes));
     match &figures.masks {
         Some(masks) => text += &format!("\nmasks\n{}", as_text(masks)),
-        None => text += "\nno masks: the model predicts none, or the data have objects without\n",
+        None => {
+            let reason = figures.no_masks.as_deref().unwrap_or("there are none");
+            text += &format!("\nmasks are not evaluated: {reason}\n");
+        }
     }
     text
 }

@@ -17,7 +17,10 @@ use serde_json::json;
 use crate::cli::Misuse;
 use crate::cli::common::DeviceArgs;
 use crate::cli::device::on_device;
-use crate::cli::predict::{decode, image_files};
+use crate::cli::predict::{ImageLimits, decode, image_files};
+use crate::cli::printable::one_line;
+use crate::cli::told;
+use crate::task::TaskKind;
 use crate::task::detect::batch::EvalCollate;
 use crate::task::detect::draw::draw_found;
 use crate::task::detect::trained::Trained;
@@ -45,6 +48,8 @@ pub struct PredictCommand {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    limits: ImageLimits,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -62,19 +67,23 @@ impl PredictCommand {
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
+        let options = self.limits.options(&trained.plan, TaskKind::Detect);
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
         let files = image_files(&self.inputs)?;
         let names = self.names(&files)?;
         let mut failed = 0;
         for (path, name) in files.iter().zip(&names) {
-            match decode(path) {
-                Ok(image) => {
-                    let found = look(&trained, &pipeline, device, image.clone())?;
+            let looked = decode(path, &options).and_then(|image| {
+                let found = look(&trained, &pipeline, device, image.clone());
+                Ok((found.with_context(|| path.display().to_string())?, image))
+            });
+            match looked {
+                Ok((found, image)) => {
                     self.show(path, name, &image, &found, &trained)?;
                 }
                 Err(error) => {
                     failed += 1;
-                    tracing::error!("{error:#}");
+                    tracing::error!("{}", one_line(&told(&error)));
                 }
             }
         }

@@ -13,7 +13,9 @@ use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
 use crate::cli::device::on_device;
 use crate::cli::{Misuse, data};
-use crate::task::segment::data::{class_names, scheme, split};
+use crate::task::TaskKind;
+use crate::task::loading::decoding;
+use crate::task::segment::data::{names_of, parts, scheme, split};
 use crate::task::segment::held_out::HeldOut;
 use crate::task::segment::trained::Trained;
 use crate::train::run_dir::write_atomic;
@@ -31,9 +33,9 @@ pub struct EvalCommand {
     /// Root of the data: images/SPLIT beside annotations/SPLIT
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The split to look at
-    #[arg(long, value_name = "NAME", default_value = "validation")]
-    split: String,
+    /// The split to look at [default: as trained, else validation, val or the like]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
     #[command(flatten)]
     views: ViewArgs,
     /// Write the predicted label maps to this folder: gray PNGs, 0 the first class (ADE20K's coding of results)
@@ -61,7 +63,9 @@ impl EvalCommand {
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
         let scheme = scheme(trained.plan.raw.segment.reduce_zero_label);
-        let found = class_names(&self.data, scheme)?;
+        // data without names of their own are taken to have the checkpoint's
+        let raw = &trained.plan.raw;
+        let found = names_of(&self.data, scheme, raw)?.unwrap_or_else(|| trained.classes.clone());
         if found != trained.classes {
             let (a, b) = (found.len(), trained.classes.len());
             let differing = found.iter().zip(&trained.classes).find(|(a, b)| a != b);
@@ -70,7 +74,12 @@ impl EvalCommand {
             return Err(Misuse(format!("{dir} has {a} classes, the checkpoint {b}{detail}")).into());
         }
         let settings = self.views.settings(&trained.plan)?;
-        let images = split(&self.data, &self.split, trained.classes.len(), scheme)?;
+        let name = match &self.split {
+            Some(name) => name.clone(),
+            None => parts(&self.data, &raw.data)?.1,
+        };
+        let images =
+            split(&self.data, &name, trained.classes.len(), scheme, decoding(raw, TaskKind::Segment))?;
         let part = HeldOut {
             device,
             model: &trained.model,

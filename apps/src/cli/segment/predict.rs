@@ -12,7 +12,10 @@ use super::settings::ViewArgs;
 use crate::cli::common::DeviceArgs;
 use crate::cli::data;
 use crate::cli::device::on_device;
-use crate::cli::predict::{decode, image_files};
+use crate::cli::predict::{ImageLimits, decode, image_files};
+use crate::cli::printable::one_line;
+use crate::cli::told;
+use crate::task::TaskKind;
 use crate::task::segment::held_out::gray;
 use crate::task::segment::inference::Inference;
 use crate::task::segment::report::{Colours, overlay};
@@ -44,6 +47,8 @@ pub struct PredictCommand {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    limits: ImageLimits,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -67,6 +72,7 @@ impl PredictCommand {
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
+        let options = self.limits.options(&trained.plan, TaskKind::Segment);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
         let files = image_files(&self.inputs)?;
@@ -74,15 +80,18 @@ impl PredictCommand {
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
         for path in files {
-            let image = match decode(&path) {
-                Ok(image) => image,
+            let looked = decode(&path, &options).and_then(|image| {
+                let labels = inference.labels(&image).with_context(|| path.display().to_string())?;
+                Ok((gray(&labels)?, image))
+            });
+            let (labels, image) = match looked {
+                Ok(looked) => looked,
                 Err(error) => {
                     failed += 1;
-                    tracing::error!("{error:#}");
+                    tracing::error!("{}", one_line(&told(&error)));
                     continue;
                 }
             };
-            let labels = gray(&inference.labels(&image).with_context(|| path.display().to_string())?)?;
             let shares = shares(&labels, &trained.classes);
             let name = unused_name(&path, &mut used);
             let picture =
@@ -120,8 +129,8 @@ impl PredictCommand {
                 + "\n";
         }
         let classes: Vec<String> =
-            shares.iter().map(|s| format!("{} {:.1} %", s.name, 100.0 * s.share)).collect();
-        format!("{path}: {}\n", classes.join(", "))
+            shares.iter().map(|s| format!("{} {:.1} %", one_line(s.name), 100.0 * s.share)).collect();
+        format!("{}: {}\n", one_line(&path), classes.join(", "))
     }
 }
 

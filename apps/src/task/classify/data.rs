@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::ImageFolder;
 use kat_datasets::imagenet::index::Caching;
+use kat_datasets::imagenet::splits;
 use kat_datasets::loader::{Regions, Source};
 use kat_datasets::pipeline::ClassifyTrain;
 use kat_datasets::sample::Sample;
@@ -15,8 +15,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cli::Misuse;
-use crate::config::Plan;
+use crate::config::{Plan, raw};
+use crate::task::TaskKind;
 use crate::task::generated::generate;
+use crate::task::loading::decoding;
 
 /// Training and held-out images over the same classes.
 #[derive(Debug, Clone)]
@@ -27,10 +29,7 @@ pub struct Splits {
     pub val: ImageFolder,
 }
 
-/// Names under which the held-out part is looked for.
-const HELD_OUT: [&str; 4] = ["val", "validation", "test", "valid"];
-
-/// Opens the data of `plan`: `DIR/train` beside `DIR/val`, or class folders right in DIR, of which a share is then
+/// Opens the data of `plan`: `DIR/train` beside `DIR/val` (the usual words, in any case), or class folders right in DIR, of which a share is then
 /// held out. Data of kind "shapes" are generated first where there are none.
 ///
 /// # Errors
@@ -53,22 +52,31 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
             );
         }
     }
-    let part = |name: &Option<String>, usual: &[&str]| -> Option<PathBuf> {
-        match name {
-            Some(name) => Some(dir.join(name)),
-            None => usual.iter().map(|name| dir.join(name)).find(|path| path.is_dir()),
-        }
-    };
-    let train_dir = part(&data.train, &["train"]).unwrap_or_else(|| dir.to_owned());
-    let train = ImageFolder::open(&train_dir, None, Caching::On, DecodeOptions::default())?;
-    match part(&data.val, &HELD_OUT).filter(|_| train_dir != dir) {
+    let (train_dir, val_dir) = parts(dir, data)?;
+    let train_dir = train_dir.unwrap_or_else(|| dir.to_owned());
+    let decode = decoding(&plan.raw, TaskKind::Classify);
+    let train = ImageFolder::open(&train_dir, None, Caching::On, decode)?;
+    match val_dir.filter(|_| train_dir != dir) {
         Some(val_dir) => {
-            let val =
-                ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, DecodeOptions::default())?;
+            let val = ImageFolder::open(&val_dir, Some(&train.classes), Caching::On, decode)?;
             Ok(Splits { train, val })
         }
         None => Ok(hold_out(train, data.val_fraction)),
     }
+}
+
+/// Where the training and the held-out part are: as named, else by the usual words.
+///
+/// # Errors
+/// A folder that cannot be read, or names that cannot be meant.
+pub fn parts(dir: &Path, data: &raw::Data) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
+    let named = |name: &Option<String>| name.as_ref().map(|name| dir.join(name));
+    let (train, val) = (named(&data.train), named(&data.val));
+    if train.is_some() && val.is_some() {
+        return Ok((train, val));
+    }
+    let found = if train.is_some() { splits::look(dir)? } else { splits::find(dir)? };
+    Ok((train.or(found.train), val.or_else(|| found.held_out.into_iter().next())))
 }
 
 /// The parts of the images that the crop of `pipeline` draws; what is not kept is not decoded.
@@ -102,13 +110,21 @@ fn hold_out(all: ImageFolder, share: f64) -> Splits {
 
 #[cfg(test)]
 mod tests {
+    use kat_datasets::decode::DecodeOptions;
+
     use super::*;
 
     #[test]
     fn a_share_of_each_class_is_held_out() {
         let items = (0..100).map(|i| (format!("{i}"), u32::from(i >= 60))).collect();
         let classes = vec!["a".to_owned(), "b".to_owned()];
-        let all = ImageFolder { root: "x".into(), classes, items, decode: DecodeOptions::default() };
+        let all = ImageFolder {
+            root: "x".into(),
+            classes,
+            items,
+            decode: DecodeOptions::default(),
+            unsupported: 0,
+        };
         let splits = hold_out(all.clone(), 0.1);
         let of = |part: &ImageFolder, class| part.items.iter().filter(|item| item.1 == class).count();
         assert_eq!((of(&splits.val, 0), of(&splits.val, 1)), (6, 4));

@@ -29,6 +29,7 @@ use kat_datasets::transform::resize::Filter;
 
 use super::Task;
 use super::loading::{self, decoded};
+use super::memory;
 use super::model::kat_config;
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
@@ -57,6 +58,7 @@ impl<D: Device> Classify<D> {
         if config.image_size.height != config.image_size.width {
             return Err(Misuse("classification takes square images".into()).into());
         }
+        memory::check(&config, plan.raw.train.batch_size)?;
         Ok(Self { device, plan: plan.clone(), config, splits })
     }
 

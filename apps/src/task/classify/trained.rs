@@ -10,8 +10,8 @@ use kat_backbone::{Device, Kat};
 
 use super::{CLASSES_KEY, metadata};
 use crate::config::{Override, Plan, from_text_with};
-use crate::task::TaskKind;
 use crate::task::model::kat_config;
+use crate::task::{TaskKind, finite};
 use crate::train::state::{self, PLAN_KEY};
 
 /// A classifier ready to use.
@@ -50,6 +50,7 @@ impl<D: Device> Trained<D> {
             config.classes
         );
         let mut model = Kat::new(device, &config, 0)?;
+        finite::weights(&map, path)?;
         state::restore(&mut model, &map, "", path)?;
         Ok(Self { model, classes, plan, map })
     }
@@ -64,6 +65,7 @@ impl<D: Device> Trained<D> {
         let report = model.load(path, HeadPolicy::Strict)?;
         tracing::info!("weights from {}: {report}", path.display());
         let mut map = model::export(&model);
+        finite::weights(&map, path)?;
         map.metadata = metadata(&config, &classes)?;
         map.metadata.insert(PLAN_KEY.to_owned(), plan.to_toml());
         Ok(Self { model, classes, plan, map })

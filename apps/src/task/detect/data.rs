@@ -14,11 +14,13 @@ use kat_datasets::shapes::Layout;
 
 use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::task::TaskKind;
 use crate::task::generated::generate;
+use crate::task::loading::decoding;
 
 /// Images of one annotation file, decoded when asked for.
 #[derive(Debug, Clone)]
-pub struct CocoImages(pub Arc<CocoDataset>);
+pub struct CocoImages(pub Arc<CocoDataset>, pub DecodeOptions);
 
 impl Dataset for CocoImages {
     fn len(&self) -> usize {
@@ -30,7 +32,7 @@ impl Dataset for CocoImages {
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
         let beyond = || format!("image {index} of {}", self.0.len());
         let path = self.0.path(index).ok_or_else(beyond)?;
-        let image = decode_file(&path, &DecodeOptions::default())?;
+        let image = decode_file(&path, &self.1)?;
         Ok(self.0.sample(index, image).ok_or_else(beyond)??)
     }
 }
@@ -66,23 +68,32 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
         }
     }
     Ok(Splits {
-        train: open_split(dir, data.train.as_deref(), "train")?,
-        val: open_split(dir, data.val.as_deref(), "val")?,
+        train: open_split(dir, data.train.as_deref(), "train", decoding(&plan.raw, TaskKind::Detect))?,
+        val: open_split(dir, data.val.as_deref(), "val", decoding(&plan.raw, TaskKind::Detect))?,
     })
 }
 
-/// The images of the split `name`, or of the one whose name starts with `usual` (train2017 for "train").
+/// The images of the split `name`, or of the one whose name starts with `usual` or a word for the same, in any case
+/// (train2017 for "train", Testing for "val").
 ///
 /// # Errors
 /// No such split, or one that cannot be read.
-pub fn open_split(dir: &Path, name: Option<&str>, usual: &str) -> anyhow::Result<CocoImages> {
+pub fn open_split(
+    dir: &Path,
+    name: Option<&str>,
+    usual: &str,
+    decode: DecodeOptions,
+) -> anyhow::Result<CocoImages> {
     let splits = layout::splits(dir)
         .with_context(|| format!("{}: expected annotations/instances_<split>.json", dir.display()))?;
-    let fits = |split: &&Split| match name {
-        Some(name) => split.name == name,
-        None => split.name.starts_with(usual),
+    let named = |split: &&Split| name.is_some_and(|name| split.name == name);
+    let starts = |word: &str| splits.iter().find(|split| split.name.to_lowercase().starts_with(word));
+    let words: &[&str] = if usual == "val" { &["val", "dev", "test"] } else { &[usual] };
+    let found = match name {
+        Some(_) => splits.iter().find(named),
+        None => words.iter().find_map(|word| starts(word)),
     };
-    let Some(split) = splits.iter().find(fits) else {
+    let Some(split) = found else {
         let found: Vec<&str> = splits.iter().map(|s| s.name.as_str()).collect();
         let wanted = name.map_or_else(|| format!("{usual}…"), str::to_owned);
         return Err(Misuse(format!("{}: no split {wanted} among {found:?}", dir.display())).into());
@@ -96,5 +107,5 @@ pub fn open_split(dir: &Path, name: Option<&str>, usual: &str) -> anyhow::Result
         );
     }
     anyhow::ensure!(!data.is_empty(), "{}: no images", split.annotations.display());
-    Ok(CocoImages(Arc::new(data)))
+    Ok(CocoImages(Arc::new(data), decode))
 }

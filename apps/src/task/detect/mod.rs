@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::Task;
 use super::classify::normalize;
 use super::loading::{self, decoded};
+use super::memory;
 use crate::config::Plan;
 use batch::{DetectBatch, EvalCollate, TrainCollate};
 use data::{CocoImages, Splits};
@@ -61,6 +62,7 @@ impl<D: Device> Detect<D> {
     pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
         let splits = data::open(plan)?;
         let config = model::detector_config(plan, splits.train.0.categories().len())?;
+        memory::check(&config.backbone, plan.raw.train.batch_size)?;
         Ok(Self { device, plan: plan.clone(), config, splits })
     }
 
@@ -134,12 +136,15 @@ impl<D: Device> Task for Detect<D> {
     }
 
     fn evaluate(&self, model: &MaskRcnn<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        let mut scored = Scored::new(&self.splits.val.0, &self.categories());
+        let mut scored = Scored::new(&self.splits.val.0, &self.categories())?;
         self.held_out().look(model, &mut |batch, found| {
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
         })?;
         let figures = scored.figures(&scored.to_json()?)?;
         let mut values = vec![("val/box_AP", figures.boxes.ap()), ("val/box_AP50", figures.boxes.stats()[1])];
+        if let Some(reason) = figures.no_masks.filter(|_| self.config.masks) {
+            tracing::warn!("masks are not evaluated: {reason}");
+        }
         if let Some(masks) = figures.masks {
             values.extend([("val/mask_AP", masks.ap()), ("val/mask_AP50", masks.stats()[1])]);
         }

@@ -41,7 +41,7 @@ pub fn write<D: Device>(
     let records = read(&run.metrics()).with_context(|| format!("cannot read {}", run.metrics().display()))?;
     let splits = task.splits();
     let categories = task.categories();
-    let mut scored = Scored::new(&splits.val.0, &categories);
+    let mut scored = Scored::new(&splits.val.0, &categories)?;
     let mut examples: Vec<ImageResult> = Vec::new();
     task.held_out().look(model, &mut |batch, found| {
         let room = plan.raw.eval.examples.saturating_sub(examples.len());
@@ -69,6 +69,9 @@ pub fn write<D: Device>(
             plots.push((format!("{name}_{what}"), scene));
         }
         table(&mut page, evaluation);
+    }
+    if let Some(reason) = &figures.no_masks {
+        page.paragraph(&format!("Masks are not evaluated: {reason}."));
     }
     page.section("Ground truth and predictions");
     let mut pairs = Vec::new();

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use kat_datasets::coco::json::{Category, parse_results};
 use kat_datasets::coco::results::{Detection, ResultsWriter};
-use kat_datasets::coco::{CocoDataset, Rle, Segmentation};
-use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, evaluate};
+use kat_datasets::coco::{CocoDataset, Rle};
+use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, check_masks, evaluate};
 use kat_heads::structures::ImageResult;
 
 /// Detections of a dataset's images.
@@ -34,14 +34,33 @@ pub struct Figures {
     pub boxes: Evaluation,
     /// Of masks.
     pub masks: Option<Evaluation>,
+    /// Why there are none of masks.
+    pub no_masks: Option<String>,
 }
 
 impl<'d> Scored<'d> {
     /// Nothing detected yet; the model's categories and the dataset's are matched by name.
-    pub fn new(data: &'d CocoDataset, categories: &[Category]) -> Self {
+    ///
+    /// # Errors
+    /// Not one name in common: every figure would be 0.
+    pub fn new(data: &'d CocoDataset, categories: &[Category]) -> anyhow::Result<Self> {
         let names: Vec<&str> = data.categories().names().collect();
         let class_of = |c: &Category| names.iter().position(|name| *name == c.name).map(|i| i as u32);
-        Self { data, class_of: categories.iter().map(class_of).collect(), rows: Vec::new(), unknown: 0 }
+        let class_of: Vec<Option<u32>> = categories.iter().map(class_of).collect();
+        if class_of.iter().all(Option::is_none) {
+            let few = |names: &mut dyn Iterator<Item = &str>| {
+                let names: Vec<&str> = names.take(9).collect();
+                let more = if names.len() > 8 { ", …" } else { "" };
+                format!("{:?}", &names[..names.len().min(8)]).replace(']', &format!("{more}]"))
+            };
+            anyhow::bail!(
+                "{}: its categories {} share no name with the model's {}",
+                data.file().path.display(),
+                few(&mut names.iter().copied()),
+                few(&mut categories.iter().map(|c| c.name.as_str()))
+            );
+        }
+        Ok(Self { data, class_of, rows: Vec::new(), unknown: 0 })
     }
 
     /// Detections left out because the dataset has no category of their class's name.
@@ -89,13 +108,16 @@ impl<'d> Scored<'d> {
     pub fn figures(&self, json: &[u8]) -> anyhow::Result<Figures> {
         let found = parse_results(Path::new("detections"), json)?;
         let truth = self.data.file();
-        let annotated = &truth.annotations;
-        let masked = self.rows.iter().all(|row| row.mask.is_some())
-            && annotated.records().iter().all(|r| annotated.segmentation(r) != Segmentation::None);
+        let no_masks = if self.rows.iter().any(|row| row.mask.is_none()) {
+            Some("the model predicts no masks".to_owned())
+        } else {
+            check_masks(truth).err().map(|error| error.to_string())
+        };
         let masks = || evaluate(truth, &found, &EvalConfig::coco(IouType::Segm));
         Ok(Figures {
             boxes: evaluate(truth, &found, &EvalConfig::coco(IouType::Bbox))?,
-            masks: masked.then(masks).transpose()?,
+            masks: no_masks.is_none().then(masks).transpose()?,
+            no_masks,
         })
     }
 }

@@ -10,7 +10,7 @@ use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
 
 use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY};
 use crate::config::{Plan, from_text};
-use crate::task::TaskKind;
+use crate::task::{TaskKind, finite};
 use crate::train::state::{self, PLAN_KEY};
 
 /// A detector ready to use.
@@ -43,6 +43,7 @@ impl<D: Device> Trained<D> {
         let (found, expected) = (names.len(), config.classes);
         anyhow::ensure!(found == expected, "{shown}: {found} categories for a model of {expected}");
         let mut model = MaskRcnn::new(device, &config, 0)?;
+        finite::weights(&map, path)?;
         state::restore(&mut model, &map, "", path)?;
         let categories =
             names.into_iter().map(|c| Category { id: c.id, name: c.name, supercategory: String::new() });

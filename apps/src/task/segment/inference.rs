@@ -108,6 +108,9 @@ impl Settings {
 /// The most bytes of scores that views may hold at a time.
 const MOST_BYTES: usize = 8 << 30;
 
+/// The most windows of one view; the largest images that are decoded take a tenth of it.
+const MOST_WINDOWS: usize = 1 << 14;
+
 type Predict<'a> = Box<dyn FnMut(Window) -> anyhow::Result<Vec<f32>> + 'a>;
 type View<'a> = ResizedRows<SlidingRows<Predict<'a>>>;
 
@@ -160,6 +163,15 @@ impl<D: Device> Inference<'_, D> {
             Extent::Whole => WindowGrid::whole(size)?,
             Extent::Windows { crop, stride } => WindowGrid::sliding(size, crop, stride)?,
         };
+        if grid.len() > MOST_WINDOWS {
+            bail!(
+                "{}x{} pixels would take {} windows, more than the limit of {MOST_WINDOWS}: use a larger --stride or \
+                 --window",
+                image.width(),
+                image.height(),
+                grid.len()
+            );
+        }
         let direction = match flip {
             Flip::None => Direction::Forward,
             Flip::Horizontal => Direction::Mirrored,

@@ -15,7 +15,7 @@ use anyhow::Context;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::batch_norm;
-use kat_backbone::{Device, Graph, Tensor};
+use kat_backbone::{Device, Graph, KatConfig, Size, Tensor};
 use kat_datasets::loader::{Loader, LoaderState};
 use kat_datasets::pipeline::{SegmentTrain, SegmentTrainConfig};
 use kat_datasets::transform::category_crop::CategoryCrop;
@@ -26,6 +26,7 @@ use kat_heads::segment::{SegmentLoss, Segmentor, SegmentorConfig};
 use super::Task;
 use super::classify::normalize;
 use super::loading::{self, decoded};
+use super::memory;
 use crate::cli::Misuse;
 use crate::config::Plan;
 use batch::{SegmentBatch, TrainCollate};
@@ -55,6 +56,9 @@ impl<D: Device> Segment<D> {
         let splits = data::open(plan)?;
         let classes = splits.classes.len();
         let config = segmentor_config(plan, classes)?;
+        let trained =
+            KatConfig { image_size: Size::square(plan.raw.segment.crop), ..config.backbone.clone() };
+        memory::check(&trained, plan.raw.train.batch_size)?;
         let loss = segment_loss(plan, classes)?;
         if plan.raw.train.batch_size < 2 && plan.raw.segment.pool_scales.contains(&1) {
             let reason = "train.batch_size is 1, expected at least 2: batch norm over a map pooled to one pixel \

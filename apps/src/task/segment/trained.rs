@@ -11,7 +11,7 @@ use kat_heads::segment::Segmentor;
 use super::CLASSES_KEY;
 use super::model::segmentor_config;
 use crate::config::{Plan, from_text};
-use crate::task::TaskKind;
+use crate::task::{TaskKind, finite};
 use crate::train::state::{self, PLAN_KEY};
 
 /// A segmentor ready to use.
@@ -42,6 +42,7 @@ impl<D: Device> Trained<D> {
         let plan = Plan::new(loaded, TaskKind::Segment)?;
         let config = segmentor_config(&plan, classes.len())?;
         let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
+        finite::weights(&map, path)?;
         state::restore(&mut model, &map, "", path)?;
         Ok(Self { model, classes, plan, map })
     }

@@ -6,7 +6,12 @@ use super::header::Frame;
 use super::region::{Plane, Region};
 
 #[inline(always)]
-pub(super) fn to_rgb(frame: &Frame<'_>, region: &Region, [luma, blue, red]: &[Plane; 3], out: &mut [u8]) {
+pub(in crate::decode) fn to_rgb(
+    frame: &Frame<'_>,
+    region: &Region,
+    [luma, blue, red]: &[Plane; 3],
+    out: &mut [u8],
+) {
     let (h, v) = frame.luma;
     let chroma = Chroma {
         size: (frame.width.div_ceil(h), frame.height.div_ceil(v)),
@@ -27,13 +32,13 @@ pub(super) fn to_rgb(frame: &Frame<'_>, region: &Region, [luma, blue, red]: &[Pl
 }
 
 /// Which samples of a chroma plane become pixels.
-struct Chroma {
+pub(in crate::decode) struct Chroma {
     /// Samples of the whole plane.
-    size: (usize, usize),
-    /// Pixels across and down that one sample stands for.
-    pixels: (usize, usize),
+    pub(in crate::decode) size: (usize, usize),
+    /// Pixels across and down that one sample stands for: 1 or 2 each.
+    pub(in crate::decode) pixels: (usize, usize),
     /// Columns that are wanted.
-    columns: Range<usize>,
+    pub(in crate::decode) columns: Range<usize>,
 }
 
 impl Chroma {
@@ -42,7 +47,7 @@ impl Chroma {
     /// A sample counts 3/4 in the nearer output and 1/4 in the farther, along each axis; where the sum ends on a
     /// half, every other output is rounded up.
     #[inline(always)]
-    fn upsample_row(&self, plane: &Plane, y: usize, sums: &mut [u16], out: &mut [u8]) {
+    pub(in crate::decode) fn upsample_row(&self, plane: &Plane, y: usize, sums: &mut [u16], out: &mut [u8]) {
         let ((width, height), (h, v)) = (self.size, self.pixels);
         if (h, v) == (1, 1) {
             out.copy_from_slice(plane.row(y, self.columns.clone()));
@@ -101,7 +106,7 @@ fn widen<const LEFT: u16, const RIGHT: u16, const SHIFT: u32>(sums: &[u16], out:
 
 /// The factors of JFIF in 16 bits of fraction.
 #[inline(always)]
-fn convert_row(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
+pub(in crate::decode) fn convert_row(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
     const HALF: i32 = 1 << 15;
     let byte = |value: i32| value.clamp(0, 255) as u8;
     for (((pixel, &y), &cb), &cr) in out.chunks_exact_mut(3).zip(luma).zip(blue).zip(red) {

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::bits::signed;
+use crate::transform::resize::Rect;
 
 /// Codes up to this length are looked up at once.
-pub(super) const LOOKUP_BITS: u32 = 11;
+pub(in crate::decode) const LOOKUP_BITS: u32 = 11;
 
 /// A Huffman table.
-pub(super) struct Table {
+pub(in crate::decode) struct Table {
     /// By the next bits: the symbol in the lowest byte, the length of its code in the second, 0 where it is longer. If
     /// the symbol's value lies within the bits too, it is in the upper half, and the length is of both.
-    pub(super) lookup: Vec<u32>,
+    pub(in crate::decode) lookup: Vec<u32>,
     symbols: Vec<u8>,
     /// For each code length: one past the last code of it, left-aligned in 16 bits, and what to add to a code of it
     /// for the index of its symbol.
@@ -55,7 +56,7 @@ impl Table {
 
     /// Symbol and length of the code at the start of 16 bits, longer than the lookup's.
     #[cold]
-    pub(super) fn long_code(&self, bits: u32) -> Option<(u8, u32)> {
+    pub(in crate::decode) fn long_code(&self, bits: u32) -> Option<(u8, u32)> {
         let length = (LOOKUP_BITS + 1..=16).find(|&length| bits < self.ends[length as usize].0)?;
         let index = (bits >> (16 - length)) as i32 + self.ends[length as usize].1;
         let &symbol = self.symbols.get(usize::try_from(index).ok()?)?;
@@ -79,13 +80,13 @@ fn fill_entries(class: Class, entries: &mut [u32], length: u32, symbol: u8) {
 }
 
 /// What one component's blocks are decoded with.
-pub(super) struct Component {
+pub(in crate::decode) struct Component {
     /// For the first coefficient.
-    pub(super) dc: Arc<Table>,
+    pub(in crate::decode) dc: Arc<Table>,
     /// For the others.
-    pub(super) ac: Arc<Table>,
+    pub(in crate::decode) ac: Arc<Table>,
     /// Quantisers in the order of the stream.
-    pub(super) quant: [i32; 64],
+    pub(in crate::decode) quant: [i32; 64],
 }
 
 /// All that is needed to decode a scan.
@@ -95,20 +96,21 @@ pub(in crate::decode) struct Frame<'a> {
     /// The EXIF block, without the name before it.
     pub(in crate::decode) exif: Option<&'a [u8]>,
     /// Luma samples per chroma sample, across and down: 1 or 2 each.
-    pub(super) luma: (usize, usize),
-    pub(super) components: [Component; 3],
+    pub(in crate::decode) luma: (usize, usize),
+    pub(in crate::decode) components: [Component; 3],
     /// MCUs between restart markers, 0 for none.
-    pub(super) restart_interval: usize,
+    pub(in crate::decode) restart_interval: usize,
     /// From the first entropy-coded byte to the end of the file.
-    pub(super) scan: &'a [u8],
+    pub(in crate::decode) scan: &'a [u8],
 }
 
 /// Tables as they come by.
 #[derive(Default)]
-struct Tables {
-    dc: [Option<Arc<Table>>; 4],
-    ac: [Option<Arc<Table>>; 4],
-    quant: [Option<[i32; 64]>; 4],
+pub(in crate::decode) struct Tables {
+    pub(in crate::decode) dc: [Option<Arc<Table>>; 4],
+    pub(in crate::decode) ac: [Option<Arc<Table>>; 4],
+    /// In the order of the stream.
+    pub(in crate::decode) quant: [Option<[i32; 64]>; 4],
 }
 
 struct Shape {
@@ -162,6 +164,17 @@ impl<'a> Frame<'a> {
     }
 }
 
+impl Frame<'_> {
+    /// Whether the scan is long enough for all down to `rect`: a block takes two codes of a bit at least. False for
+    /// a header that claims what no byte stands for, before memory is asked for.
+    pub(in crate::decode) fn may_hold(&self, rect: Rect) -> bool {
+        let (h, v) = self.luma;
+        let down = (rect.y as usize + rect.height as usize).div_ceil(8 * v);
+        let blocks = self.width.div_ceil(8 * h) * down * (h * v + 2);
+        blocks.div_ceil(4) <= self.scan.len()
+    }
+}
+
 impl Shape {
     fn parse(body: &[u8]) -> Option<Self> {
         let &[8, h1, h0, w1, w0, 3, id0, s0, q0, id1, 0x11, q1, id2, 0x11, q2] = body else { return None };
@@ -195,7 +208,8 @@ impl Shape {
 }
 
 impl Tables {
-    fn read_huffman(&mut self, mut body: &[u8]) -> Option<()> {
+    /// `None` for tables that cannot be.
+    pub(in crate::decode) fn read_huffman(&mut self, mut body: &[u8]) -> Option<()> {
         while let Some((&kind, rest)) = body.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>()?;
             let total = counts.iter().map(|&c| usize::from(c)).sum();
@@ -211,10 +225,23 @@ impl Tables {
         Some(())
     }
 
-    fn read_quantisers(&mut self, mut body: &[u8]) -> Option<()> {
+    /// `None` for tables that cannot be.
+    pub(in crate::decode) fn read_quantisers(&mut self, mut body: &[u8]) -> Option<()> {
         while let Some((&kind, rest)) = body.split_first() {
-            let (values, rest) = rest.split_first_chunk::<64>().filter(|_| kind < 4)?;
-            self.quant[usize::from(kind)] = Some(values.map(i32::from));
+            // of 8 bits each, or of 16
+            let (values, rest) = match kind >> 4 {
+                0 => {
+                    let (values, rest) = rest.split_first_chunk::<64>()?;
+                    (values.map(i32::from), rest)
+                }
+                1 => {
+                    let (values, rest) = rest.split_first_chunk::<128>()?;
+                    let value = |k| i32::from(u16::from_be_bytes([values[2 * k], values[2 * k + 1]]));
+                    (std::array::from_fn(value), rest)
+                }
+                _ => return None,
+            };
+            *self.quant.get_mut(usize::from(kind & 15))? = Some(values);
             body = rest;
         }
         Some(())

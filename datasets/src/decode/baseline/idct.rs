@@ -9,7 +9,7 @@ type Lanes = [i32; 8];
 
 /// The samples of a block whose coefficients come dequantised, row by row; `flat` if only the first is not 0.
 #[inline(always)]
-pub(super) fn write(block: &[Lanes; 8], flat: bool, out: &mut [u8], stride: usize) {
+pub(in crate::decode) fn write(block: &[Lanes; 8], flat: bool, out: &mut [u8], stride: usize) {
     if flat {
         let value = sample((block[0][0] + 4) >> 3);
         for y in 0..8 {

@@ -8,24 +8,25 @@
 //! Strict by design: anything unusual or damaged in what is read makes [`decode`] return `None`, and the caller hands
 //! the stream to a decoder that knows all kinds and says what is wrong.
 
-mod bits;
-mod color;
-mod header;
-mod idct;
-mod region;
+pub(super) mod bits;
+pub(super) mod color;
+pub(super) mod header;
+pub(super) mod idct;
+pub(super) mod region;
 
 use bits::{Bits, Segments};
-use header::Component;
+use header::{Component, Table};
 use region::{Plane, Region};
 
 use crate::transform::resize::Rect;
 
 pub(super) use header::Frame;
 
-/// Decodes the part `rect` into `out`, its width * height * 3 bytes of RGB; `None` if the stream is not plain enough,
+/// Decodes the part `rect` into `out`, its width * height * 3 bytes of RGB. Returns the number of bytes that no block
+/// needed, which is 0 too if the image goes on below the part; `None` if the stream is not plain enough,
 /// or `rect` is empty or not inside the image.
-pub(super) fn decode(frame: &Frame<'_>, rect: Rect, out: &mut [u8]) -> Option<()> {
-    let region = Region::new(rect, frame)?;
+pub(super) fn decode(frame: &Frame<'_>, rect: Rect, out: &mut [u8]) -> Option<usize> {
+    let region = Region::new(rect, (frame.width, frame.height))?;
     if out.len() != region.columns.len() * region.rows.len() * 3 {
         return None;
     }
@@ -42,21 +43,22 @@ struct Decode<'a> {
 }
 
 impl pulp::NullaryFnOnce for Decode<'_> {
-    type Output = Option<()>;
+    type Output = Option<usize>;
 
     #[inline(always)]
-    fn call(self) -> Option<()> {
-        let planes = scan(self.frame, &self.region)?;
+    fn call(self) -> Option<usize> {
+        let (planes, left_over) = scan(self.frame, &self.region)?;
         color::to_rgb(self.frame, &self.region, &planes, self.out);
-        Some(())
+        Some(left_over)
     }
 }
 
 #[inline(always)]
-fn scan(frame: &Frame<'_>, region: &Region) -> Option<[Plane; 3]> {
+fn scan(frame: &Frame<'_>, region: &Region) -> Option<([Plane; 3], usize)> {
     let (h, v) = frame.luma;
     let across = frame.width.div_ceil(8 * h);
-    let mut planes = [(1, 1), (h, v), (h, v)].map(|pixels| Plane::new(region.blocks(frame, pixels)));
+    let mut planes =
+        [(1, 1), (h, v), (h, v)].map(|pixels| Plane::new(region.blocks((frame.width, frame.height), pixels)));
     let [luma, blue, red] = planes.each_ref().map(|plane| plane.blocks.rows.end);
     let down = luma.div_ceil(v).max(blue).max(red);
     let mut segments = Segments::new(frame.scan);
@@ -97,11 +99,12 @@ fn scan(frame: &Frame<'_>, region: &Region) -> Option<[Plane; 3]> {
             return None;
         }
     }
-    Some(planes)
+    let whole = down == frame.height.div_ceil(8 * v);
+    Some((planes, if whole { bits.left_over() } else { 0 }))
 }
 
 /// The place in a block, row by row, of each coefficient in the order of the stream.
-const ZIGZAG: [u8; 64] = [
+pub(super) const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
     14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
     46, 53, 60, 61, 54, 47, 55, 62, 63,
@@ -116,14 +119,14 @@ fn read_block(
     plane: &mut Plane,
     (x, y): (usize, usize),
 ) -> Option<()> {
-    read_first(bits, component, last_dc)?;
+    read_first(bits, &component.dc, last_dc)?;
     let stride = plane.stride;
     let Some(samples) = plane.block(x, y) else {
-        return read_others(bits, component, |_, _| {});
+        return read_others(bits, &component.ac, |_, _| {});
     };
     let mut block = [[0; 8]; 8];
     let mut flat = true;
-    read_others(bits, component, |k, value| {
+    read_others(bits, &component.ac, |k, value| {
         let place = ZIGZAG[k];
         block[usize::from(place >> 3)][usize::from(place & 7)] = value * component.quant[k];
         flat = false;
@@ -135,11 +138,11 @@ fn read_block(
 
 /// The first coefficient, which is coded as the difference to the last block's.
 #[inline(always)]
-fn read_first(bits: &mut Bits<'_>, component: &Component, last: &mut i32) -> Option<()> {
+pub(super) fn read_first(bits: &mut Bits<'_>, table: &Table, last: &mut i32) -> Option<()> {
     bits.fill();
-    let entry = bits.peek(&component.dc);
+    let entry = bits.peek(table);
     let known = entry as i32 >> 16;
-    let size = bits.symbol(&component.dc, entry)?;
+    let size = bits.symbol(table, entry)?;
     if known != 0 {
         *last += known;
     } else if size > 11 {
@@ -152,13 +155,17 @@ fn read_first(bits: &mut Bits<'_>, component: &Component, last: &mut i32) -> Opt
 
 /// The other coefficients, each given to `store` with its place in the order of the stream.
 #[inline(always)]
-fn read_others(bits: &mut Bits<'_>, component: &Component, mut store: impl FnMut(usize, i32)) -> Option<()> {
+pub(super) fn read_others(
+    bits: &mut Bits<'_>,
+    table: &Table,
+    mut store: impl FnMut(usize, i32),
+) -> Option<()> {
     let mut k = 1;
     while k < 64 {
         bits.fill();
-        let entry = bits.peek(&component.ac);
+        let entry = bits.peek(table);
         let mut value = entry as i32 >> 16;
-        let symbol = bits.symbol(&component.ac, entry)?;
+        let symbol = bits.symbol(table, entry)?;
         let (run, size) = (usize::from(symbol >> 4), symbol & 15);
         if value == 0 {
             if size == 0 {
