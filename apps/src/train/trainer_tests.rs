@@ -63,7 +63,7 @@ fn train(plan: &Plan, run: &Path, mode: OpenMode, stop_after: Option<u64>) -> an
         Some(steps) => Box::new(StopAfter(steps, interrupt.clone())),
         None => Box::new(Alone),
     };
-    let setting = Setting { plan, run: &run, screen: &screen, interrupt: &interrupt };
+    let setting = Setting { plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
     Trainer::new(&task, setting, exchange)?.run()
 }
 

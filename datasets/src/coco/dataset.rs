@@ -116,6 +116,15 @@ impl CocoDataset {
         &self.file
     }
 
+    /// The same without the annotations that are not used: what there is to evaluate against.
+    pub fn usable_file(&self) -> CocoFile {
+        let mut used: Vec<usize> = self.members.iter().map(|&i| i as usize).collect();
+        used.sort_unstable();
+        let mut file = self.file.clone();
+        file.annotations.retain_indices(&used);
+        file
+    }
+
     /// Category ids as classes.
     pub fn categories(&self) -> &CategoryMap {
         &self.categories

@@ -88,7 +88,8 @@ impl<'d> Scored<'d> {
     /// An annotation file that cannot be evaluated.
     pub fn figures(&self, json: &[u8]) -> anyhow::Result<Figures> {
         let found = parse_results(Path::new("detections"), json)?;
-        let truth = self.data.file();
+        // The annotations that training would use, so that one faulty one does not end an evaluation either.
+        let truth = &self.data.usable_file();
         let annotated = &truth.annotations;
         let masked = self.rows.iter().all(|row| row.mask.is_some())
             && annotated.records().iter().all(|r| annotated.segmentation(r) != Segmentation::None);
