@@ -144,7 +144,10 @@ mod tests {
         let of = |a: &[&str], b: &[&str]| difference(&list(a), &list(b), ["then", "now"]);
         assert_eq!(of(&["a", "b"], &["a", "b"]), None);
         assert_eq!(of(&["cat", "dog"], &["cat", "wolf"]).unwrap(), "only then \"dog\"; only now \"wolf\"");
-        assert_eq!(of(&["a", "b"], &["b", "a"]).unwrap(), "another order, class 0 is \"a\" then and \"b\" now");
+        assert_eq!(
+            of(&["a", "b"], &["b", "a"]).unwrap(),
+            "another order, class 0 is \"a\" then and \"b\" now"
+        );
         assert_eq!(of(&["a"], &["a", "b"]).unwrap(), "1 then, 2 now; only now \"b\"");
         let many: Vec<String> = (0..30).map(|i| format!("class {i}")).collect();
         assert!(difference(&many, &list(&["x"]), ["then", "now"]).unwrap().contains("and 20 more"));

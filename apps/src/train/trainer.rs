@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
 use kat_backbone::watch::{Clip, Failure, Readings, Watch};
-use kat_backbone::{Backend as _, Device, Graph};
+use kat_backbone::{Backend as _, Graph};
 use kat_datasets::loader::LoaderState;
 
 pub use super::exchange::{Alone, GradientExchange};
 use super::logs::Logs;
 use super::param_groups::ParamRules;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, RunDirError};
 use super::schedule::Schedule;
 use super::sessions::SessionLog;
 use super::signals::{Held, Interrupt};
@@ -173,6 +173,15 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// # Errors
     /// [`TrainError`], data that cannot be read, or files that cannot be written.
     pub fn run(&mut self) -> anyhow::Result<Ended> {
+        // Where the directory is gone, that is the reason, whichever write noticed it.
+        self.train().map_err(|error| match self.setting.run.check() {
+            Ok(()) => error,
+            Err(gone) if error.is::<RunDirError>() => gone.into(),
+            Err(gone) => error.context(gone),
+        })
+    }
+
+    fn train(&mut self) -> anyhow::Result<Ended> {
         let (plan, interrupt) = (self.setting.plan, self.setting.interrupt);
         let held = interrupt.hold();
         let t = &plan.raw.train;

@@ -146,11 +146,12 @@ impl<D: Device> Task for Segment<D> {
     }
 
     fn check_held_out(&self) -> anyhow::Result<()> {
-        // Opening the folder has found its images and that each has labels; one label map shows how they are read.
-        self.splits.val.label_map(0).map(|_| ()).or_else(|error| match self.plan.raw.data.on_corrupt {
-            OnCorrupt::Fail => Err(error.into()),
+        // Opening the folder has found its images and that each has labels. Where a faulty one would end the run, all
+        // are read now rather than at the first evaluation.
+        match self.plan.raw.data.on_corrupt {
+            OnCorrupt::Fail => Ok(self.splits.val.scan().map(|_| ())?),
             OnCorrupt::Skip => Ok(()),
-        })
+        }
     }
 
     fn class_names(&self) -> Vec<String> {
