@@ -1,6 +1,7 @@
 //! The trainer that the three tasks share.
 
 pub mod ema;
+pub mod error;
 pub mod exchange;
 mod leftovers;
 mod logs;

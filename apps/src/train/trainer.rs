@@ -4,14 +4,13 @@
 //! seed, dropout and drop path draw from the step's own number, and the rate is computed from the step. So a run
 //! that was cut off and resumed from its checkpoint goes on to the same weights.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
 use kat_backbone::watch::{Clip, Failure, Readings, Watch};
 use kat_backbone::{Backend as _, Graph};
 use kat_datasets::loader::LoaderState;
 
+pub use super::error::TrainError;
 pub use super::exchange::{Alone, GradientExchange};
 use super::logs::Logs;
 use super::param_groups::ParamRules;
@@ -28,28 +27,6 @@ use crate::task::{Part, Task};
 
 /// Distance of the averaged weights from the weights, over these, above which both are evaluated.
 const APART: f64 = 0.1;
-
-/// Training that cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A loss or gradient that is not a number.
-    #[error(
-        "the {what} is {value} at step {step} (learning rate {lr:.3e}); training stopped. {}",
-        last.as_ref().map_or("There is no good checkpoint yet".to_owned(), |p| format!("The last good checkpoint is {}", p.display()))
-    )]
-    NotFinite {
-        /// "loss", "gradient norm" or a figure of the held-out part.
-        what: &'static str,
-        /// Its value.
-        value: f64,
-        /// The step, from 0.
-        step: u64,
-        /// Its rate.
-        lr: f64,
-        /// The newest checkpoint, which was read again and is whole.
-        last: Option<PathBuf>,
-    },
-}
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
