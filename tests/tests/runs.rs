@@ -1,202 +1,11 @@
-//! What a run survives, and what it refuses: signals, closed pipes, renamed data, damaged checkpoints, lost directories.
+//! What a run refuses and what it survives: renamed data, damaged checkpoints, lost directories, failed starts.
 
 #![cfg(unix)]
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kat_tests::program::{Run, command, run};
-
-const CONFIG: &str = r#"
-[model]
-image_size = 32
-patch = 8
-dim = 32
-depth = 2
-heads = 2
-[data]
-dataset = "shapes"
-dir = "shapes"
-generate_train = 60
-generate_val = 20
-generate_size = 32
-[train]
-epochs = 2
-batch_size = 8
-ema_decay = 0.9
-log_every = 1
-[output]
-dir = "run"
-report = false
-"#;
-
-struct Place {
-    temp: tempfile::TempDir,
-}
-
-impl Place {
-    fn new(changes: &[(&str, &str)]) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let text = changes.iter().fold(CONFIG.to_owned(), |text, (from, to)| text.replace(from, to));
-        std::fs::write(temp.path().join("c.toml"), text).unwrap();
-        Self { temp }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.temp.path().join(name)
-    }
-
-    fn classify(&self, args: &[&str]) -> Run {
-        run("classify", args, self.temp.path())
-    }
-
-    fn train(&self, more: &[&str]) -> Run {
-        self.classify(&[&["train", "--config", "c.toml"], more].concat())
-    }
-
-    fn start(&self, more: &[&str]) -> Child {
-        let args = [&["train", "--config", "c.toml"], more].concat();
-        let mut command = command("classify", &args, self.temp.path());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-}
-
-fn ok(run: Run) -> Run {
-    assert_eq!(run.status, 0, "{run:?}");
-    run
-}
-
-fn refused(run: &Run, parts: &[&str]) {
-    assert!(run.status == 1 || run.status == 2, "{run:?}");
-    assert!(parts.iter().all(|part| run.stderr.contains(part)), "{parts:?}: {run:?}");
-    assert!(!run.stderr.contains("panicked"), "{run:?}");
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = std::process::Command::new("kill").args([name, &child.id().to_string()]).status();
-    assert!(status.unwrap().success());
-}
-
-/// Waits until `there` holds.
-fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !there() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waiting for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// How a program ended and what it said, within `limit`.
-fn ended(mut child: Child, limit: Duration) -> (i32, String) {
-    let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < limit, "still running after {limit:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (child.wait().unwrap().code().unwrap_or(-1), said)
-}
-
-fn step_of(checkpoint: &Path) -> u64 {
-    let map = kat_backbone::checkpoint::safetensors::load(checkpoint).unwrap();
-    let state: serde_json::Value = serde_json::from_str(&map.metadata["kat_train_state"]).unwrap();
-    state["step"].as_u64().unwrap()
-}
-
-#[test]
-fn signals_save_and_have_their_exit_codes() {
-    let place = Place::new(&[("epochs = 2", "epochs = 10000")]);
-    for (name, status) in [("-INT", 130), ("-TERM", 143)] {
-        let child = place.start(&["--overwrite"]);
-        until("training", || place.path("run/metrics.jsonl").is_file());
-        std::thread::sleep(Duration::from_millis(300));
-        signal(&child, name);
-        let (found, said) = ended(child, Duration::from_secs(10));
-        assert_eq!(found, status, "{said}");
-        let step = step_of(&place.path("run/last.safetensors"));
-        assert!(said.contains(&format!("is at step {step}; --resume goes on")), "{said}");
-    }
-}
-
-/// Evaluation of many images takes long; a signal ends it at once and loses nothing.
-#[test]
-fn a_signal_during_an_evaluation_ends_it_at_once_and_the_run_goes_on_with_it() {
-    let changes =
-        [("generate_val = 20", "generate_val = 6000"), ("generate_size = 32", "generate_size = 64")];
-    let place = Place::new(&changes);
-    ok(place.train(&["--set", "output.dir=whole"]));
-    let child = place.start(&[]);
-    until("the evaluation", || place.path("run/last.safetensors").is_file());
-    signal(&child, "-INT");
-    let (status, said) = ended(child, Duration::from_secs(2));
-    assert_eq!(status, 130, "{said}");
-    assert!(said.contains("last.safetensors is at step 7; --resume goes on"), "{said}");
-    assert!(!std::fs::read_to_string(place.path("run/metrics.jsonl")).unwrap().contains("val/"));
-    // Killed in the evaluation that the resumed run begins with, and resumed again.
-    let mut child = place.start(&["--resume"]);
-    std::thread::sleep(Duration::from_millis(400));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    ok(place.train(&["--resume"]));
-    for file in ["last.safetensors", "best.safetensors", "metrics.jsonl"] {
-        let same = if file.ends_with("jsonl") { same_records(&place) } else { same_weights(&place, file) };
-        assert!(same, "{file} differs");
-    }
-    assert!(!place.path("run/previous.safetensors").exists());
-}
-
-/// Whether the checkpoints of both directories hold the same tensors (their configurations name other directories).
-fn same_weights(place: &Place, file: &str) -> bool {
-    let [a, b] = ["whole", "run"]
-        .map(|dir| kat_backbone::checkpoint::safetensors::load(&place.path(dir).join(file)).unwrap());
-    a.tensors == b.tensors && a.metadata["kat_train_state"] == b.metadata["kat_train_state"]
-}
-
-/// Whether the records of both are the same, each there once.
-fn same_records(place: &Place) -> bool {
-    let [a, b] = ["whole", "run"].map(|dir| {
-        let text = std::fs::read_to_string(place.path(dir).join("metrics.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
-    });
-    a == b
-}
-
-#[test]
-fn a_signal_while_data_are_generated_leaves_nothing() {
-    let place = Place::new(&[("generate_train = 60", "generate_train = 2000000")]);
-    let child = place.start(&[]);
-    let hidden = |place: &Place| {
-        let names = std::fs::read_dir(place.temp.path()).unwrap().map(|e| e.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().contains("partial")).count()
-    };
-    until("generated images", || hidden(&place) > 0);
-    std::thread::sleep(Duration::from_millis(300));
-    signal(&child, "-TERM");
-    let (status, said) = ended(child, Duration::from_secs(5));
-    assert_eq!(status, 143, "{said}");
-    assert!(hidden(&place) == 0 && !place.path("shapes").exists(), "{said}");
-}
-
-#[test]
-fn a_closed_pipe_does_not_stop_training() {
-    for stdout_only in [true, false] {
-        let place = Place::new(&[("report = false", "report = true")]);
-        let mut child = place.start(&[]);
-        drop(child.stdout.take());
-        if stdout_only {
-            let (status, said) = ended(child, Duration::from_secs(60));
-            assert_eq!(status, 0, "{said}");
-        } else {
-            drop(child.stderr.take());
-            assert_eq!(child.wait().unwrap().code(), Some(0));
-        }
-        assert_eq!(step_of(&place.path("run/last.safetensors")), 14);
-        assert!(place.path("run/report.html").is_file());
-    }
-}
+use kat_tests::place::{Place, ended, ok, refused, step_of, until};
+use kat_tests::program::run;
 
 #[test]
 fn renamed_classes_and_images_are_refused_on_resume() {
@@ -315,17 +124,114 @@ fn damage_in_a_checkpoint_is_noticed_everywhere() {
     }
 }
 
+const DETECT: &str = r#"
+[model]
+image_size = 96
+patch = 8
+dim = 32
+depth = 4
+heads = 2
+[data]
+dir = "coco"
+[train]
+steps = 2
+batch_size = 2
+[detect]
+window = 0
+rel_pos = true
+pretrain_size = 96
+channels = 16
+rpn_convs = 1
+box_head = "two_fc"
+box_hidden = 16
+anchor_sizes = [12.0, 24.0, 40.0, 64.0, 96.0]
+rpn_samples = 16
+roi_samples = 8
+proposals_train = [50, 20]
+proposals_eval = [50, 20]
+max_detections = 10
+[output]
+dir = "run"
+report = false
+"#;
+
+/// Faulty annotations of every kind that training leaves out are left out of evaluation too, and what evaluation could
+/// not do without is refused before the first step.
 #[test]
-fn thread_counts_are_capped() {
+fn one_policy_holds_for_both_splits() {
     let place = Place::new(&[]);
-    let args = ["train", "--config", "c.toml", "--set", "data.workers=1000", "--set", "train.epochs=1"];
-    let mut child = command("classify", &args, place.temp.path());
-    let child = child.env("RAYON_NUM_THREADS", "100000").stderr(Stdio::piped()).stdout(Stdio::null());
-    let child = child.spawn().unwrap();
-    let (status, said) = ended(child, Duration::from_secs(60));
-    assert_eq!(status, 0, "{said}");
-    assert!(said.contains("RAYON_NUM_THREADS asks for 100000 threads"), "{said}");
-    assert!(said.contains("data.workers asks for 1000 threads"), "{said}");
-    let capped = place.classify(&["train", "--config", "c.toml", "--threads", "5000", "--overwrite"]);
-    assert!(ok(capped).stderr.contains("--threads asks for 5000 threads"));
+    let dir = place.dir();
+    ok(run("detect", &["data", "make-shapes", "coco", "--images", "10"], dir));
+    std::fs::write(dir.join("c.toml"), DETECT).unwrap();
+    let train = |more: &[&str]| run("detect", &[&["train", "--config", "c.toml"], more].concat(), dir);
+    let edit = |change: &dyn Fn(&mut serde_json::Value)| {
+        let path = dir.join("coco/annotations/instances_val.json");
+        let mut file = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut file);
+        std::fs::write(&path, file.to_string()).unwrap();
+    };
+    edit(&|file| {
+        let all = file["annotations"].as_array_mut().unwrap();
+        let first = all[0].clone();
+        for (key, value) in [
+            ("bbox", serde_json::Value::Null),
+            ("bbox", serde_json::json!([0, 0, -3, 2])),
+            ("category_id", serde_json::json!(77)),
+            ("segmentation", serde_json::json!({"size": [3, 3], "counts": [9]})),
+        ] {
+            let mut faulty = first.clone();
+            faulty["id"] = serde_json::json!(9000 + all.len());
+            faulty[key] = value;
+            all.push(faulty);
+        }
+    });
+    let trained = ok(train(&[]));
+    assert!(trained.stderr.contains("4 faulty annotations left out"), "{trained:?}");
+    assert!(trained.stdout.contains("val/mask_AP "), "{trained:?}");
+    edit(&|file| file["categories"][0]["name"] = serde_json::json!("unheard of"));
+    let run = train(&["-o", "other"]);
+    refused(&run, &["\"unheard of\"", "only in the training part", "only in the held-out part"]);
+    assert!(!place.path("other/metrics.jsonl").exists());
+}
+
+#[test]
+fn a_run_of_an_older_version_goes_on() {
+    let place = Place::new(&[]);
+    ok(place.train(&["--set", "train.epochs=1"]));
+    let without = |text: &str| {
+        text.lines()
+            .filter(|l| !l.starts_with("ema_warmup") && !l.starts_with("ema_tau"))
+            .fold(String::new(), |text, line| text + line + "\n")
+    };
+    for name in ["last", "best"] {
+        let path = place.path(&format!("run/{name}.safetensors"));
+        let bytes = std::fs::read(&path).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let metadata = header["__metadata__"].as_object_mut().unwrap();
+        metadata.remove("kat_checksum").unwrap();
+        let mut state: serde_json::Value =
+            serde_json::from_str(metadata["kat_train_state"].as_str().unwrap()).unwrap();
+        for key in ["train_images", "held_out_images"] {
+            state.as_object_mut().unwrap().remove(key).unwrap();
+        }
+        metadata["kat_train_state"] = state.to_string().into();
+        metadata["kat_train_config"] = without(metadata["kat_train_config"].as_str().unwrap()).into();
+        let header = header.to_string().into_bytes();
+        let older = [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + length..]].concat();
+        std::fs::write(&path, older).unwrap();
+    }
+    std::fs::remove_file(place.path("run/sessions.jsonl")).unwrap();
+    let config = std::fs::read_to_string(place.path("run/config.toml")).unwrap();
+    std::fs::write(place.path("run/config.toml"), without(&config)).unwrap();
+    let eval = place.classify(&["eval", "--checkpoint", "run/last.safetensors", "--data", "shapes"]);
+    assert!(ok(eval).stderr.contains("the file has no checksum"));
+    let resumed = ok(place.train(&["--resume", "--set", "train.epochs=2"]));
+    assert!(
+        resumed.stderr.contains("no checksum") && resumed.stderr.contains("list of images"),
+        "{resumed:?}"
+    );
+    let config = std::fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(config.contains("ema_warmup = \"none\""), "the run goes on as it began: {config}");
+    assert_eq!(step_of(&place.path("run/last.safetensors")), 14);
 }

@@ -86,7 +86,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 /// ".last.safetensors.PID.0.tmp", ".config.toml.PID.tmp".
 fn is_temporary(name: &str) -> bool {
     let Some(rest) = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")) else { return false };
-    let own = OWN.iter().chain(&["curves.html"]).find_map(|own| rest.strip_prefix(own)?.strip_prefix('.'));
+    let own = OWN.iter().find_map(|own| rest.strip_prefix(own)?.strip_prefix('.'));
     own.is_some_and(|numbers| {
         !numbers.is_empty()
             && numbers.split('.').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))

@@ -10,6 +10,7 @@
 //!   tensorboard/           event files
 //!   sessions.jsonl         when, where and by which command it was trained
 //!   report.html, plots/    written at the end
+//!   curves.html            written by the command `report`
 //!   lock                   held while a process writes here
 //! ```
 //!
@@ -79,10 +80,12 @@ const METRICS: &str = "metrics.jsonl";
 const EVENTS: &str = "tensorboard";
 const SESSIONS: &str = "sessions.jsonl";
 const REPORT: &str = "report.html";
+const CURVES: &str = "curves.html";
 const PLOTS: &str = "plots";
 const LOCK: &str = "lock";
 /// Everything a run writes; nothing else is ever removed.
-pub(super) const OWN: [&str; 9] = [CONFIG, LAST, PREVIOUS, BEST, METRICS, EVENTS, SESSIONS, REPORT, PLOTS];
+pub(super) const OWN: [&str; 10] =
+    [CONFIG, LAST, PREVIOUS, BEST, METRICS, EVENTS, SESSIONS, REPORT, CURVES, PLOTS];
 /// What a run is worth keeping for; without any of these it can be neither continued nor used.
 const WORTH: [&str; 4] = [LAST, PREVIOUS, BEST, REPORT];
 
