@@ -2,4 +2,5 @@
 
 pub mod device;
 pub mod golden;
+pub mod place;
 pub mod program;

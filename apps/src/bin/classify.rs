@@ -43,20 +43,38 @@ enum Command {
     Report(ReportCommand),
 }
 
+impl Command {
+    /// Whether it takes `--threads`, and starts its threads itself.
+    fn computes(&self) -> bool {
+        matches!(
+            self,
+            Command::Train(_)
+                | Command::Eval(_)
+                | Command::Predict(_)
+                | Command::Bench(_)
+                | Command::Verify(_)
+        )
+    }
+}
+
 fn main() -> ExitCode {
     let program = Program::parse();
     let screen = program.verbosity.start();
-    let result = match &program.command {
-        Command::Info(command) => command.run(),
-        Command::Verify(command) => command.run(),
-        Command::Bench(command) => command.run(),
-        Command::Train(command) => command.run::<Classify<Cpu>>(&screen),
-        Command::Eval(command) => command.run(),
-        Command::Predict(command) => command.run(),
-        Command::Export(command) => command.run(),
-        Command::Data(args) => args.run(&TOOLS),
-        Command::Config(command) => command.run(TaskKind::Classify),
-        Command::Report(command) => command.run(),
-    };
-    cli::finish("classify", result)
+    cli::run("classify", || {
+        if !program.command.computes() {
+            cli::threads::start(None)?;
+        }
+        match &program.command {
+            Command::Info(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Train(command) => command.run::<Classify<Cpu>>(&screen),
+            Command::Eval(command) => command.run(),
+            Command::Predict(command) => command.run(),
+            Command::Export(command) => command.run(),
+            Command::Data(args) => args.run(&TOOLS),
+            Command::Config(command) => command.run(TaskKind::Classify),
+            Command::Report(command) => command.run(),
+        }
+    })
 }

@@ -40,19 +40,30 @@ enum Command {
     Report(ReportCommand),
 }
 
+impl Command {
+    /// Whether it takes `--threads`, and starts its threads itself.
+    fn computes(&self) -> bool {
+        matches!(self, Command::Train(_) | Command::Eval(_) | Command::Predict(_) | Command::Bench(_))
+    }
+}
+
 fn main() -> ExitCode {
     let program = Program::parse();
     let screen = program.verbosity.start();
-    let result = match &program.command {
-        Command::Train(command) => command.run::<Detect<Cpu>>(&screen),
-        Command::Eval(command) => command.run(),
-        Command::CocoEval(command) => command.run(),
-        Command::Predict(command) => command.run(),
-        Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
-        Command::Bench(command) => command.run(),
-        Command::Data(args) => args.run(&TOOLS),
-        Command::Config(command) => command.run(TaskKind::Detect),
-        Command::Report(command) => command.run(),
-    };
-    cli::finish("detect", result)
+    cli::run("detect", || {
+        if !program.command.computes() {
+            cli::threads::start(None)?;
+        }
+        match &program.command {
+            Command::Train(command) => command.run::<Detect<Cpu>>(&screen),
+            Command::Eval(command) => command.run(),
+            Command::CocoEval(command) => command.run(),
+            Command::Predict(command) => command.run(),
+            Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+            Command::Bench(command) => command.run(),
+            Command::Data(args) => args.run(&TOOLS),
+            Command::Config(command) => command.run(TaskKind::Detect),
+            Command::Report(command) => command.run(),
+        }
+    })
 }

@@ -46,19 +46,30 @@ enum Command {
     Report(ReportCommand),
 }
 
+impl Command {
+    /// Whether it takes `--threads`, and starts its threads itself.
+    fn computes(&self) -> bool {
+        matches!(self, Command::Train(_) | Command::Eval(_) | Command::Predict(_) | Command::Bench(_))
+    }
+}
+
 fn main() -> ExitCode {
     let program = Program::parse();
     let screen = program.verbosity.start();
-    let result = match &program.command {
-        Command::Train(command) => command.run::<Segment<Cpu>>(&screen),
-        Command::Eval(command) => command.run(),
-        Command::Predict(command) => command.run(),
-        Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
-        Command::Miou(command) => command.run(),
-        Command::Bench(command) => command.run(),
-        Command::Data(args) => args.run(&TOOLS),
-        Command::Config(command) => command.run(TaskKind::Segment),
-        Command::Report(command) => command.run(),
-    };
-    cli::finish("segment", result)
+    cli::run("segment", || {
+        if !program.command.computes() {
+            cli::threads::start(None)?;
+        }
+        match &program.command {
+            Command::Train(command) => command.run::<Segment<Cpu>>(&screen),
+            Command::Eval(command) => command.run(),
+            Command::Predict(command) => command.run(),
+            Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+            Command::Miou(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Data(args) => args.run(&TOOLS),
+            Command::Config(command) => command.run(TaskKind::Segment),
+            Command::Report(command) => command.run(),
+        }
+    })
 }

@@ -1,11 +1,11 @@
 //! Flags that several subcommands share, and what they turn into.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use crate::config::{Override, Plan, load};
+use crate::config::{Override, Plan, differences, from_run, load};
 use crate::report::progress::{Screen, ScreenWriter, Style};
 use crate::task::TaskKind;
 
@@ -37,6 +37,8 @@ impl Verbosity {
             .with_target(self.verbose > 1)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .without_time()
+            // They would be printed to a stderr that is closed, which is a panic.
+            .log_internal_errors(false)
             .with_writer(move || writer.clone());
         // Set up already: a test that starts several programs in one process.
         let _ = log.try_init();
@@ -66,7 +68,41 @@ pub struct ConfigArgs {
 
 impl ConfigArgs {
     /// Reads, merges and checks the configuration.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key or a value that does not do.
     pub fn plan(&self, task: TaskKind) -> anyhow::Result<Plan> {
+        Ok(Plan::new(load(self.config.as_deref(), &self.overrides()?, task)?, task)?)
+    }
+
+    /// The directory of the run that the arguments mean.
+    ///
+    /// # Errors
+    /// A file that cannot be read or an unknown key.
+    pub fn run_directory(&self, task: TaskKind) -> anyhow::Result<PathBuf> {
+        let raw = load(self.config.as_deref(), &self.overrides()?, task)?.raw;
+        Ok(raw.output.dir.unwrap_or_else(|| Plan::default_output(task)).into())
+    }
+
+    /// The configuration of a run that goes on: the run's own (`text`, from `origin`) with the changes of the command
+    /// line. A configuration file named beside it changes nothing; in what it differs is listed.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::plan`].
+    pub fn plan_of_run(&self, text: &str, origin: &Path, task: TaskKind) -> anyhow::Result<Plan> {
+        let overrides = self.overrides()?;
+        let plan = Plan::new(from_run(text, &overrides, &origin.display().to_string(), task)?, task)?;
+        if let Some(file) = &self.config {
+            for difference in differences(&load(Some(file), &overrides, task)?.raw, &plan.raw) {
+                let file = file.display();
+                tracing::info!("the run's own value stays (--set changes it), unlike {file}: {difference}");
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The changes of the command line, in order.
+    fn overrides(&self) -> anyhow::Result<Vec<Override>> {
         let mut overrides =
             self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
         // A path is a string whatever it looks like, so these do not go through the parser.
@@ -85,7 +121,7 @@ impl ConfigArgs {
                 .map_err(|_| super::Misuse(format!("--seed {seed} is above {}", i64::MAX)))?;
             add("train", "seed", seed.into());
         }
-        Ok(Plan::new(load(self.config.as_deref(), &overrides, task)?, task)?)
+        Ok(overrides)
     }
 }
 
@@ -131,10 +167,7 @@ impl Amp {
 impl DeviceArgs {
     /// Sets the size of the thread pool; to be called once, before anything computes.
     pub fn start(&self) -> anyhow::Result<()> {
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
-        }
-        Ok(())
+        super::threads::start(self.threads)
     }
 }
 

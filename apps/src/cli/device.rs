@@ -18,6 +18,24 @@ pub enum Chosen {
     Cuda(Cuda),
 }
 
+impl Chosen {
+    /// What computes and how, in words.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+    pub fn describe(&self, args: &DeviceArgs) -> String {
+        match self {
+            Chosen::Cpu(_) => {
+                let threads = rayon::current_num_threads();
+                format!("cpu ({}), {threads} threads", std::env::consts::ARCH)
+            }
+            #[cfg(feature = "cuda")]
+            Chosen::Cuda(_) => {
+                let number = if let Device::Cuda(n) = args.device { n } else { 0 };
+                format!("cuda:{number}, {}", args.amp.name().unwrap_or("f32"))
+            }
+        }
+    }
+}
+
 /// Evaluates an expression with the device that the arguments name.
 macro_rules! on_device {
     ($args:expr, $device:ident => $body:expr) => {

@@ -17,6 +17,7 @@ pub mod printable;
 pub mod report;
 pub mod segment;
 pub mod source;
+pub mod threads;
 pub mod train;
 pub mod verify;
 
@@ -24,18 +25,34 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::train::signals::Stopped;
 
 /// The program was called in a way it cannot act on; it exits with status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Misuse(pub String);
 
+/// Runs a command and ends the program as [`finish`] does. A panic is a bug, but no way to end: it is reported as a
+/// failure like others.
+pub fn run(program: &str, command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    // Nothing that the command leaves half done is used afterwards.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(command));
+    finish(
+        program,
+        outcome
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("an internal error, described above; please report it"))),
+    )
+}
+
 /// Ends a program: prints the error once and picks the status. 0 is success, also where the reader of our output
-/// went away; 2 is misuse (flags, configuration); 1 is any other failure.
+/// went away; 2 is misuse (flags, configuration); 128 and the signal's number where one asked to stop; 1 is any other
+/// failure.
 pub fn finish(program: &str, result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let status = status(&error);
-    if status != 0 {
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        let _ = writeln!(io::stderr(), "{program}: {stopped}");
+    } else if status != 0 {
         // With stderr closed nobody is there to tell.
         let _ = writeln!(io::stderr(), "{program}: error: {}", printable::printable(&told(&error)));
     }
@@ -58,6 +75,9 @@ pub fn told(error: &anyhow::Error) -> String {
 /// The exit status for an error.
 pub fn status(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
+        if let Some(stopped) = cause.downcast_ref::<Stopped>() {
+            return stopped.status();
+        }
         if cause.is::<ConfigError>() || cause.is::<Misuse>() {
             return 2;
         }
@@ -88,6 +108,7 @@ mod tests {
         let misuse: anyhow::Result<()> = Err(Misuse("no".into()).into());
         assert_eq!(status(&misuse.context("while starting").unwrap_err()), 2);
         assert_eq!(status(&anyhow::anyhow!("disk full")), 1);
+        assert_eq!(status(&Stopped { signal: 15, what: "at step 3".into() }.into()), 143);
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(status(&anyhow::Error::from(pipe).context("printing")), 0);
     }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Misuse;
+use crate::report::about::about;
 use crate::report::axis::Spread;
 use crate::report::curves::{LineChart, Series};
 use crate::report::html::Page;
@@ -13,6 +14,7 @@ use crate::report::metrics_log::{Record, read};
 use crate::report::raster::write_png;
 use crate::report::scene::Scene;
 use crate::train::run_dir::write_atomic;
+use crate::train::sessions;
 
 /// Draw the curves of a run, finished or under way, into an HTML page
 #[derive(Debug, Args)]
@@ -38,6 +40,7 @@ impl ReportCommand {
         let records = read(&metrics).with_context(|| format!("cannot read {}", metrics.display()))?;
         let charts = charts(&records);
         let mut page = Page::new(&self.run.display().to_string(), &lead(&records));
+        about(&mut page, &sessions::read(&self.run.join("sessions.jsonl")));
         page.section("Curves");
         page.plots(&charts.iter().map(|(_, scene)| scene.clone()).collect::<Vec<_>>());
         if let Ok(config) = std::fs::read_to_string(self.run.join("config.toml")) {
@@ -51,6 +54,9 @@ impl ReportCommand {
         Ok(())
     }
 }
+
+/// Values of one batch, drawn with their moving average.
+const NOISY: [&str; 2] = ["loss", "gradient norm"];
 
 fn lead(records: &[Record]) -> String {
     match records.last() {
@@ -81,7 +87,8 @@ pub fn charts(records: &[Record]) -> Vec<(String, Scene)> {
             .map(|name| {
                 let points = records.iter().filter_map(|r| Some((r.step as f64, r.get(name)?))).collect();
                 let label = name.split_once('/').map_or("train", |(part, _)| part);
-                if name.contains('/') { Series::new(label, points) } else { Series::noisy(label, points) }
+                // The rate is exact: an average would take its peak and its warm-up away.
+                if NOISY.contains(name) { Series::noisy(label, points) } else { Series::new(label, points) }
             })
             .collect();
         let mut chart = LineChart::new(wanted.as_str(), "step", series);
@@ -125,6 +132,25 @@ mod tests {
         let html = std::fs::read_to_string(dir.path().join("curves.html")).unwrap();
         assert!(html.contains("60 records, up to step 60") && html.matches("<svg").count() == 2);
         assert!(dir.path().join("plots/loss.png").is_file() && dir.path().join("plots/lr.png").is_file());
+    }
+
+    #[test]
+    fn the_rate_is_drawn_as_it_is() {
+        let rate = |step: u64| if step == 10 { 1.0 } else { 0.0 };
+        let records: Vec<Record> = (1..60)
+            .map(|i| Record::new(i, &[("loss", rate(i)), ("lr", rate(i)), ("gradient norm", 1.0)]))
+            .collect();
+        let lines = |name: &str| {
+            let (_, scene) = charts(&records).into_iter().find(|(n, _)| n == name).unwrap();
+            let curves = scene.shapes.into_iter().filter_map(|s| match s {
+                crate::report::scene::Shape::Line { points, .. } if points.len() > 20 => Some(points),
+                _ => None,
+            });
+            curves.collect::<Vec<_>>()
+        };
+        assert_eq!((lines("loss").len(), lines("gradient_norm").len(), lines("lr").len()), (2, 2, 1));
+        let top = |points: &[(f32, f32)]| points.iter().map(|p| p.1).fold(f32::INFINITY, f32::min);
+        assert_eq!(top(&lines("lr")[0]), top(&lines("loss")[0]), "the peak of the rate is where it was");
     }
 
     #[test]

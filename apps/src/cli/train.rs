@@ -1,5 +1,6 @@
 //! `train`: trains a model, resumes a run, writes its report.
 
+use anyhow::Context;
 use clap::Args;
 use kat_backbone::nn::Module;
 use kat_backbone::{Cpu, Device};
@@ -10,9 +11,11 @@ use super::device::{Chosen, choose};
 use crate::config::Plan;
 use crate::report::progress::Screen;
 use crate::task::classify::{Classify, report};
+use crate::task::generated::prepare;
 use crate::task::{Task, TaskKind};
 use crate::train::run_dir::{OpenMode, RunDir};
 use crate::train::signals::Interrupt;
+use crate::train::state::{self, PLAN_KEY};
 use crate::train::trainer::{Alone, Ended, Setting, Trainer};
 
 /// Train a model; Ctrl-C saves and stops, --resume goes on
@@ -22,7 +25,7 @@ pub struct TrainCommand {
     config: ConfigArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Go on from the run's last checkpoint
+    /// Go on from the run's last checkpoint, with its own configuration; only --set, --data and --seed change it
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
     /// Remove an earlier run in the output directory first
@@ -68,49 +71,89 @@ impl<D: Device> Program for Classify<D> {
     }
 }
 
+/// What surrounds a run.
+struct Around<'a> {
+    plan: &'a Plan,
+    run: &'a RunDir,
+    screen: &'a Screen,
+    interrupt: &'a Interrupt,
+    /// What computes, in words.
+    device: &'a str,
+}
+
 impl TrainCommand {
     /// Trains to the end, or until Ctrl-C.
     ///
     /// # Errors
     /// A configuration, data or directory that cannot be used, or training that cannot go on.
     pub fn run<P: Program<Device = Cpu>>(&self, screen: &Screen) -> anyhow::Result<()> {
-        let plan = self.config.plan(P::KIND)?;
+        let interrupt = Interrupt::install().context("cannot listen to signals")?;
+        let (plan, run) = self.begin(P::KIND)?;
         if let Some(dir) = self.config.data.as_ref().filter(|dir| !dir.exists()) {
             // Generated data go where the configuration says; a directory mistyped must not be filled with them.
             return Err(Misuse(format!("--data {}: there is no such directory", dir.display())).into());
         }
-        match choose(&self.device)? {
-            Chosen::Cpu(device) => self.train::<P>(device, &plan, screen),
+        let chosen = choose(&self.device)?;
+        let device = &chosen.describe(&self.device);
+        let around = Around { plan: &plan, run: &run, screen, interrupt: &interrupt, device };
+        match chosen {
+            Chosen::Cpu(device) => train::<P>(device, around),
             #[cfg(feature = "cuda")]
-            Chosen::Cuda(device) => self.train::<P::On<kat_backbone::Cuda>>(device, &plan, screen),
+            Chosen::Cuda(device) => train::<P::On<kat_backbone::Cuda>>(device, around),
         }
     }
 
-    fn train<P: Program>(&self, device: P::Device, plan: &Plan, screen: &Screen) -> anyhow::Result<()> {
-        let mode = match (self.resume, self.overwrite) {
-            (true, _) => OpenMode::Resume,
-            (_, true) => OpenMode::Overwrite,
-            _ => OpenMode::Fresh,
+    /// The configuration and the directory. A run that goes on starts from its own configuration.
+    fn begin(&self, task: TaskKind) -> anyhow::Result<(Plan, RunDir)> {
+        if !self.resume {
+            let plan = self.config.plan(task)?;
+            let mode = if self.overwrite { OpenMode::Overwrite } else { OpenMode::Fresh };
+            let run = RunDir::open(&plan.output, mode)?;
+            return Ok((plan, run));
+        }
+        let run = RunDir::open(&self.config.run_directory(task)?, OpenMode::Resume)?;
+        let (text, origin) = match std::fs::read_to_string(run.config()) {
+            Ok(text) => (text, run.config()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let map = state::open(&run.last())?;
+                let hint = "give its configuration with --config";
+                (state::described(&map, PLAN_KEY, &run.last(), hint)?.to_owned(), run.last())
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", run.config().display()));
+            }
         };
-        let run = RunDir::open(&plan.output, mode)?;
-        let task = P::open(device, plan)?;
-        run.write_config(&plan.to_toml())?;
-        let interrupt = Interrupt::install()?;
-        let setting = Setting { plan, run: &run, screen, interrupt: &interrupt };
-        let mut trainer = Trainer::new(&task, setting, Box::new(Alone))?;
-        let parameters = trainer.evaluated().parameter_count();
-        tracing::info!("{parameters} parameters, {}, into {}", task.summary(), run.path().display());
-        if let Ended::Interrupted(step) = trainer.run()? {
-            tracing::info!("saved {} at step {step}; --resume goes on", run.last().display());
-            return Ok(());
-        }
-        for (name, value) in trainer.figures()? {
-            super::data::print(&format!("{name} {value:.4}\n"))?;
-        }
-        if plan.raw.output.report {
-            task.report(trainer.evaluated(), plan, &run)?;
-            tracing::info!("wrote {}", run.report().display());
-        }
-        Ok(())
+        let mut plan = self.config.plan_of_run(&text, &origin, task)?;
+        // The directory may have been moved since.
+        plan.output = run.path().to_owned();
+        Ok((plan, run))
     }
+}
+
+fn train<P: Program>(device: P::Device, around: Around<'_>) -> anyhow::Result<()> {
+    let Around { plan, run, screen, interrupt, device: described } = around;
+    prepare(plan, screen, interrupt)?;
+    let task = P::open(device, plan)?;
+    let setting = Setting { plan, run, screen, interrupt, device: described };
+    let mut trainer = Trainer::new(&task, setting, Box::new(Alone))?;
+    // Only now is it certain that there will be a run: nothing of an earlier one has been touched.
+    run.accept()?;
+    run.write_config(&plan.to_toml())?;
+    let parameters = trainer.evaluated().parameter_count();
+    tracing::info!("{parameters} parameters, {}, into {}", task.summary(), run.path().display());
+    if let Ended::Interrupted(step) = trainer.run()? {
+        let what = format!("{} is at step {step}; --resume goes on", run.last().display());
+        return Err(interrupt.stopped(what).into());
+    }
+    interrupt.note(format!("training is complete, {} is its end", run.last().display()));
+    for (name, value) in trainer.figures()? {
+        let printed = super::data::print(&format!("{name} {value:.4}\n"));
+        // Nobody reads the figures any more: the report is written all the same.
+        printed.or_else(|error| if super::status(&error) == 0 { Ok(()) } else { Err(error) })?;
+    }
+    if plan.raw.output.report {
+        task.report(trainer.evaluated(), plan, run)?;
+        tracing::info!("wrote {}", run.report().display());
+    }
+    Ok(())
 }

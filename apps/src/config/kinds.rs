@@ -68,6 +68,18 @@ pub enum Granularity {
     Epoch,
 }
 
+/// How the decay of averaged weights grows at the start of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmaWarmup {
+    /// Not at all.
+    None,
+    /// 1 - (1 + step)^(-2/3), up to the full decay.
+    Timm,
+    /// The full decay times 1 - exp(-step / tau).
+    Ultralytics,
+}
+
 /// What to do with a file that cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

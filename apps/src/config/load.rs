@@ -75,6 +75,24 @@ pub fn from_text_with(
     change(table, overrides, origin.to_owned(), task)
 }
 
+/// Reads the resolved configuration of a run, written by whichever version, with `overrides` applied in order. A key
+/// that a version did not know stands for what that version did, so that a run goes on as it began.
+///
+/// # Errors
+/// As [`from_text_with`].
+pub fn from_run(
+    text: &str,
+    overrides: &[Override],
+    origin: &str,
+    task: TaskKind,
+) -> Result<Loaded, ConfigError> {
+    let (mut table, _) = parse(text, origin, task)?;
+    if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+        train.entry("ema_warmup").or_insert_with(|| "none".into());
+    }
+    change(table, overrides, origin.to_owned(), task)
+}
+
 /// The configuration as TOML, without the sections that other programs read.
 pub fn to_text(raw: &RawConfig, task: TaskKind) -> String {
     let sections = [
@@ -252,6 +270,18 @@ mod tests {
             assert_eq!(from_text(&text, "config.toml", task).unwrap().raw, raw, "{text}");
             assert_eq!(text.contains("[detect]"), task == TaskKind::Detect);
         }
+    }
+
+    #[test]
+    fn runs_of_older_versions_go_on_as_they_began() {
+        let warmup = |text: &str| {
+            let loaded = from_run(text, &[set("train.steps=5")], "config.toml", TaskKind::Classify).unwrap();
+            assert_eq!(loaded.raw.train.steps, Some(5));
+            loaded.raw.train.ema_warmup
+        };
+        use crate::config::raw::EmaWarmup;
+        assert_eq!(warmup("[train]\nema_decay = 0.9"), EmaWarmup::None);
+        assert_eq!(warmup("[train]\nema_warmup = \"ultralytics\""), EmaWarmup::Ultralytics);
     }
 
     #[test]

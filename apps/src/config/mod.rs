@@ -14,7 +14,7 @@ mod suggest;
 
 pub use error::ConfigError;
 pub use keys::{Key, Section};
-pub use load::{Loaded, differences, from_text, from_text_with, load, to_text};
+pub use load::{Loaded, differences, from_run, from_text, from_text_with, load, to_text};
 pub use overrides::Override;
 pub use plan::{Duration, ModelPlan, Plan};
 pub use raw::{RawConfig, SECTIONS};

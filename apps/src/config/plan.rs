@@ -88,8 +88,13 @@ impl Plan {
             (None, None) => return Err(check.bad("train.epochs", "missing", "train.epochs or train.steps")),
             _ => return Err(check.bad("train.epochs", 0, "at least 1")),
         };
-        let output = raw.output.dir.clone().unwrap_or_else(|| format!("runs/{}", task.program()));
+        let output = raw.output.dir.clone().unwrap_or_else(|| Self::default_output(task));
         Ok(Plan { task, model, duration, output: output.into(), raw })
+    }
+
+    /// Where a program's runs go when nothing else is said.
+    pub fn default_output(task: TaskKind) -> String {
+        format!("runs/{}", task.program())
     }
 
     /// The resolved configuration as TOML, for the run directory and the checkpoints.
@@ -235,6 +240,7 @@ impl Check<'_> {
         self.positive("train.eval_every", t.eval_every)?;
         self.range("train.clip_grad", t.clip_grad, 0.0..=f64::MAX)?;
         self.range("train.ema_decay", t.ema_decay, 0.0..=0.9999999)?;
+        self.range("train.ema_tau", t.ema_tau, 1e-3..=f64::MAX)?;
         self.range("optimizer.lr", o.lr, f64::MIN_POSITIVE..=f64::MAX)?;
         self.range("optimizer.eps", o.eps, f64::MIN_POSITIVE..=1.0)?;
         self.range("optimizer.weight_decay", o.weight_decay, 0.0..=f64::MAX)?;

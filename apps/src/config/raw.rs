@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};
 pub use super::kinds::{
-    Granularity, InitKind, MixerKind, NeckChoice, NumeratorKind, OnCorrupt, PoolKind, ScheduleKind, Spared,
+    EmaWarmup, Granularity, InitKind, MixerKind, NeckChoice, NumeratorKind, OnCorrupt, PoolKind,
+    ScheduleKind, Spared,
 };
 
 section! {
@@ -111,6 +112,11 @@ section! {
         clip_grad: f64 = 0.0;
         /// Decay of the averaged weights (EMA); 0 keeps none.
         ema_decay: f64 = 0.0;
+        /// How that decay grows at the start, so that short runs are not judged by their first weights: "timm",
+        /// "ultralytics" or "none".
+        ema_warmup: EmaWarmup = EmaWarmup::Timm;
+        /// Steps in which "ultralytics" comes to about two thirds of the decay.
+        ema_tau: f64 = 2000.0;
         /// Seed of everything random.
         seed: u64 = 0;
         /// Steps between log lines and metric records.

@@ -117,6 +117,9 @@ impl Confusion {
             "Confusion matrix".to_owned()
         };
         scene.text((8.0, 18.0), heading, 14.0, Ink::Text, Anchor::Start);
+        // All cells say the same kind of number: counts, or shares where the counts (of pixels) are long.
+        let most = shown.iter().flat_map(|t| shown.iter().map(|p| self.count(*t, *p))).max().unwrap_or(0);
+        let shares = most >= 100_000;
         // Shows as the lines between the cells.
         scene.rect([left - 1.0, top - 1.0, side + 1.0, side + 1.0], Ink::Grid);
         for (row, truth) in shown.iter().enumerate() {
@@ -137,7 +140,11 @@ impl Confusion {
                 );
                 let ink = if count == 0 { Ink::Surface } else { Ink::Fixed(colour) };
                 scene.rect_with_tip([x, y, cell - 1.0, cell - 1.0], ink, tip);
-                let said = if count < 100_000 { count.to_string() } else { format!("{:.0}%", 100.0 * share) };
+                let said = match 100.0 * share {
+                    _ if !shares => count.to_string(),
+                    percent if percent > 0.0 && percent < 0.5 => "<1%".to_owned(),
+                    percent => format!("{percent:.0}%"),
+                };
                 let room = (cell - 4.0) / font.width(&said, 1.0);
                 let digits = size.min(room);
                 if count > 0 && digits >= 6.5 {
@@ -197,5 +204,22 @@ mod tests {
     fn an_empty_matrix_draws() {
         assert!(matrix(0).scene().width > 0.0);
         assert!(matrix(0).most_confused(3).is_empty());
+    }
+
+    #[test]
+    fn cells_are_all_counts_or_all_shares() {
+        let said = |many: u64| {
+            let mut confusion = Confusion::new(vec!["a".into(), "b".into()]);
+            confusion.add_many(0, 0, many);
+            confusion.add_many(0, 1, 100);
+            confusion.add_many(1, 1, 700);
+            let texts = confusion.scene().shapes.into_iter().filter_map(|s| match s {
+                crate::report::scene::Shape::Text(t) => Some(t.text),
+                _ => None,
+            });
+            texts.filter(|t| t.ends_with('%') || t.parse::<u64>().is_ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(said(300), ["300", "100", "700"]);
+        assert_eq!(said(300_000), ["100%", "<1%", "100%"]);
     }
 }

@@ -129,7 +129,10 @@ impl LineChart {
             scene.line(series.points.iter().map(|p| clipped(place(*p))), faint);
             scene.line(smoothed(&series.points).into_iter().map(|p| clipped(place(p))), solid);
         } else {
-            scene.line(series.points.iter().map(|p| clipped(place(*p))), solid);
+            // Two points make no trend.
+            if series.points.len() > 2 {
+                scene.line(series.points.iter().map(|p| clipped(place(*p))), solid);
+            }
             if series.points.len() <= 12 {
                 for p in &series.points {
                     let (px, py) = place(*p);
@@ -158,19 +161,33 @@ impl Area {
     }
 }
 
-/// Centred moving average over a twentieth of the curve, over less near the ends so that it does not lag, and
-/// left out at the very ends, where it would be as noisy as the curve.
+/// Moving average over a twentieth of the curve: at each point the value there of the straight line that fits its
+/// neighbours best. In the middle of the curve that is their mean; at the ends, where neighbours are on one side only, it
+/// neither lags nor stops short.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     const LEAST: usize = 3;
     let half = (points.len() / 40).max(LEAST);
-    (LEAST..points.len().saturating_sub(LEAST))
+    (0..points.len())
         .map(|i| {
-            let reach = half.min(i).min(points.len() - 1 - i);
-            let window = points[i - reach..=i + reach].iter().map(|p| p.1).filter(|v| v.is_finite());
-            let (sum, n) = window.fold((0.0, 0), |(s, n), v| (s + v, n + 1));
-            (points[i].0, if n == 0 { f64::NAN } else { sum / f64::from(n) })
+            let window = i.saturating_sub(half)..(i + half + 1).min(points.len());
+            let near = window.filter(|k| points[*k].1.is_finite());
+            let near: Vec<(f64, f64)> = near.map(|k| (k as f64 - i as f64, points[k].1)).collect();
+            (points[i].0, line_at_zero(&near))
         })
         .collect()
+}
+
+/// The value at 0 of the line of least squares through these points; NaN where there are none.
+fn line_at_zero(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
+    let (above, below) =
+        points.iter().fold((0.0, 0.0), |(a, b), p| (a + (p.0 - x) * (p.1 - y), b + (p.0 - x).powi(2)));
+    match points.len() {
+        0 => f64::NAN,
+        _ if below == 0.0 => y,
+        _ => y - x * above / below,
+    }
 }
 
 #[cfg(test)]
@@ -205,8 +222,30 @@ mod tests {
     #[test]
     fn averages_keep_lines_straight_and_ends_in_place() {
         let line: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i), 2.0 * f64::from(i))).collect();
-        for (a, b) in smoothed(&line).iter().zip(&line[3..]) {
-            assert!((a.1 - b.1).abs() < 1e-9);
+        let average = smoothed(&line);
+        assert_eq!(average.len(), line.len());
+        for (a, b) in average.iter().zip(&line) {
+            assert!(a.0 == b.0 && (a.1 - b.1).abs() < 1e-9);
         }
+        // A value that is missing leaves a gap only where all its neighbours are missing too.
+        let mut holes = line.clone();
+        holes[0].1 = f64::NAN;
+        holes[50..70].iter_mut().for_each(|p| p.1 = f64::NAN);
+        let average = smoothed(&holes);
+        assert!(average[0].1.abs() < 1e-9 && average[60].1.is_nan());
+    }
+
+    #[test]
+    fn two_evaluations_are_two_points_and_no_line() {
+        let lines = |count: u32| {
+            let points = (0..count).map(|i| (f64::from(i), f64::from(i))).collect();
+            let scene = LineChart::new("t", "x", vec![Series::new("val", points)]).scene();
+            let coloured = |s: &&Shape| {
+                matches!(s, Shape::Line { points, stroke }
+                    if points.len() > 1 && stroke.ink == Ink::Fixed(class_colour(0)))
+            };
+            scene.shapes.iter().filter(coloured).count()
+        };
+        assert_eq!((lines(1), lines(2), lines(3)), (0, 0, 1));
     }
 }

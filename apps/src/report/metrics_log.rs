@@ -49,6 +49,23 @@ impl Record {
     }
 }
 
+/// Where a resumed run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Whether the figures of the held-out part at this step are to be measured again.
+    pub evaluation_due: bool,
+}
+
+impl Resumed {
+    /// Whether the resumed run leaves a record as it is.
+    fn keeps(self, record: &Record) -> bool {
+        let evaluation = record.values.iter().any(|(name, _)| name.contains('/'));
+        record.step < self.step || (record.step == self.step && !(self.evaluation_due && evaluation))
+    }
+}
+
 /// The log of a run under way.
 #[derive(Debug)]
 pub struct MetricsLog {
@@ -62,11 +79,14 @@ impl MetricsLog {
         Ok(MetricsLog { file: File::create(path)?, path: path.to_owned() })
     }
 
-    /// Goes on after `step`: records of later steps, and a line that a killed process left unfinished, are
+    /// Goes on where a run stood: records of later steps, and a line that a killed process left unfinished, are
     /// dropped, because the resumed run writes them again.
-    pub fn resume(path: &Path, step: u64) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn resume(path: &Path, resumed: Resumed) -> io::Result<Self> {
         if path.exists() {
-            let kept: String = read(path)?.iter().filter(|r| r.step <= step).map(Record::line).collect();
+            let kept: String = read(path)?.iter().filter(|r| resumed.keeps(r)).map(Record::line).collect();
             write_atomic(path, kept.as_bytes())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
@@ -120,11 +140,17 @@ mod tests {
         }
         log.file.write_all(b"{\"step\":50,\"lo").unwrap();
         drop(log);
-        let mut log = MetricsLog::resume(&path, 20).unwrap();
+        let at = |step| Resumed { step, evaluation_due: false };
+        let mut log = MetricsLog::resume(&path, at(20)).unwrap();
         log.push(&Record::new(30, &[("loss", 7.0)])).unwrap();
         let steps: Vec<(u64, f64)> =
             read(&path).unwrap().iter().map(|r| (r.step, r.get("loss").unwrap())).collect();
         assert_eq!(steps, [(10, 0.1), (20, 0.05), (30, 7.0)]);
-        assert!(MetricsLog::resume(&dir.path().join("new.jsonl"), 5).is_ok());
+        assert!(MetricsLog::resume(&dir.path().join("new.jsonl"), at(5)).is_ok());
+        // Figures that were measured but not saved with a checkpoint are measured again.
+        log.push(&Record::new(30, &[("val/top1", 0.5)])).unwrap();
+        assert_eq!((MetricsLog::resume(&path, at(30)).is_ok(), read(&path).unwrap().len()), (true, 4));
+        MetricsLog::resume(&path, Resumed { step: 30, evaluation_due: true }).unwrap();
+        assert!(read(&path).unwrap().iter().all(|r| r.get("loss").is_some()));
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A plot is a [`scene::Scene`]; it becomes SVG inside the report and PNG beside it, from the same shapes.
 
+pub mod about;
 pub mod axis;
 pub mod bars;
 pub mod confusion;

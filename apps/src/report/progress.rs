@@ -70,12 +70,13 @@ pub struct ScreenWriter(pub Screen);
 
 impl Write for ScreenWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(bytes))?;
+        // A closed stderr is no reason to stop, and nobody is there to tell.
+        let _ = self.0.suspend(|| io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -105,6 +106,11 @@ impl Progress {
             // A closed stderr is no reason to stop training.
             let _ = writeln!(io::stderr(), "{line}");
         }
+    }
+
+    /// Shows that `more` units are done.
+    pub fn advance(&mut self, more: u64) {
+        self.update(self.bar.position() + more, &[]);
     }
 
     /// Takes the bar away.

@@ -31,7 +31,8 @@ pub fn render(scene: &Scene) -> RgbImage {
         match shape {
             Shape::Line { points, stroke } => line(&mut pixmap, points, stroke),
             Shape::Rect { frame: [x, y, w, h], ink, .. } => {
-                if let Some(rect) = Rect::from_xywh(*x, *y, *w, *h) {
+                // A bar of no length is nothing to fill, and tiny-skia would warn of it.
+                if let Some(rect) = Rect::from_xywh(*x, *y, *w, *h).filter(|_| *w > 0.0 && *h > 0.0) {
                     let paint = paint(*ink, 1.0);
                     pixmap.fill_rect(rect, &paint, Transform::from_scale(DENSITY, DENSITY), None);
                 }

@@ -18,8 +18,8 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts an event file in `dir`, which is created if need be. A run that goes on from a step gives it, and
-    /// TensorBoard then drops what an earlier file says of that step and later ones.
+    /// Starts an event file in `dir`, which is created if need be. A run that goes on after a step gives it, and
+    /// TensorBoard then drops what an earlier file says of later ones.
     pub fn create(dir: &Path, resumed_at: Option<u64>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let now = wall_time();
@@ -29,7 +29,8 @@ impl EventWriter {
         put_bytes(&mut version, 3, b"brain.Event:2");
         writer.frame(&version)?;
         if let Some(step) = resumed_at {
-            let mut start = event(now, step);
+            // TensorBoard drops the step of the event itself too, whose point the resumed run does not write again.
+            let mut start = event(now, step + 1);
             // SessionLog.status = START.
             put_bytes(&mut start, 7, &[0x08, 0x01]);
             writer.frame(&start)?;
@@ -173,6 +174,8 @@ mod tests {
         assert_eq!(read[1][at + 10..at + 15], [0x15, 0, 0, 0xa0, 0x3f]);
         let second = EventWriter::create(&dir.path().join("tb"), Some(7)).unwrap();
         assert_ne!(second.path(), writer.path());
-        assert!(frames(second.path())[1].ends_with(&[0x3a, 0x02, 0x08, 0x01]));
+        let start = &frames(second.path())[1];
+        assert!(start.ends_with(&[0x3a, 0x02, 0x08, 0x01]));
+        assert_eq!(start[9..11], [0x10, 8], "the point of step 7 stays");
     }
 }

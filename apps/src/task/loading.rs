@@ -7,6 +7,7 @@ use kat_datasets::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transf
 use kat_datasets::sample::Sample;
 use rand_chacha::ChaCha8Rng;
 
+use crate::cli::threads;
 use crate::config::{Plan, raw};
 use crate::task::TaskKind;
 
@@ -28,6 +29,7 @@ pub fn decoding(raw: &raw::RawConfig, task: TaskKind) -> DecodeOptions {
 pub fn training(plan: &Plan) -> LoaderConfig {
     let t = &plan.raw.train;
     let skip = OnBad::Replace { max_fraction: MAX_BAD };
+    threads::capped(plan.raw.data.workers, "data.workers");
     LoaderConfig { epochs: u64::MAX, ..config(plan, t.batch_size, Order::training(t.seed), skip) }
 }
 
@@ -41,7 +43,7 @@ pub fn evaluation(plan: &Plan) -> LoaderConfig {
 fn config(plan: &Plan, batch_size: usize, order: Order, skip: OnBad) -> LoaderConfig {
     let threads = match plan.raw.data.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
+        n => n.min(threads::most()),
     };
     let on_bad = match plan.raw.data.on_corrupt {
         raw::OnCorrupt::Fail => OnBad::Fail,

@@ -15,6 +15,17 @@ use kat_backbone::nn::Module;
 use kat_backbone::{Device, Graph, Tensor};
 use kat_datasets::loader::{Loader, LoaderState};
 
+use crate::report::progress::{Screen, Style};
+
+/// A part of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// Held out.
+    HeldOut,
+}
+
 /// What the trainer needs of a task. Everything else (rates, checkpoints, logs) is the same for all.
 pub trait Task {
     /// Where it computes.
@@ -48,11 +59,29 @@ pub trait Task {
         graph: &mut Graph<Self::Device>,
         batch: &Self::Batch,
     ) -> anyhow::Result<Tensor<Self::Device>>;
-    /// Figures of the held-out part, such as ("val/top1", 0.95).
+    /// Figures of the held-out part, such as ("val/top1", 0.95); the screen shows how far it is.
     ///
     /// # Errors
     /// Data that cannot be read.
-    fn evaluate(&self, model: &Self::Model) -> anyhow::Result<Vec<(&'static str, f64)>>;
+    fn evaluate_on(&self, model: &Self::Model, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>>;
+    /// As [`Task::evaluate_on`], without showing anything.
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    fn evaluate(&self, model: &Self::Model) -> anyhow::Result<Vec<(&'static str, f64)>> {
+        self.evaluate_on(model, &Screen::new(Style::Hidden))
+    }
+    /// Checks, before the first step, what can be checked without a model of that on which an evaluation would fail.
+    ///
+    /// # Errors
+    /// Held-out data that cannot be evaluated.
+    fn check_held_out(&self) -> anyhow::Result<()>;
+    /// Names of the classes in the order of their indices.
+    fn class_names(&self) -> Vec<String>;
+    /// The key under which [`Task::metadata`] has them.
+    fn classes_key(&self) -> &'static str;
+    /// Calls `see` with the name of each image of a part, relative to the data's folder, in the data's order.
+    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str));
     /// Which of those figures picks the best checkpoint; higher is better.
     fn criterion(&self) -> &'static str;
     /// What a checkpoint says of the model, by key: its configuration, the classes.

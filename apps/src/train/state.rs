@@ -29,6 +29,15 @@ pub struct Progress {
     pub loader: LoaderState,
     /// The best figure so far, in Rust's shortest exact notation (JSON readers may round a number).
     pub best: Option<String>,
+    /// Whether the evaluation after this step is still to be done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation_due: bool,
+    /// Number and checksum of the names of the training images; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_images: Option<String>,
+    /// The same of the held-out images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_images: Option<String>,
 }
 
 /// What a checkpoint cannot be resumed from.
@@ -100,12 +109,31 @@ pub fn save<D: Device, M: Module<D>>(path: &Path, contents: Contents<'_, D, M>) 
     Ok(safetensors::save(path, &map)?)
 }
 
+/// Reads a checkpoint written by `train` or `export`, and says what its reader noted.
+///
+/// # Errors
+/// A file that cannot be read or is damaged.
+pub fn open(path: &Path) -> anyhow::Result<TensorMap> {
+    let map = safetensors::load(path)?;
+    for note in &map.notes {
+        tracing::info!("{}: {note}", path.display());
+    }
+    Ok(map)
+}
+
+/// Whether a file is a checkpoint that a run can go on from: whole, by its checksum, and without a value that is no
+/// number.
+pub fn is_good(path: &Path) -> bool {
+    let finite = |map: &TensorMap| map.tensors.values().all(|t| t.data.iter().all(|v| v.is_finite()));
+    safetensors::load(path).is_ok_and(|map| map.metadata.contains_key(PROGRESS_KEY) && finite(&map))
+}
+
 /// Reads a checkpoint written by [`save`].
 ///
 /// # Errors
 /// A file that is damaged or holds no training state.
 pub fn load(path: &Path) -> anyhow::Result<(TensorMap, Progress)> {
-    let map = safetensors::load(path)?;
+    let map = open(path)?;
     let shown = || path.display().to_string();
     let text = map.metadata.get(PROGRESS_KEY).ok_or_else(|| StateError::WeightsOnly { path: shown() })?;
     let progress =

@@ -63,7 +63,7 @@ fn train(plan: &Plan, run: &Path, mode: OpenMode, stop_after: Option<u64>) -> an
         Some(steps) => Box::new(StopAfter(steps, interrupt.clone())),
         None => Box::new(Alone),
     };
-    let setting = Setting { plan, run: &run, screen: &screen, interrupt: &interrupt };
+    let setting = Setting { plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
     Trainer::new(&task, setting, exchange)?.run()
 }
 
@@ -113,6 +113,51 @@ fn a_loss_that_is_no_number_stops_and_names_the_last_checkpoint() {
     assert!(*step >= 2 && last.as_deref() == Some(&run.join("last.safetensors")), "{error}");
     assert!(error.to_string().contains("learning rate "), "{error}");
     assert!(std::fs::read(run.join("last.safetensors")).unwrap() == good, "the good checkpoint is kept");
+}
+
+#[test]
+fn an_evaluation_that_fails_leaves_a_run_that_goes_on_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), &[]);
+    train(&plan, &dir.path().join("whole"), OpenMode::Fresh, None).unwrap();
+    let run = dir.path().join("run");
+    let mut images = std::fs::read_dir(dir.path().join("data/val/star")).unwrap();
+    let image = images.next().unwrap().unwrap().path();
+    let good = std::fs::read(&image).unwrap();
+    for mode in [OpenMode::Fresh, OpenMode::Resume] {
+        std::fs::write(&image, "damaged").unwrap();
+        let error = format!("{:#}", train(&plan, &run, mode, None).unwrap_err());
+        let name = image.file_name().unwrap().to_string_lossy().into_owned();
+        for part in ["the evaluation at step 3 failed", "last.safetensors is at step 3", name.as_str()] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+    std::fs::write(&image, good).unwrap();
+    assert_eq!(train(&plan, &run, OpenMode::Resume, None).unwrap(), Ended::Complete);
+    for file in ["last.safetensors", "best.safetensors"] {
+        let [a, b] = ["whole", "run"].map(|d| safetensors::load(&dir.path().join(d).join(file)).unwrap());
+        assert!(a.tensors == b.tensors, "{file} differs");
+        assert_eq!(a.metadata[state::PROGRESS_KEY], b.metadata[state::PROGRESS_KEY]);
+    }
+    assert_eq!(losses(&dir.path().join("whole")), losses(&run));
+}
+
+#[test]
+fn averaged_weights_that_lag_are_evaluated_beside_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let figures = |warmup: &str, name: &str| {
+        let changes = ["train.ema_decay=0.9999", warmup, "optimizer.lr=0.01"];
+        let run = dir.path().join(name);
+        train(&plan(dir.path(), &changes), &run, OpenMode::Fresh, None).unwrap();
+        let records = read(&run.join("metrics.jsonl")).unwrap();
+        records.last().unwrap().values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let both = figures("train.ema_warmup=none", "fixed");
+    assert!(
+        both.contains(&"without_ema/top1".to_owned()) && both.contains(&"val/top1".to_owned()),
+        "{both:?}"
+    );
+    assert!(!figures("train.ema_warmup=ultralytics", "warm").contains(&"without_ema/top1".to_owned()));
 }
 
 #[test]

@@ -24,20 +24,24 @@ pub fn legible(picture: &RgbImage) -> (RgbImage, u32) {
     (resize(picture, w * factor, h * factor, FilterType::Nearest), factor)
 }
 
-/// Two pictures side by side with a caption above each: ground truth and prediction.
+/// Two pictures side by side with a caption above each: ground truth and prediction. A picture narrower than its
+/// caption gets a margin.
 pub fn side_by_side(left: (&str, &RgbImage), right: (&str, &RgbImage)) -> RgbImage {
     let font = font::Font::new();
     let (width, height) = (left.1.width() + right.1.width(), left.1.height().max(right.1.height()));
     let px = font::Font::size_for(width / 2, height);
     let band = (font.line_height(px) * 1.3).ceil() as u32;
     let gap = 6;
-    let mut out = RgbImage::from_pixel(width + gap, height + band, image::Rgb([255, 255, 255]));
+    let column = |(caption, picture): (&str, &RgbImage)| {
+        picture.width().max(font.width(caption, px).ceil() as u32 + 6)
+    };
+    let width = column(left) + column(right) + gap;
+    let mut out = RgbImage::from_pixel(width, height + band, image::Rgb([255, 255, 255]));
     let mut x = 0;
     for (caption, picture) in [left, right] {
         image::imageops::replace(&mut out, picture, i64::from(x), i64::from(band));
-        let caption = font.fit(caption, px, picture.width() as f32 - 4.0);
-        font.draw(&mut out, (x as f32 + 3.0, 0.12 * band as f32), &caption, px, [28, 30, 33]);
-        x += picture.width() + gap;
+        font.draw(&mut out, (x as f32 + 3.0, 0.12 * band as f32), caption, px, [28, 30, 33]);
+        x += column((caption, picture)) + gap;
     }
     out
 }
@@ -61,5 +65,10 @@ mod tests {
         let pair = side_by_side(("truth", &red), ("predicted", &blue));
         let count = |c: [u8; 3]| pair.pixels().filter(|p| p.0 == c).count();
         assert_eq!((count([200, 0, 0]), count([0, 0, 200])), (600, 800));
+        // Captions are whole also over pictures of a few pixels.
+        let (thin, font) = (RgbImage::new(3, 400), font::Font::new());
+        let px = font::Font::size_for(3, 400);
+        let both = font.width("ground truth", px) + font.width("predicted", px);
+        assert!(side_by_side(("ground truth", &thin), ("predicted", &thin)).width() as f32 > both);
     }
 }

@@ -25,6 +25,19 @@ pub enum CheckpointError {
         /// Where and what.
         reason: String,
     },
+    /// What the file describes takes more memory than its size gives reason for.
+    #[error(
+        "{path}: reading it would take more than {limit} bytes of memory, which is the limit for a file of its size; \
+         the environment variable {variable} raises it (in bytes)",
+        path = path.display(),
+        variable = super::budget::LIMIT_VARIABLE
+    )]
+    OverBudget {
+        /// The file.
+        path: PathBuf,
+        /// Bytes.
+        limit: u64,
+    },
     /// A valid file of a kind that is not read.
     #[error("{path}: {reason}", path = path.display())]
     Unsupported {

@@ -3,13 +3,18 @@
 //! [`load_any`] reads safetensors, PyTorch's zip format and the npz files of the original ViT into a
 //! [`TensorMap`] of plain f32 data; [`transfer::adapt`] fits that to a model (class count, position grid,
 //! ViT → KAT) and reports every difference; [`safetensors::save`] writes, atomically. Nothing in a file is ever
-//! executed, and no length in a file is trusted before it is compared with the bytes that are there.
+//! executed, no length in a file is trusted before it is compared with the bytes that are there, and what is built
+//! from a file stays within a [`Budget`].
 
 pub mod atomic;
+pub mod budget;
+pub mod checksum;
 pub mod error;
+mod header;
 pub mod model;
 pub mod names;
 pub mod npz;
+mod pickle_calls;
 mod pickle_nodes;
 pub mod pos_embed;
 pub mod pth;
@@ -18,6 +23,7 @@ pub mod safetensors;
 pub mod transfer;
 mod unpickle;
 
+pub use budget::Budget;
 pub use error::CheckpointError;
 pub use report::{LoadReport, Mismatch};
 
@@ -40,9 +46,21 @@ impl HostTensor {
     }
 }
 
-/// Product of the extents, `None` where it overflows.
+/// Product of the extents. `None` where it overflows, also where only an extent of 0 hides that: code that goes
+/// through the other extents would not come to an end.
 fn element_count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))
+    let filled = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d.max(1)))?;
+    (filled <= isize::MAX as usize / 4).then_some(if shape.contains(&0) { 0 } else { filled })
+}
+
+/// The bytes of a regular file; a pipe or a device would keep the reader waiting, or never end.
+fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    let fail = |source| CheckpointError::Io { path: path.to_owned(), action: "cannot read", source };
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        let reason = "not a regular file, expected a checkpoint".to_owned();
+        return Err(CheckpointError::Unsupported { path: path.to_owned(), reason });
+    }
+    std::fs::read(path).map_err(fail)
 }
 
 /// Tensors by name, with the text that was stored beside them.
@@ -75,26 +93,31 @@ impl TensorMap {
 /// [`CheckpointError`], naming the file, for a file that is missing, of unknown kind, damaged, or a pickle that
 /// refers to anything but plain data.
 pub fn load_any(path: &Path) -> Result<TensorMap, CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
-        path: path.to_owned(),
-        action: "cannot read",
-        source,
-    })?;
-    let mut map = parse(path, &bytes)?;
+    let bytes = read_file(path)?;
+    let budget = Budget::from_environment(path, bytes.len())?;
+    let mut map = parse_within(path, &bytes, budget)?;
     names::strip_wrappers(&mut map);
     Ok(map)
 }
 
-/// Parses the bytes of a checkpoint; `path` is only for messages.
+/// Parses the bytes of a checkpoint within the usual [`Budget`]; `path` is only for messages.
 ///
 /// # Errors
 /// As [`load_any`].
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
+    parse_within(path, bytes, Budget::for_file(bytes.len()))
+}
+
+/// As [`parse`], within a budget of memory.
+///
+/// # Errors
+/// As [`load_any`].
+pub fn parse_within(path: &Path, bytes: &[u8], budget: Budget) -> Result<TensorMap, CheckpointError> {
     let unsupported =
         |reason: &str| Err(CheckpointError::Unsupported { path: path.to_owned(), reason: reason.to_owned() });
     match bytes {
-        [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => npz::parse(path, bytes),
-        [b'P', b'K', 3, 4, ..] => pth::parse(path, bytes),
+        [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => npz::parse_within(path, bytes, budget),
+        [b'P', b'K', 3, 4, ..] => pth::parse_within(path, bytes, budget),
         // A bare pickle: the format of torch.save before PyTorch 1.6.
         [0x80, 1..=5, ..] => unsupported(
             "this is PyTorch's format from before version 1.6 (a bare pickle), which is not read; load it in \
@@ -106,5 +129,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

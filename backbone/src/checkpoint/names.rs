@@ -6,14 +6,24 @@ use super::TensorMap;
 /// detection frameworks.
 const WRAPPERS: [&str; 6] = ["module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder."];
 
+/// Wrappers that are taken off one within another; programs nest two or three.
+const NESTED: usize = 16;
+
 /// Removes wrapper prefixes that every tensor carries, as often as they are nested, and notes it.
 pub fn strip_wrappers(map: &mut TensorMap) {
-    while let Some(prefix) = WRAPPERS.into_iter().find(|p| {
-        !map.tensors.is_empty() && map.tensors.keys().all(|k| k.len() > p.len() && k.starts_with(p))
-    }) {
-        let tensors = std::mem::take(&mut map.tensors);
-        map.tensors = tensors.into_iter().map(|(k, v)| (k[prefix.len()..].to_owned(), v)).collect();
+    let mut length = 0;
+    for _ in 0..NESTED {
+        let carried = |p: &&str| {
+            let mut rests = map.tensors.keys().map(|name| &name[length..]);
+            !map.tensors.is_empty() && rests.all(|rest| rest.len() > p.len() && rest.starts_with(*p))
+        };
+        let Some(prefix) = WRAPPERS.into_iter().find(carried) else { break };
+        length += prefix.len();
         map.notes.push(format!("prefix \"{prefix}\" removed from every name"));
+    }
+    if length > 0 {
+        let tensors = std::mem::take(&mut map.tensors);
+        map.tensors = tensors.into_iter().map(|(k, v)| (k[length..].to_owned(), v)).collect();
     }
 }
 

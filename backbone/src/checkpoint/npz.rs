@@ -4,7 +4,7 @@
 //! d width, H heads, D head width, m hidden width, P patch. In the file kernels are (in, out): embedding (P, P, 3, d),
 //! query/key/value (d, H, D), out (H, D, d), Dense_0 (d, m), Dense_1 (m, d), head (d, classes).
 
-use super::{CheckpointError, HostTensor, TensorMap, element_count};
+use super::{Budget, CheckpointError, HostTensor, TensorMap, element_count};
 use crate::checkpoint::safetensors::decode;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -16,33 +16,42 @@ pub fn looks_like(bytes: &[u8]) -> bool {
     bytes.get(30..30 + usize::from(u16::from_le_bytes([low, high]))).is_some_and(|n| n.ends_with(b".npy"))
 }
 
+/// Parses an .npz file within the usual [`Budget`].
+///
+/// # Errors
+/// As [`parse_within`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
+    parse_within(path, bytes, Budget::for_file(bytes.len()))
+}
+
 /// Parses an .npz file; the arrays of the original ViT get timm's names, others keep theirs.
 ///
 /// # Errors
-/// [`CheckpointError::Corrupt`] or [`CheckpointError::Tensor`] naming the member.
-pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
+/// [`CheckpointError::Corrupt`], [`CheckpointError::Tensor`] naming the member, or [`CheckpointError::OverBudget`].
+pub fn parse_within(path: &Path, bytes: &[u8], mut budget: Budget) -> Result<TensorMap, CheckpointError> {
     let corrupt = |reason: String| CheckpointError::Corrupt { path: path.to_owned(), format: "npz", reason };
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| corrupt(e.to_string()))?;
-    // For all members together: what is read decides, not the sizes that the archive announces.
-    let mut limit = 64 + 16 * bytes.len() as u64;
     let mut arrays = TensorMap::default();
     for i in 0..zip.len() {
         let member = zip.by_index(i).map_err(|e| corrupt(e.to_string()))?;
         let name = member.name().map_err(|e| corrupt(e.to_string()))?;
         let Some(name) = name.strip_suffix(".npy").map(str::to_owned) else { continue };
         let mut content = Vec::new();
-        let length = member.take(limit).read_to_end(&mut content);
+        // What is read decides, not the size that the archive announces.
+        let length = member.take(budget.left().saturating_add(1)).read_to_end(&mut content);
         let length = length.map_err(|e| corrupt(format!("member {name}.npy: {e}")))?;
-        if length as u64 >= limit {
-            return Err(corrupt(format!("member {name}.npy unpacks to over 16 times the file's size")));
-        }
-        limit -= length as u64;
+        budget.take(length).map_err(|over| over.error(path))?;
+        // The values as f32 (half floats widen), and once more where they are transposed.
+        budget.take(length.saturating_mul(4)).map_err(|over| over.error(path))?;
         let tensor = array(&content).map_err(|found| CheckpointError::Tensor {
             path: path.to_owned(),
             tensor: name.clone(),
             found,
             expected: "a C-ordered little-endian float array in npy format".into(),
         })?;
+        if arrays.get(&name).is_some() {
+            return Err(corrupt(format!("member {name}.npy is there twice")));
+        }
         arrays.insert(name, tensor);
     }
     Ok(to_timm(arrays))
@@ -119,7 +128,8 @@ fn to_timm(mut arrays: TensorMap) -> TensorMap {
     }
     for i in 0.. {
         let prefix = format!("Transformer/encoderblock_{i}/");
-        if !arrays.tensors.keys().any(|k| k.starts_with(&prefix)) {
+        let next = arrays.tensors.range(prefix.clone()..).next();
+        if !next.is_some_and(|(name, _)| name.starts_with(&prefix)) {
             break;
         }
         block(&mut arrays, &prefix, &format!("blocks.{i}."), &mut out);
@@ -135,6 +145,13 @@ fn block(arrays: &mut TensorMap, from: &str, to: &str, out: &mut TensorMap) {
         let parts = ["query", "key", "value"].map(|p| take(&format!("{attention}/{p}/{kind}")));
         if let [Some(q), Some(k), Some(v)] = parts {
             let joined = [q, k, v].map(|t| if kind == "kernel" { transposed(&t, 1) } else { flat(t) });
+            if joined.iter().any(|t| t.shape[1..] != joined[0].shape[1..]) {
+                // No layer has these three; the report shows them as they are.
+                for (part, tensor) in ["query", "key", "value"].into_iter().zip(joined) {
+                    out.insert(format!("{from}{attention}/{part}/{kind}"), tensor);
+                }
+                continue;
+            }
             let mut shape = joined[0].shape.clone();
             shape[0] = joined.iter().map(|t| t.shape[0]).sum();
             let data = joined.into_iter().flat_map(|t| t.data).collect();
@@ -174,6 +191,10 @@ fn flat(tensor: HostTensor) -> HostTensor {
 fn transposed(kernel: &HostTensor, inputs: usize) -> HostTensor {
     let rows: usize = kernel.shape.iter().take(inputs).product();
     let cols: usize = kernel.shape.iter().skip(inputs).product();
+    if kernel.data.is_empty() {
+        // The other extent may be beyond all counting.
+        return HostTensor { shape: vec![cols, rows], data: Vec::new() };
+    }
     let data = (0..cols).flat_map(|c| (0..rows).map(move |r| kernel.data[r * cols + c])).collect();
     HostTensor { shape: vec![cols, rows], data }
 }
@@ -181,6 +202,9 @@ fn transposed(kernel: &HostTensor, inputs: usize) -> HostTensor {
 /// (P, P, 3, d) → (d, 3, P, P); an array of other rank is left as it is, for the report to show.
 fn embedding(kernel: &HostTensor) -> HostTensor {
     let &[h, w, c, d] = &kernel.shape[..] else { return kernel.clone() };
+    if kernel.data.is_empty() {
+        return HostTensor { shape: vec![d, c, h, w], data: Vec::new() };
+    }
     let at = |o: usize, i: usize, y: usize, x: usize| kernel.data[((y * w + x) * c + i) * d + o];
     let data = (0..d)
         .flat_map(|o| (0..c).map(move |i| (o, i)))

@@ -1,4 +1,8 @@
 //! The values that the pickle machine builds, and the list of names that a pickle may use.
+//!
+//! What a few bytes of a pickle can refer to again and again (texts, storages, tensors) is shared and never copied.
+
+use std::sync::Arc;
 
 /// Index of a node in the arena.
 pub(super) type Id = usize;
@@ -10,15 +14,15 @@ pub(super) enum Node {
     Opaque,
     Bool(bool),
     Int(i64),
-    Str(String),
+    Str(Arc<str>),
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     /// A callable or type from the list of known ones.
     Global(Global),
     /// ('storage', type, key, device, element count)
-    Storage(Storage),
-    Tensor(Tensor),
+    Storage(Arc<Storage>),
+    Tensor(Arc<Tensor>),
 }
 
 /// The names a pickle may use.
@@ -48,6 +52,24 @@ pub(super) enum Dtype {
     Bool,
 }
 
+impl Node {
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Node::Opaque => "an object",
+            Node::Bool(_) => "a truth value",
+            Node::Int(_) => "a number",
+            Node::Str(_) => "a text",
+            Node::List(_) => "a list",
+            Node::Tuple(_) => "a tuple",
+            Node::Dict(_) => "a dictionary",
+            Node::Global(_) => "a type",
+            Node::Storage(_) => "a storage",
+            Node::Tensor(_) => "a tensor",
+        }
+    }
+}
+
 impl Dtype {
     /// Bytes of one element.
     pub(super) fn size(self) -> usize {
@@ -64,13 +86,13 @@ impl Dtype {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Storage {
     pub(super) dtype: Dtype,
-    pub(super) key: String,
+    pub(super) key: Arc<str>,
 }
 
 /// A view of a storage, in elements.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
-    pub(super) storage: Storage,
+    pub(super) storage: Arc<Storage>,
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) stride: Vec<usize>,

@@ -1,9 +1,8 @@
 //! PyTorch's zip format (.pth, .pt): a pickle that describes tensors, and one archive member a storage.
 
 use super::pickle_nodes::{Dtype, Id, Node, Pickle, Tensor};
-use super::safetensors::decode;
 use super::unpickle::{Refusal, unpickle};
-use super::{CheckpointError, HostTensor, TensorMap, element_count};
+use super::{Budget, CheckpointError, HostTensor, TensorMap, element_count};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,22 +16,34 @@ const NESTS: [&str; 8] =
 /// Levels of nesting that are followed.
 const DEPTH: usize = 4;
 
+/// Longest name of a member that a message repeats.
+const SHOWN: usize = 200;
+
+/// Parses the bytes of a .pth or .pt file within the usual [`Budget`].
+///
+/// # Errors
+/// As [`parse_within`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
+    parse_within(path, bytes, Budget::for_file(bytes.len()))
+}
+
 /// Parses the bytes of a .pth or .pt file.
 ///
 /// # Errors
-/// [`CheckpointError::Corrupt`], [`CheckpointError::ForbiddenGlobal`], [`CheckpointError::Tensor`] or
-/// [`CheckpointError::Unsupported`]; never panics and executes nothing.
-pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
-    let mut archive = Archive::open(path, bytes)?;
+/// [`CheckpointError::Corrupt`], [`CheckpointError::ForbiddenGlobal`], [`CheckpointError::Tensor`],
+/// [`CheckpointError::OverBudget`] or [`CheckpointError::Unsupported`]; never panics and executes nothing.
+pub fn parse_within(path: &Path, bytes: &[u8], budget: Budget) -> Result<TensorMap, CheckpointError> {
+    let mut archive = Archive::open(path, bytes, budget)?;
     let pickle = archive.member("data.pkl")?;
     if archive.names.contains(&format!("{}byteorder", archive.root))
         && archive.member("byteorder")?.starts_with(b"big")
     {
         return Err(archive.unsupported("the tensors are stored big-endian, which is not read"));
     }
-    let pickle = unpickle(&pickle).map_err(|refusal| match refusal {
+    let pickle = unpickle(&pickle, &mut archive.budget).map_err(|refusal| match refusal {
         Refusal::Global(global) => CheckpointError::ForbiddenGlobal { path: path.to_owned(), global },
         Refusal::Malformed(reason) => archive.corrupt(reason),
+        Refusal::OverBudget(over) => over.error(path),
     })?;
     let mut trail = Vec::new();
     let found = state_dict(&pickle, pickle.root, &mut trail, &mut BTreeSet::new()).ok_or_else(|| {
@@ -41,7 +52,11 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
             NESTS.join(", ")
         ))
     })?;
-    let keys: BTreeSet<&str> = found.iter().map(|(_, t)| t.storage.key.as_str()).collect();
+    let mut seen = BTreeSet::new();
+    if let Some((name, _)) = found.iter().find(|(name, _)| !seen.insert(*name)) {
+        return Err(archive.corrupt(format!("tensor {} is there twice", shown(name))));
+    }
+    let keys: BTreeSet<&str> = found.iter().map(|(_, t)| &*t.storage.key).collect();
     let mut storages = BTreeMap::new();
     for key in keys {
         storages.insert(key, archive.member(&format!("data/{key}"))?);
@@ -52,11 +67,12 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
     if total.is_none_or(|total| total > held.saturating_mul(16)) {
         return Err(archive.corrupt("its tensors describe far more elements than the file holds".into()));
     }
+    archive.budget.take_values::<f32>(total.unwrap_or(usize::MAX)).map_err(|over| over.error(path))?;
     let tensors = found
         .into_par_iter()
         .map(|(name, tensor)| {
             let empty = Vec::new();
-            let storage = storages.get(tensor.storage.key.as_str()).unwrap_or(&empty);
+            let storage = storages.get(&*tensor.storage.key).unwrap_or(&empty);
             let host = gather(tensor, storage).map_err(|(found, expected)| CheckpointError::Tensor {
                 path: path.to_owned(),
                 tensor: name.to_owned(),
@@ -80,12 +96,11 @@ struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
     names: BTreeSet<String>,
     root: String,
-    /// Most bytes that the members still to be read may unpack to.
-    limit: u64,
+    budget: Budget,
 }
 
 impl<'a> Archive<'a> {
-    fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, CheckpointError> {
+    fn open(path: &'a Path, bytes: &'a [u8], budget: Budget) -> Result<Self, CheckpointError> {
         let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| CheckpointError::Corrupt {
             path: path.to_owned(),
             format: "PyTorch",
@@ -106,7 +121,7 @@ impl<'a> Archive<'a> {
                 reason: "a TorchScript program; save the state dict with torch.save instead".into(),
             });
         }
-        Ok(Self { path, zip, names, root, limit: 64 + 16 * bytes.len() as u64 })
+        Ok(Self { path, zip, names, root, budget })
     }
 
     fn corrupt(&self, reason: String) -> CheckpointError {
@@ -120,21 +135,24 @@ impl<'a> Archive<'a> {
     /// The bytes of a member. Grows with what is read, not with the announced size.
     fn member(&mut self, name: &str) -> Result<Vec<u8>, CheckpointError> {
         let full = format!("{}{name}", self.root);
-        let limit = self.limit;
+        let limit = self.budget.left();
         let mut bytes = Vec::new();
         let read = match self.zip.by_name(&full) {
-            Ok(member) => member.take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string()),
+            Ok(member) => {
+                member.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| e.to_string())
+            }
             Err(e) => Err(e.to_string()),
         };
         match read {
-            Ok(length) if (length as u64) < limit => {
-                self.limit -= length as u64;
-                Ok(bytes)
-            }
-            Ok(_) => Err(self.corrupt(format!("member {full} unpacks to over 16 times the file's size"))),
-            Err(reason) => Err(self.corrupt(format!("member {full}: {reason}"))),
+            Ok(length) => self.budget.take(length).map(|()| bytes).map_err(|over| over.error(self.path)),
+            Err(reason) => Err(self.corrupt(format!("member {}: {reason}", shown(&full)))),
         }
     }
+}
+
+/// A name as messages repeat it.
+fn shown(name: &str) -> String {
+    name.chars().take(SHOWN).collect()
 }
 
 /// The named tensors of a dictionary, directly or nested; `trail` gets the keys that led there. `seen` keeps a
@@ -150,7 +168,7 @@ fn state_dict<'p>(
         return None;
     }
     let named = |key: Id| match &pickle.nodes[key] {
-        Node::Str(name) => Some(name.as_str()),
+        Node::Str(name) => Some(&**name),
         _ => None,
     };
     if trail.len() < DEPTH {
@@ -168,7 +186,7 @@ fn state_dict<'p>(
     let tensors: Vec<_> = entries
         .iter()
         .filter_map(|&(key, value)| match &pickle.nodes[value] {
-            Node::Tensor(tensor) => Some((named(key)?, tensor)),
+            Node::Tensor(tensor) => Some((named(key)?, &**tensor)),
             _ => None,
         })
         .collect();
@@ -196,45 +214,52 @@ fn gather(tensor: &Tensor, storage: &[u8]) -> Result<HostTensor, (String, String
     if last >= held || count > held {
         return Err(beyond());
     }
-    let size = description.dtype.size();
-    let elements = to_f32(description.dtype, &storage[offset * size..(last + 1) * size]);
     let mut expected_stride = 1;
     let contiguous = shape.iter().zip(stride).rev().all(|(&n, &s)| {
         let fits = n == 1 || s == expected_stride;
         expected_stride *= n;
         fits
     });
-    let data = if contiguous {
-        elements
-    } else {
-        let mut index = vec![0; shape.len()];
-        let mut data = Vec::with_capacity(count);
-        for _ in 0..count {
-            data.push(elements[index.iter().zip(stride).map(|(i, s)| i * s).sum::<usize>()]);
-            for (i, n) in index.iter_mut().zip(shape).rev() {
-                *i += 1;
-                if *i < *n {
-                    break;
-                }
-                *i = 0;
-            }
-        }
-        data
+    let data = match description.dtype {
+        Dtype::F32 => view(tensor, contiguous, storage, f32::from_le_bytes),
+        Dtype::F16 => view(tensor, contiguous, storage, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => view(tensor, contiguous, storage, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => view(tensor, contiguous, storage, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I64 => view(tensor, contiguous, storage, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => view(tensor, contiguous, storage, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => view(tensor, contiguous, storage, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => view(tensor, contiguous, storage, |b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U8 => view(tensor, contiguous, storage, |[b]: [u8; 1]| f32::from(b)),
+        Dtype::Bool => view(tensor, contiguous, storage, |[b]: [u8; 1]| f32::from(u8::from(b != 0))),
     };
     Ok(HostTensor { shape: shape.clone(), data })
 }
 
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    match dtype {
-        Dtype::F32 => decode(bytes, f32::from_le_bytes),
-        Dtype::F16 => decode(bytes, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => decode(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F64 => decode(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::I64 => decode(bytes, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => decode(bytes, |b| i32::from_le_bytes(b) as f32),
-        Dtype::I16 => decode(bytes, |b| f32::from(i16::from_le_bytes(b))),
-        Dtype::I8 => decode(bytes, |b| f32::from(i8::from_le_bytes(b))),
-        Dtype::U8 => decode(bytes, |[b]: [u8; 1]| f32::from(b)),
-        Dtype::Bool => decode(bytes, |[b]: [u8; 1]| f32::from(u8::from(b != 0))),
+/// The elements of a view, N bytes each, that lies inside `storage`. Only these are converted, not what lies between.
+fn view<const N: usize>(
+    tensor: &Tensor,
+    contiguous: bool,
+    storage: &[u8],
+    convert: impl Fn([u8; N]) -> f32,
+) -> Vec<f32> {
+    let Tensor { offset, shape, stride, .. } = tensor;
+    let count = shape.iter().product();
+    let (elements, _) = storage.as_chunks::<N>();
+    if contiguous {
+        return elements[*offset..offset + count].iter().map(|&b| convert(b)).collect();
     }
+    let mut index = vec![0; shape.len()];
+    let mut data = Vec::with_capacity(count);
+    for _ in 0..count {
+        let at = index.iter().zip(stride).map(|(i, s)| i * s).sum::<usize>();
+        data.push(convert(elements[offset + at]));
+        for (i, n) in index.iter_mut().zip(shape).rev() {
+            *i += 1;
+            if *i < *n {
+                break;
+            }
+            *i = 0;
+        }
+    }
+    data
 }

@@ -1,25 +1,31 @@
 //! The safetensors format: an 8-byte header length, a JSON header, the data.
 
-use super::{CheckpointError, HostTensor, TensorMap, atomic};
+use super::checksum::{self, CHECKSUM_KEY, Part};
+use super::{CheckpointError, HostTensor, TensorMap, atomic, header};
 use ::safetensors::{Dtype, SafeTensors};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-/// Parses the bytes of a file; every dtype that has a sensible f32 value is converted.
+/// Parses the bytes of a file; every dtype that has a sensible f32 value is converted. The checksum of a file of
+/// ours is compared and left out of the metadata; a note says where one is missing.
 ///
 /// # Errors
-/// [`CheckpointError::Corrupt`] for bytes that break the format, [`CheckpointError::Tensor`] for a dtype that is
-/// not read.
+/// [`CheckpointError::Corrupt`] for bytes that break the format, a tensor that is there twice or a checksum that does
+/// not fit, [`CheckpointError::Tensor`] for a dtype that is not read.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
-    let corrupt = |e: ::safetensors::SafeTensorError| CheckpointError::Corrupt {
-        path: path.to_owned(),
-        format: "safetensors",
-        reason: e.to_string(),
-    };
+    let damaged =
+        |reason: String| CheckpointError::Corrupt { path: path.to_owned(), format: "safetensors", reason };
+    header::check(bytes).map_err(damaged)?;
+    let corrupt = |e: ::safetensors::SafeTensorError| damaged(e.to_string());
     let file = SafeTensors::deserialize(bytes).map_err(corrupt)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
+    let mut metadata: BTreeMap<String, String> =
+        header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let notes = verify(&metadata, &file).map_err(damaged)?.into_iter().collect();
+    metadata.remove(CHECKSUM_KEY);
     let tensors = file
         .tensors()
         .into_par_iter()
@@ -40,8 +46,32 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
             Ok((name, tensor))
         })
         .collect::<Result<_, CheckpointError>>()?;
-    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok(TensorMap { tensors, metadata, notes: Vec::new() })
+    Ok(TensorMap { tensors, metadata, notes })
+}
+
+/// Compares the checksum. A note where a file of ours has none: it is from before there were any.
+fn verify(metadata: &BTreeMap<String, String>, file: &SafeTensors<'_>) -> Result<Option<String>, String> {
+    let Some(stored) = checksum::stored(metadata) else {
+        let ours = metadata.keys().any(|key| key.starts_with("kat_"));
+        return Ok(
+            ours.then(|| "the file has no checksum, so that damage to its values goes unnoticed".into())
+        );
+    };
+    let mut views = file.tensors();
+    views.sort_by(|a, b| a.0.cmp(&b.0));
+    let sums: Vec<u32> = views.par_iter().map(|(_, view)| crc32c::crc32c(view.data())).collect();
+    let parts = views.iter().zip(sums).map(|((name, view), data)| {
+        let dtype = format!("{:?}", view.dtype());
+        Part { name, dtype, shape: view.shape(), data }
+    });
+    let found = checksum::of_file(metadata, parts);
+    if found == stored {
+        return Ok(None);
+    }
+    Err(format!(
+        "its contents have the checksum {found}, expected {stored}: bytes changed after it was written; take a \
+         copy of it or another checkpoint of the run"
+    ))
 }
 
 fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
@@ -68,16 +98,16 @@ pub(super) fn decode<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> 
     bytes.as_chunks::<N>().0.iter().map(|&b| convert(b)).collect()
 }
 
-/// Writes f32 tensors and metadata, atomically. The same map gives the same bytes.
+/// Writes f32 tensors and metadata with a checksum, atomically. The same map gives the same bytes.
 ///
 /// # Errors
 /// [`CheckpointError::Io`] if writing fails (the old file then stays); [`CheckpointError::Tensor`] for a tensor
 /// whose data do not fill its shape.
 pub fn save(path: &Path, map: &TensorMap) -> Result<(), CheckpointError> {
     let mut header = serde_json::Map::new();
-    if !map.metadata.is_empty() {
-        header.insert("__metadata__".into(), serde_json::json!(map.metadata));
-    }
+    let mut metadata = map.metadata.clone();
+    metadata.insert(CHECKSUM_KEY.into(), sum(map));
+    header.insert("__metadata__".into(), serde_json::json!(metadata));
     let mut offset = 0;
     for (name, tensor) in &map.tensors {
         if super::element_count(&tensor.shape) != Some(tensor.data.len()) {
@@ -109,15 +139,21 @@ pub fn save(path: &Path, map: &TensorMap) -> Result<(), CheckpointError> {
     })
 }
 
+/// The checksum of what will be written.
+fn sum(map: &TensorMap) -> String {
+    let tensors: Vec<(&String, &HostTensor)> = map.tensors.iter().collect();
+    let sums: Vec<u32> = tensors.par_iter().map(|(_, tensor)| checksum::of_values(&tensor.data)).collect();
+    let parts = tensors.iter().zip(sums).map(|((name, tensor), data)| {
+        let dtype = format!("{:?}", Dtype::F32);
+        Part { name, dtype, shape: &tensor.shape, data }
+    });
+    checksum::of_file(&map.metadata, parts)
+}
+
 /// Reads a safetensors file.
 ///
 /// # Errors
 /// As [`parse`], and [`CheckpointError::Io`] if the file cannot be read.
 pub fn load(path: &Path) -> Result<TensorMap, CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
-        path: path.to_owned(),
-        action: "cannot read",
-        source,
-    })?;
-    parse(path, &bytes)
+    parse(path, &super::read_file(path)?)
 }

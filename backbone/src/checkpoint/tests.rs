@@ -6,17 +6,17 @@ use proptest::prelude::*;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-fn data(name: &str) -> PathBuf {
+pub(super) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
 }
 
-fn tensor(shape: &[usize], start: f32) -> HostTensor {
+pub(super) fn tensor(shape: &[usize], start: f32) -> HostTensor {
     let count = shape.iter().product::<usize>();
     HostTensor::new(shape.to_vec(), (0..count).map(|i| start + i as f32).collect()).unwrap()
 }
 
 /// A torch-like archive around a pickle.
-fn archive(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
+pub(super) fn archive(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, content) in [("a/data.pkl", pickle), ("a/byteorder", &b"little"[..]), ("a/data/0", storage)] {
@@ -343,6 +343,6 @@ proptest! {
         proptest::sample::select(b"\x80\x02(.012NJKMG]}){ltdaesuqrhjcRbQ\x81\x85\x86\x87\x88\x89\x8a\x8c\x93\x94X\x00\x01\x05\n".to_vec()),
         0..200,
     )) {
-        let _ = unpickle::unpickle(&ops);
+        let _ = unpickle::unpickle(&ops, &mut Budget::for_file(ops.len()));
     }
 }

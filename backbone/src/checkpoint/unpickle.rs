@@ -2,13 +2,16 @@
 //!
 //! Covers the opcodes that `torch.save` writes with protocols 2 to 5. Objects live in an arena and are referred
 //! to by index, so shared and cyclic structures cost nothing and cannot recurse. Every opcode adds at most one
-//! object and consumes at least one byte, so memory is bounded by the pickle's length; string lengths are compared
-//! with the bytes that are left before anything is allocated. Of the callables that a pickle may name, a short
+//! object and consumes at least one byte; string lengths are compared with the bytes that are left, and every object is
+//! paid for from the file's [`Budget`], before anything is allocated. Of the callables that a pickle may name, a short
 //! list is known by effect; plain records (argparse.Namespace, numpy scalars, paths) become [`Node::Opaque`];
 //! anything else is an error.
 
-use super::pickle_nodes::{Global, Id, Node, Pickle, Storage, Tensor};
+use super::budget::{Budget, OverBudget};
+use super::pickle_calls::Called;
+use super::pickle_nodes::{Global, Id, Node, Pickle};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Why a pickle was refused.
 #[derive(Debug, PartialEq)]
@@ -17,12 +20,28 @@ pub(super) enum Refusal {
     Global(String),
     /// It breaks the format: position and reason.
     Malformed(String),
+    /// It describes more than its file gives reason for.
+    OverBudget(OverBudget),
 }
 
+impl From<OverBudget> for Refusal {
+    fn from(over: OverBudget) -> Self {
+        Refusal::OverBudget(over)
+    }
+}
+
+/// Bytes of an entry of the stack: the index, and once more for the container it ends up in, both in growing lists.
+const ENTRY: usize = 4 * size_of::<Id>();
+/// Bytes of an entry of the memo.
+const MEMO: usize = 4 * size_of::<(usize, Id)>();
+/// Longest name of a global that a message repeats.
+const SHOWN: usize = 200;
+
 /// Runs the machine over a pickle.
-pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Refusal> {
+pub(super) fn unpickle(bytes: &[u8], budget: &mut Budget) -> Result<Pickle, Refusal> {
     let mut machine = Machine {
         bytes,
+        budget,
         at: 0,
         nodes: Vec::new(),
         stack: Vec::new(),
@@ -38,17 +57,18 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Refusal> {
     }
 }
 
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     bytes: &'a [u8],
+    pub(super) budget: &'a mut Budget,
     at: usize,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     stack: Vec<Id>,
     /// Stack heights at the open MARKs.
     marks: Vec<usize>,
     memo: HashMap<usize, Id>,
 }
 
-fn malformed<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn malformed<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Malformed(reason.into()))
 }
 
@@ -65,16 +85,19 @@ impl Machine<'_> {
                 }
                 0x95 => drop(self.take::<8>()?),
                 b'.' => return self.pop(),
-                b'(' => self.marks.push(self.stack.len()),
+                b'(' => {
+                    self.budget.take(ENTRY)?;
+                    self.marks.push(self.stack.len());
+                }
                 b'0' => drop(self.pop()?),
                 b'1' => drop(self.pop_mark()?),
                 b'2' => {
                     let top = self.top()?;
-                    self.stack.push(top);
+                    self.push_again(top)?;
                 }
-                b'N' => self.push(Node::Opaque),
-                0x88 => self.push(Node::Bool(true)),
-                0x89 => self.push(Node::Bool(false)),
+                b'N' => self.push(Node::Opaque)?,
+                0x88 => self.push(Node::Bool(true))?,
+                0x89 => self.push(Node::Bool(false))?,
                 b'J' => self.int(|m| Ok(i32::from_le_bytes(m.take()?).into()))?,
                 b'K' => self.int(|m| Ok(m.take::<1>()?[0].into()))?,
                 b'M' => self.int(|m| Ok(u16::from_le_bytes(m.take()?).into()))?,
@@ -88,7 +111,7 @@ impl Machine<'_> {
                 }
                 b'G' => {
                     self.take::<8>()?;
-                    self.push(Node::Opaque);
+                    self.push(Node::Opaque)?;
                 }
                 b'X' => self.string::<4>()?,
                 0x8c => self.string::<1>()?,
@@ -96,32 +119,32 @@ impl Machine<'_> {
                 b'U' | b'C' => self.blob::<1>()?,
                 b'T' | b'B' => self.blob::<4>()?,
                 0x8e | 0x96 => self.blob::<8>()?,
-                b']' => self.push(Node::List(Vec::new())),
-                b')' => self.push(Node::Tuple(Vec::new())),
-                b'}' => self.push(Node::Dict(Vec::new())),
-                0x8f => self.push(Node::Opaque),
+                b']' => self.push(Node::List(Vec::new()))?,
+                b')' => self.push(Node::Tuple(Vec::new()))?,
+                b'}' => self.push(Node::Dict(Vec::new()))?,
+                0x8f => self.push(Node::Opaque)?,
                 b'l' => {
                     let items = self.pop_mark()?;
-                    self.push(Node::List(items));
+                    self.push(Node::List(items))?;
                 }
                 b't' => {
                     let items = self.pop_mark()?;
-                    self.push(Node::Tuple(items));
+                    self.push(Node::Tuple(items))?;
                 }
                 0x91 => {
                     self.pop_mark()?;
-                    self.push(Node::Opaque);
+                    self.push(Node::Opaque)?;
                 }
                 0x85..=0x87 => {
                     let mut items = Vec::new();
                     for _ in 0..op - 0x84 {
                         items.insert(0, self.pop()?);
                     }
-                    self.push(Node::Tuple(items));
+                    self.push(Node::Tuple(items))?;
                 }
                 b'd' => {
                     let items = self.pop_mark()?;
-                    self.push(Node::Dict(pairs(&items)?));
+                    self.push(Node::Dict(pairs(&items)?))?;
                 }
                 b'a' => {
                     let item = self.pop()?;
@@ -164,23 +187,27 @@ impl Machine<'_> {
                 }
                 0x93 => {
                     let (name, module) = (self.pop()?, self.pop()?);
-                    match (self.nodes[module].clone(), self.nodes[name].clone()) {
-                        (Node::Str(module), Node::Str(name)) => self.named(&module, &name)?,
-                        _ => return malformed("a global whose name is not text"),
-                    }
+                    let (Node::Str(module), Node::Str(name)) = (&self.nodes[module], &self.nodes[name])
+                    else {
+                        return malformed("a global whose name is not text");
+                    };
+                    let (module, name) = (module.clone(), name.clone());
+                    self.named(&module, &name)?;
                 }
                 // NEWOBJ is cls.__new__(cls, *args): for the known types the same as a call.
                 b'R' | 0x81 => {
                     let (arguments, callable) = (self.pop()?, self.pop()?);
-                    let node = self.call(callable, arguments)?;
-                    self.push(node);
+                    match self.call(callable, arguments)? {
+                        Called::New(node) => self.push(node)?,
+                        Called::Same(id) => self.push_again(id)?,
+                    }
                 }
                 // BUILD sets attributes: of no interest on records and on OrderedDict (its _metadata).
                 b'b' => drop(self.pop()?),
                 b'Q' => {
                     let id = self.pop()?;
                     let storage = self.persistent(id)?;
-                    self.push(Node::Storage(storage));
+                    self.push(Node::Storage(storage))?;
                 }
                 _ => return malformed(format!("opcode 0x{op:02x} is not one that torch.save writes")),
             }
@@ -219,8 +246,7 @@ impl Machine<'_> {
 
     fn int(&mut self, read: impl FnOnce(&mut Self) -> Result<i64, Refusal>) -> Result<(), Refusal> {
         let value = read(self)?;
-        self.push(Node::Int(value));
-        Ok(())
+        self.push(Node::Int(value))
     }
 
     fn long(&mut self, length: usize) -> Result<(), Refusal> {
@@ -233,27 +259,34 @@ impl Machine<'_> {
         } else {
             Node::Opaque
         };
-        self.push(node);
-        Ok(())
+        self.push(node)
     }
 
     fn string<const N: usize>(&mut self) -> Result<(), Refusal> {
         let length = self.length::<N>()?;
-        let text = String::from_utf8_lossy(self.slice(length)?).into_owned();
-        self.push(Node::Str(text));
-        Ok(())
+        // A byte that is not UTF-8 becomes three.
+        self.budget.take(length.saturating_mul(3))?;
+        let text: Arc<str> = String::from_utf8_lossy(self.slice(length)?).into();
+        self.push(Node::Str(text))
     }
 
     fn blob<const N: usize>(&mut self) -> Result<(), Refusal> {
         let length = self.length::<N>()?;
         self.slice(length)?;
-        self.push(Node::Opaque);
-        Ok(())
+        self.push(Node::Opaque)
     }
 
-    fn push(&mut self, node: Node) {
-        self.stack.push(self.nodes.len());
+    fn push(&mut self, node: Node) -> Result<(), Refusal> {
+        // Twice, because a list that grows is there twice for a moment.
+        self.budget.take(2 * size_of::<Node>())?;
         self.nodes.push(node);
+        self.push_again(self.nodes.len() - 1)
+    }
+
+    fn push_again(&mut self, id: Id) -> Result<(), Refusal> {
+        self.budget.take(ENTRY)?;
+        self.stack.push(id);
+        Ok(())
     }
 
     fn pop(&mut self) -> Result<Id, Refusal> {
@@ -275,14 +308,14 @@ impl Machine<'_> {
 
     fn remember(&mut self, key: usize) -> Result<(), Refusal> {
         let top = self.top()?;
+        self.budget.take(MEMO)?;
         self.memo.insert(key, top);
         Ok(())
     }
 
     fn recall(&mut self, key: usize) -> Result<(), Refusal> {
         let Some(&id) = self.memo.get(&key) else { return malformed(format!("no memo entry {key}")) };
-        self.stack.push(id);
-        Ok(())
+        self.push_again(id)
     }
 
     fn extend_list(&mut self, items: &[Id]) -> Result<(), Refusal> {
@@ -307,81 +340,9 @@ impl Machine<'_> {
     }
 
     fn named(&mut self, module: &str, name: &str) -> Result<(), Refusal> {
-        let known = Global::named(module, name).ok_or_else(|| Refusal::Global(format!("{module}.{name}")))?;
-        self.push(Node::Global(known));
-        Ok(())
-    }
-
-    /// The effect of a call of a known callable.
-    fn call(&self, callable: Id, arguments: Id) -> Result<Node, Refusal> {
-        let (Node::Global(callable), Node::Tuple(arguments)) =
-            (&self.nodes[callable], &self.nodes[arguments])
-        else {
-            return malformed("a call of something that is not a known type");
-        };
-        match (callable, arguments.as_slice()) {
-            (Global::OrderedDict, []) => Ok(Node::Dict(Vec::new())),
-            (Global::RebuildTensor, [storage, offset, shape, stride, ..]) => {
-                self.tensor(*storage, self.size(*offset)?, self.sizes(*shape)?, self.sizes(*stride)?)
-            }
-            (Global::RebuildParameter, [tensor, ..]) => match &self.nodes[*tensor] {
-                tensor @ Node::Tensor(_) => Ok(tensor.clone()),
-                _ => malformed("a parameter that is not a tensor"),
-            },
-            (Global::Size, [sizes]) => Ok(self.nodes[*sizes].clone()),
-            (Global::Record, _) => Ok(Node::Opaque),
-            (callable, arguments) => {
-                malformed(format!("{callable:?} called with {} arguments", arguments.len()))
-            }
-        }
-    }
-
-    fn tensor(
-        &self,
-        storage: Id,
-        offset: usize,
-        shape: Vec<usize>,
-        stride: Vec<usize>,
-    ) -> Result<Node, Refusal> {
-        let Node::Storage(storage) = &self.nodes[storage] else {
-            return malformed("a tensor without a storage");
-        };
-        if shape.len() != stride.len() {
-            return malformed(format!("a tensor of {} dimensions and {} strides", shape.len(), stride.len()));
-        }
-        Ok(Node::Tensor(Tensor { storage: storage.clone(), offset, shape, stride }))
-    }
-
-    fn size(&self, id: Id) -> Result<usize, Refusal> {
-        match &self.nodes[id] {
-            Node::Int(value) => usize::try_from(*value).or_else(|_| malformed(format!("a size of {value}"))),
-            other => malformed(format!("a size that is not a number: {other:?}")),
-        }
-    }
-
-    fn sizes(&self, id: Id) -> Result<Vec<usize>, Refusal> {
-        match &self.nodes[id] {
-            // torch's tensors have at most 64 dimensions.
-            Node::Tuple(items) | Node::List(items) if items.len() <= 64 => {
-                items.iter().map(|&i| self.size(i)).collect()
-            }
-            _ => malformed("sizes that are not a tuple of at most 64"),
-        }
-    }
-
-    fn persistent(&self, id: Id) -> Result<Storage, Refusal> {
-        let Node::Tuple(items) = &self.nodes[id] else {
-            return malformed("a persistent id that is not a tuple");
-        };
-        let mut nodes = items.iter().map(|&i| &self.nodes[i]);
-        match (nodes.next(), nodes.next(), nodes.next()) {
-            (Some(Node::Str(tag)), Some(Node::Global(Global::Storage(dtype))), Some(Node::Str(key)))
-                if tag == "storage" =>
-            {
-                Ok(Storage { dtype: *dtype, key: key.clone() })
-            }
-            _ => malformed("a persistent id that is not a storage of a known type"),
-        }
+        let known = Global::named(module, name)
+            .ok_or_else(|| Refusal::Global(format!("{module}.{name}").chars().take(SHOWN).collect()))?;
+        self.push(Node::Global(known))
     }
 }
 

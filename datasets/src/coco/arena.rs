@@ -127,6 +127,15 @@ impl Annotations {
         self.records.is_empty()
     }
 
+    /// Keeps only the records at these positions, which rise; their outlines stay as they are.
+    pub(super) fn retain_indices(&mut self, positions: &[usize]) {
+        let (mut wanted, mut at) = (positions.iter().copied().peekable(), 0);
+        self.records.retain(|_| {
+            at += 1;
+            wanted.next_if_eq(&(at - 1)).is_some()
+        });
+    }
+
     /// The outline of `record`, which must come from this collection.
     pub fn segmentation(&self, record: &Record) -> Segmentation<'_> {
         match record.outline {

@@ -27,7 +27,7 @@ pub use contour::Outline;
 pub use render::{Picture, render};
 pub use scene::{Object, Scene, SceneKind};
 pub use shape::Shape;
-pub use write::write_shapes;
+pub use write::{write_shapes, write_shapes_while};
 
 /// How the files are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +195,9 @@ pub enum ShapesError {
         /// Reason.
         source: std::io::Error,
     },
+    /// The caller did not want to go on.
+    #[error("stopped before all images were written")]
+    Stopped,
     /// An image could not be encoded.
     #[error("{}: {source}", path.display())]
     Encode {

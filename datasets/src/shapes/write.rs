@@ -24,6 +24,19 @@ pub fn write_shapes(
     layout: Layout,
     config: &ShapesConfig,
 ) -> Result<ShapesSummary, ShapesError> {
+    write_shapes_while(root, layout, config, &|| true)
+}
+
+/// As [`write_shapes`]; after each image `go_on` is asked, on any thread, whether to go on.
+///
+/// # Errors
+/// As [`write_shapes`], and [`ShapesError::Stopped`]. What was written so far stays.
+pub fn write_shapes_while(
+    root: &Path,
+    layout: Layout,
+    config: &ShapesConfig,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Result<ShapesSummary, ShapesError> {
     config.validate()?;
     make_folder(root)?;
     if fs::read_dir(root).map_err(io_error(root))?.next().is_some() {
@@ -39,7 +52,10 @@ pub fn write_shapes(
         let folders = Folders::make(root, layout, split, &classes)?;
         let entries: Vec<Entry> = (0..images)
             .into_par_iter()
-            .map(|index| folders.write_image(config, layout, split, index))
+            .map(|index| {
+                let entry = folders.write_image(config, layout, split, index)?;
+                if go_on() { Ok(entry) } else { Err(ShapesError::Stopped) }
+            })
             .collect::<Result<_, _>>()?;
         for entry in &entries {
             objects += entry.objects.len();

@@ -27,12 +27,13 @@ use kat_datasets::transform::random_erasing::RandomErasing;
 use kat_datasets::transform::random_resized_crop::RandomResizedCrop;
 use kat_datasets::transform::resize::Filter;
 
-use super::Task;
 use super::loading::{self, decoded};
 use super::memory;
 use super::model::kat_config;
+use super::{Part, Task};
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
+use crate::report::progress::Screen;
 use batch::{ClassifyBatch, EvalCollate, TrainCollate};
 use data::Splits;
 
@@ -175,11 +176,13 @@ impl<D: Device> Task for Classify<D> {
         Ok(ops::softmax_cross_entropy(graph, &logits, &targets, &Options::smoothed(smoothing))?)
     }
 
-    fn evaluate(&self, model: &Kat<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    fn evaluate_on(&self, model: &Kat<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
         let classes = self.classes().len();
         let mut top = TopK::new(classes);
         let mut loss = 0.0;
+        let mut progress = screen.progress("evaluating", "images", 0, self.counts().1 as u64);
         self.look(model, |batch, logits| {
+            progress.advance(batch.ids.len() as u64);
             loss += batch
                 .labels
                 .iter()
@@ -188,12 +191,38 @@ impl<D: Device> Task for Classify<D> {
                 .sum::<f64>();
             Ok(top.update(logits, &batch.labels)?)
         })?;
+        progress.finish();
         let accuracy = top.accuracy();
         Ok(vec![
             ("val/loss", loss / accuracy.samples as f64),
             ("val/top1", accuracy.top1),
             ("val/top5", accuracy.top5),
         ])
+    }
+
+    fn check_held_out(&self) -> anyhow::Result<()> {
+        if self.counts().1 == 0 {
+            let reason = "no held-out images to evaluate on: name a part with data.val, or hold out more with \
+                          data.val_fraction";
+            return Err(Misuse(reason.into()).into());
+        }
+        Ok(())
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        self.classes().to_vec()
+    }
+
+    fn classes_key(&self) -> &'static str {
+        CLASSES_KEY
+    }
+
+    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+        let images = match part {
+            Part::Train => &self.splits.train,
+            Part::HeldOut => &self.splits.val,
+        };
+        images.items.iter().for_each(|(name, _)| see(name));
     }
 
     fn criterion(&self) -> &'static str {

@@ -10,6 +10,7 @@ use kat_datasets::metrics::topk::TopK;
 use super::{Classify, normalize, probabilities};
 use crate::cli::report::{charts, write_plots};
 use crate::config::Plan;
+use crate::report::about::about;
 use crate::report::confusion::Confusion;
 use crate::report::html::{Column, Figure, Page};
 use crate::report::metrics_log::read;
@@ -17,6 +18,7 @@ use crate::report::rational_plot::{Rational, RationalLayer, rational_panels};
 use crate::report::scene::Scene;
 use crate::report::thumbnails::{Mistake, MistakeKeeper, data_uri};
 use crate::train::run_dir::{RunDir, write_atomic};
+use crate::train::sessions;
 
 /// Side of a thumbnail in pixels.
 const THUMBNAIL: u32 = 128;
@@ -40,6 +42,7 @@ pub fn write<D: Device>(task: &Classify<D>, model: &Kat<D>, plan: &Plan, run: &R
         (format!("{:.2} %", 100.0 * accuracy.top5), "top-5, held out".to_owned()),
         (kat_backbone::nn::Module::parameter_count(model).to_string(), "parameters".to_owned()),
     ]);
+    about(&mut page, &sessions::read(&run.sessions()));
     page.section("Curves");
     page.plots(&plots.iter().map(|(_, scene)| scene.clone()).collect::<Vec<_>>());
     page.section("What is taken for what");

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
+use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::checkpoint::model::{self, stored_config};
 use kat_backbone::checkpoint::transfer::HeadPolicy;
-use kat_backbone::checkpoint::{TensorMap, safetensors};
 use kat_backbone::{Device, Kat};
 
 use super::{CLASSES_KEY, metadata};
@@ -32,7 +32,7 @@ impl<D: Device> Trained<D> {
     /// # Errors
     /// A file that cannot be read, or that lacks the configuration or the class names.
     pub fn open(device: &D, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
-        let map = state::weights(&safetensors::load(path)?);
+        let map = state::weights(&state::open(path)?);
         let shown = path.display();
         let text = |key| state::described(&map, key, path, "weights from elsewhere need --model NAME");
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)

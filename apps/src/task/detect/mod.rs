@@ -23,11 +23,14 @@ use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
 use kat_heads::structures::ImageResult;
 use serde::{Deserialize, Serialize};
 
-use super::Task;
 use super::classify::normalize;
 use super::loading::{self, decoded};
 use super::memory;
+use super::{Part, Task};
+use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::report::progress::Screen;
+use crate::train::resume::difference;
 use batch::{DetectBatch, EvalCollate, TrainCollate};
 use data::{CocoImages, Splits};
 use scored::Scored;
@@ -135,11 +138,14 @@ impl<D: Device> Task for Detect<D> {
         Ok(losses.total(graph)?)
     }
 
-    fn evaluate(&self, model: &MaskRcnn<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    fn evaluate_on(&self, model: &MaskRcnn<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
         let mut scored = Scored::new(&self.splits.val.0, &self.categories())?;
+        let mut progress = screen.progress("evaluating", "images", 0, self.splits.val.0.len() as u64);
         self.held_out().look(model, &mut |batch, found| {
+            progress.advance(batch.ids.len() as u64);
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
         })?;
+        progress.finish();
         let figures = scored.figures(&scored.to_json()?)?;
         let mut values = vec![("val/box_AP", figures.boxes.ap()), ("val/box_AP50", figures.boxes.stats()[1])];
         if let Some(reason) = figures.no_masks.filter(|_| self.config.masks) {
@@ -149,6 +155,38 @@ impl<D: Device> Task for Detect<D> {
             values.extend([("val/mask_AP", masks.ap()), ("val/mask_AP50", masks.stats()[1])]);
         }
         Ok(values)
+    }
+
+    fn check_held_out(&self) -> anyhow::Result<()> {
+        let names: Vec<String> = self.class_names();
+        let held_out: Vec<String> = self.splits.val.0.categories().names().map(str::to_owned).collect();
+        if let Some(unknown) = held_out.iter().find(|name| !names.contains(name)) {
+            let called = ["in the training part", "in the held-out part"];
+            let difference = difference(&names, &held_out, called).unwrap_or_default();
+            return Err(Misuse(format!(
+                "the held-out part has a category {unknown:?} that the training part lacks: {difference}"
+            ))
+            .into());
+        }
+        // What is found is nothing yet; what the evaluation makes of the annotations is the same.
+        let scored = Scored::new(&self.splits.val.0, &self.categories())?;
+        scored.figures(&scored.to_json()?).map(|_| ())
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        self.splits.train.0.categories().names().map(str::to_owned).collect()
+    }
+
+    fn classes_key(&self) -> &'static str {
+        CATEGORIES_KEY
+    }
+
+    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+        let images = match part {
+            Part::Train => &self.splits.train.0,
+            Part::HeldOut => &self.splits.val.0,
+        };
+        images.file().images.iter().for_each(|image| see(&image.file_name));
     }
 
     fn criterion(&self) -> &'static str {

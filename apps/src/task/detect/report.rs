@@ -13,6 +13,7 @@ use super::draw::{draw_found, draw_truth};
 use super::scored::{Figures, Scored};
 use crate::cli::report::{charts, write_plots};
 use crate::config::Plan;
+use crate::report::about::about;
 use crate::report::bars::{Bar, bars};
 use crate::report::curves::{LineChart, Series};
 use crate::report::html::{Column, Figure, Page};
@@ -20,6 +21,7 @@ use crate::report::metrics_log::read;
 use crate::report::scene::Scene;
 use crate::report::thumbnails::data_uri;
 use crate::train::run_dir::{RunDir, write_atomic};
+use crate::train::sessions;
 use crate::viz::palette::class_colour;
 use crate::viz::side_by_side;
 
@@ -58,6 +60,7 @@ pub fn write<D: Device>(
     let mut page = Page::new(&run.path().display().to_string(), &lead);
     page.figures_of_merit(&merit(&figures, model.parameter_count()));
     let mut plots = charts(&records);
+    about(&mut page, &sessions::read(&run.sessions()));
     page.section("Curves");
     page.plots(&plots.iter().map(|(_, scene)| scene.clone()).collect::<Vec<_>>());
     let parts = [("boxes", Some(&figures.boxes)), ("masks", figures.masks.as_ref())];

@@ -107,7 +107,8 @@ impl<'d> Scored<'d> {
     /// An annotation file that cannot be evaluated.
     pub fn figures(&self, json: &[u8]) -> anyhow::Result<Figures> {
         let found = parse_results(Path::new("detections"), json)?;
-        let truth = self.data.file();
+        // The annotations that training would use, so that one faulty one does not end an evaluation either.
+        let truth = &self.data.usable_file();
         let no_masks = if self.rows.iter().any(|row| row.mask.is_none()) {
             Some("the model predicts no masks".to_owned())
         } else {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use kat_backbone::Device;
-use kat_backbone::checkpoint::{TensorMap, safetensors};
+use kat_backbone::checkpoint::TensorMap;
 use kat_datasets::coco::json::Category;
 use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
 
@@ -31,7 +31,7 @@ impl<D: Device> Trained<D> {
     /// # Errors
     /// A file that cannot be read, or that lacks the configuration or the categories.
     pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
-        let map = state::weights(&safetensors::load(path)?);
+        let map = state::weights(&state::open(path)?);
         let shown = path.display();
         let text = |key| state::described(&map, key, path, "not a detect checkpoint");
         let names: Vec<CategoryName> = serde_json::from_str(text(CATEGORIES_KEY)?)

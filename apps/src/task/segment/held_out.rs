@@ -69,9 +69,18 @@ impl<D: Device> HeldOut<'_, D> {
     /// # Errors
     /// Those of [`HeldOut::look`]; not one pixel that counts.
     pub fn matrix(&self, classes: usize) -> anyhow::Result<ConfusionMatrix> {
+        self.matrix_seen(classes, || ())
+    }
+
+    /// As [`HeldOut::matrix`]; `seen_one` is called after each image.
+    ///
+    /// # Errors
+    /// Those of [`HeldOut::matrix`].
+    pub fn matrix_seen(&self, classes: usize, mut seen_one: impl FnMut()) -> anyhow::Result<ConfusionMatrix> {
         // Labels have been reduced to class indices while they were read.
         let mut matrix = ConfusionMatrix::new(LabelConfig::new(classes))?;
         self.look(|seen| {
+            seen_one();
             let counted = matrix.update(seen.labels.as_raw(), seen.predicted.as_raw());
             counted.with_context(|| seen.sample.id.clone())
         })?;

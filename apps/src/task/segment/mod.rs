@@ -16,19 +16,21 @@ use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::{Device, Graph, KatConfig, Size, Tensor};
-use kat_datasets::loader::{Loader, LoaderState};
+use kat_datasets::loader::{Dataset as _, Loader, LoaderState};
 use kat_datasets::pipeline::{SegmentTrain, SegmentTrainConfig};
 use kat_datasets::transform::category_crop::CategoryCrop;
 use kat_datasets::transform::photometric::Photometric;
 use kat_datasets::transform::random_scale::RandomScale;
 use kat_heads::segment::{SegmentLoss, Segmentor, SegmentorConfig};
 
-use super::Task;
 use super::classify::normalize;
 use super::loading::{self, decoded};
 use super::memory;
+use super::{Part, Task};
 use crate::cli::Misuse;
 use crate::config::Plan;
+use crate::config::raw::OnCorrupt;
+use crate::report::progress::Screen;
 use batch::{SegmentBatch, TrainCollate};
 use data::Splits;
 use held_out::HeldOut;
@@ -138,10 +140,41 @@ impl<D: Device> Task for Segment<D> {
         Ok(self.loss.forward(graph, &scores, &batch.labels, [side, side])?)
     }
 
-    fn evaluate(&self, model: &Segmentor<D>) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    fn evaluate_on(&self, model: &Segmentor<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
         let settings = Settings::of(&self.plan);
-        let scores = self.held_out(model, &settings).matrix(self.classes().len())?.scores();
+        let mut progress = screen.progress("evaluating", "images", 0, self.counts().1 as u64);
+        let held_out = self.held_out(model, &settings);
+        let scores = held_out.matrix_seen(self.classes().len(), || progress.advance(1))?.scores();
+        progress.finish();
         Ok(vec![("val/aAcc", scores.a_acc), ("val/mIoU", scores.m_iou), ("val/mAcc", scores.m_acc)])
+    }
+
+    fn check_held_out(&self) -> anyhow::Result<()> {
+        // Opening the folder has found its images and that each has labels. Where a faulty one would end the run, all
+        // are read now rather than at the first evaluation.
+        match self.plan.raw.data.on_corrupt {
+            OnCorrupt::Fail => Ok(self.splits.val.scan().map(|_| ())?),
+            OnCorrupt::Skip => Ok(()),
+        }
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        self.classes().to_vec()
+    }
+
+    fn classes_key(&self) -> &'static str {
+        CLASSES_KEY
+    }
+
+    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+        let images = match part {
+            Part::Train => &self.splits.train,
+            Part::HeldOut => &self.splits.val,
+        };
+        for index in 0..images.len() {
+            let path = images.image_path(index);
+            see(&path.strip_prefix(&images.images).unwrap_or(&path).to_string_lossy());
+        }
     }
 
     fn criterion(&self) -> &'static str {

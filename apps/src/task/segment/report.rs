@@ -14,12 +14,14 @@ use super::data::BACKGROUND;
 use super::inference::Settings;
 use crate::cli::report::{charts, write_plots};
 use crate::config::Plan;
+use crate::report::about::about;
 use crate::report::bars::{Bar, bars};
 use crate::report::confusion::Confusion;
 use crate::report::html::{Column, Figure, Page};
 use crate::report::metrics_log::read;
 use crate::report::thumbnails::data_uri;
 use crate::train::run_dir::{RunDir, write_atomic};
+use crate::train::sessions;
 use crate::viz::masks::draw_labels;
 use crate::viz::palette::{Rgb, class_colour};
 use crate::viz::{legible, side_by_side};
@@ -87,6 +89,7 @@ pub fn write<D: Device>(
         (percent(scores.a_acc), "aAcc, held out".to_owned()),
         (model.parameter_count().to_string(), "parameters".to_owned()),
     ]);
+    about(&mut page, &sessions::read(&run.sessions()));
     page.section("Curves");
     page.plots(&plots.iter().map(|(_, scene)| scene.clone()).collect::<Vec<_>>());
     page.section("Classes");
