@@ -197,7 +197,11 @@ mod tests {
         let interrupt = Interrupt::default();
         let held = interrupt.hold();
         assert_eq!(held.released("saved", || interrupt.lock().held), Some(0));
-        assert_eq!((interrupt.lock().held, interrupt.lock().note.as_str()), (1, ""));
+        {
+            // One lock: two in one expression would wait for each other.
+            let state = interrupt.lock();
+            assert_eq!((state.held, state.note.as_str()), (1, ""));
+        }
         interrupt.press();
         assert_eq!(held.released("saved", || ()), None);
         drop(held);
