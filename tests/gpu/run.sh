@@ -111,10 +111,10 @@ if [ "$part" = b ] || [ "$part" = all ]; then
         step "kernel times, $mode" 90 $end "kernels_$mode.csv" $OURS ncu --clock-control none --cache-control none \
             --metrics gpu__time_duration.sum,dram__bytes.sum --csv ./cuda_bench $mode kat_small_patch16_224 bf16 128 1
     done
-    for test in a_training_step_in_mixed_precision attention::attention_in_mixed_precision; do
+    for test in steps::a_training_step_in_mixed_precision attention::attention_in_mixed_precision; do
         for tool in memcheck racecheck initcheck; do
             # initcheck does not see what cuBLAS writes
-            [ $tool = initcheck ] && [ $test = a_training_step_in_mixed_precision ] && continue
+            [ $tool = initcheck ] && [ $test = steps::a_training_step_in_mixed_precision ] && continue
             step "$tool: $test" 60 $end "${tool}_${test//:/_}.txt" \
                 $OURS compute-sanitizer --tool $tool --error-exitcode 1 ./cuda_parity --exact $test
         done

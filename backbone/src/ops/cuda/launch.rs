@@ -1,11 +1,11 @@
-//! Kernels on one GPU. The device's `unsafe` is in this file, in products.rs (cuBLAS), staging.rs and clock.rs, and in the
+//! Kernels on one GPU. The device's `unsafe` is in this file, in products.rs and plans.rs (cuBLAS), staging.rs and clock.rs, and in the
 //! functions that the build script makes from the kernels' C signatures.
 //!
 //! Everything runs on the context's default stream, one after the other, so that no kernel meets a buffer that
 //! another still writes.
 
 use super::kernels::mirrored;
-use super::products::Products;
+use super::plans::Products;
 use crate::error::{Error, Result};
 use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, result, sys};
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod launch;
 pub(in crate::ops) mod listed;
 pub(in crate::ops) mod maps;
+mod plans;
 pub(in crate::ops) mod products;
 mod staging;
 mod storage;
