@@ -128,7 +128,7 @@ impl Annotations {
     }
 
     /// Keeps only the records at these positions, which rise; their outlines stay as they are.
-    pub(super) fn retain_indices(&mut self, positions: &[usize]) {
+    pub(crate) fn retain_indices(&mut self, positions: &[usize]) {
         let (mut wanted, mut at) = (positions.iter().copied().peekable(), 0);
         self.records.retain(|_| {
             at += 1;

@@ -116,15 +116,6 @@ impl CocoDataset {
         &self.file
     }
 
-    /// The same without the annotations that are not used: what there is to evaluate against.
-    pub fn usable_file(&self) -> CocoFile {
-        let mut used: Vec<usize> = self.members.iter().map(|&i| i as usize).collect();
-        used.sort_unstable();
-        let mut file = self.file.clone();
-        file.annotations.retain_indices(&used);
-        file
-    }
-
     /// Category ids as classes.
     pub fn categories(&self) -> &CategoryMap {
         &self.categories
@@ -266,12 +257,6 @@ mod tests {
         assert_eq!(data.categories().category(1).unwrap().id, 9);
         assert_eq!(data.path(1).unwrap(), Path::new("images/a.png"));
         assert_eq!((data.annotations_of(0), data.annotations_of(1)), (1, 2));
-        // The one of an unknown category is not evaluated against either; outlines stay with their records.
-        let used = data.usable_file();
-        assert_eq!(used.annotations.records().iter().map(|r| r.id).collect::<Vec<_>>(), [1, 2, 3]);
-        for (a, b) in used.annotations.records().iter().zip(data.file().annotations.records()) {
-            assert_eq!(used.annotations.segmentation(a), data.file().annotations.segmentation(b));
-        }
         assert_eq!((data.annotations_of(2), data.report().skipped), (0, 1));
         let sample = data.sample(1, RgbImage::new(6, 4)).unwrap().unwrap();
         let Target::Instances(objects) = sample.target else { panic!("instances expected") };

@@ -185,3 +185,18 @@ fn odd_files_have_the_outcome_of_whole_images() {
         assert!(error.contains("a.png") && error.contains(part), "{error}");
     }
 }
+
+/// Four shares of a part, then a JPEG with damage below it. The part once had other pixels than Pillow's, which takes damage
+/// as it comes; the whole is refused.
+#[test]
+fn damage_below_a_part_does_not_reach_it() {
+    let case = include_bytes!("../../testdata/part_differs.bin");
+    let (shares, bytes) = case.split_first_chunk::<4>().unwrap();
+    let size = Encoded::open(bytes, &DecodeOptions::default()).unwrap().dimensions();
+    let found = region_of(bytes, part(size, *shares)).unwrap();
+    // of Pillow 13: the part's first two pixels and its last two
+    assert_eq!((found.dimensions(), &found.as_raw()[..6]), ((5, 8), &[104, 77, 66, 126, 100, 87][..]));
+    assert_eq!(&found.as_raw()[114..], [120, 82, 141, 150, 112, 173]);
+    let error = decode_bytes(bytes, &DecodeOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("entropy-coded"), "{error}");
+}

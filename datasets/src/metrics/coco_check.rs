@@ -1,5 +1,6 @@
 //! What cannot be evaluated is named before pycocotools' arithmetic would crash on it or miscount.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -61,36 +62,69 @@ pub(super) fn check_truth(truth: &CocoFile, iou_type: IouType) -> Result<(), Coc
         return Err(CocoError::DuplicateId { path, array, id: twice.id });
     }
     let fault = all.records().par_iter().find_map_first(|record| {
-        let boxed = record.bbox.is_some_and(|b| b.iter().all(|v| v.is_finite()));
-        if iou_type == IouType::Bbox && !boxed {
-            let found = shown(record.bbox.as_ref().map(|b| &b[..]));
-            return Some((record, "bbox", format!("{found}, expected 4 finite numbers")));
-        }
-        if iou_type == IouType::Segm {
+        let fault = match iou_type {
+            IouType::Bbox => box_fault(record),
             // pycocotools evaluates only annotations of known images, so others are not looked at.
-            let size = sizes.get(&record.image_id)?;
-            let outline = all.segmentation(record);
-            let reason = match outline {
-                Segmentation::None => "no mask, expected one for every object".to_string(),
-                // one good ring is an object; an evaluator would take a mask without any as empty, and count a miss
-                Segmentation::Polygons(rings) => {
-                    let faults: Vec<String> = rings.iter().filter_map(|r| polygon::check(r).err()).collect();
-                    let finite = rings.iter().flatten().all(|v| v.is_finite());
-                    if finite && faults.len() < rings.len() {
-                        return None;
-                    }
-                    format!("a ring of {}", faults.into_iter().next().unwrap_or_default())
-                }
-                runs => Rle::from_segmentation(runs, size[0], size[1]).err()?.to_string(),
-            };
-            return Some((record, "segmentation", reason));
-        }
-        None
+            IouType::Segm => mask_fault(all, record, *sizes.get(&record.image_id)?),
+        };
+        fault.map(|(field, reason)| (record, field, reason))
     });
     match fault {
         Some((record, field, reason)) => Err(record_error(&truth.path, Some(record), field, reason)),
         None => Ok(()),
     }
+}
+
+/// `truth` without the annotations that cannot be evaluated against: no finite box, a mask that encloses nothing or has other
+/// runs than its image. So one of them does not end an evaluation; all others stay, also what training leaves out, and
+/// the figures are pycocotools' of the rest.
+pub fn evaluable(truth: &CocoFile) -> Cow<'_, CocoFile> {
+    let all = &truth.annotations;
+    let sizes: HashMap<u64, [u32; 2]> = truth.images.iter().map(|i| (i.id, [i.height, i.width])).collect();
+    let can = |record: &Record| {
+        let masked = all.segmentation(record) != Segmentation::None;
+        let mask = sizes.get(&record.image_id).filter(|_| masked);
+        box_fault(record).is_none() && mask.is_none_or(|size| mask_fault(all, record, *size).is_none())
+    };
+    let used: Vec<usize> =
+        all.records().par_iter().enumerate().filter(|(_, record)| can(record)).map(|(at, _)| at).collect();
+    if used.len() == all.len() {
+        return Cow::Borrowed(truth);
+    }
+    let mut rest = truth.clone();
+    rest.annotations.retain_indices(&used);
+    Cow::Owned(rest)
+}
+
+/// Why a record's box cannot be evaluated.
+fn box_fault(record: &Record) -> Option<(&'static str, String)> {
+    if record.bbox.is_some_and(|b| b.iter().all(|v| v.is_finite())) {
+        return None;
+    }
+    let found = shown(record.bbox.as_ref().map(|b| &b[..]));
+    Some(("bbox", format!("{found}, expected 4 finite numbers")))
+}
+
+/// Why a record's mask cannot be evaluated, in an image of (height, width).
+fn mask_fault(
+    all: &Annotations,
+    record: &Record,
+    [height, width]: [u32; 2],
+) -> Option<(&'static str, String)> {
+    let reason = match all.segmentation(record) {
+        Segmentation::None => "no mask, expected one for every object".to_string(),
+        // one good ring is an object; an evaluator would take a mask without any as empty, and count a miss
+        Segmentation::Polygons(rings) => {
+            let faults: Vec<String> = rings.iter().filter_map(|r| polygon::check(r).err()).collect();
+            let finite = rings.iter().flatten().all(|v| v.is_finite());
+            if finite && faults.len() < rings.len() {
+                return None;
+            }
+            format!("a ring of {}", faults.into_iter().next().unwrap_or_default())
+        }
+        runs => Rle::from_segmentation(runs, height, width).err()?.to_string(),
+    };
+    Some(("segmentation", reason))
 }
 
 pub(super) fn check_detections(
@@ -139,5 +173,45 @@ pub(super) fn check_detections(
             reason,
         }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_evaluated_is_left_out() {
+        let annotations = [
+            r#""bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5]]"#,
+            // outside, empty, without an outline: pycocotools counts them
+            r#""bbox": [20, 1, 4, 4], "segmentation": [[20, 1, 24, 1, 24, 5]]"#,
+            r#""bbox": [1, 1, 0, 4]"#,
+            // no box, no number, a ring of two points, runs of another image
+            r#""area": 3"#,
+            r#""bbox": [1, NaN, 4, 4]"#,
+            r#""bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1]]"#,
+            r#""bbox": [1, 1, 4, 4], "segmentation": {"size": [8, 10], "counts": [70, 9]}"#,
+        ];
+        let records: Vec<String> = annotations
+            .iter()
+            .enumerate()
+            .map(|(id, fields)| format!(r#"{{"id": {}, "image_id": 1, "category_id": 3, {fields}}}"#, id + 1))
+            .collect();
+        let parse = |records: &[String]| {
+            let text = format!(
+                r#"{{"images": [{{"id": 1, "file_name": "a.png", "width": 10, "height": 8}}],
+                    "categories": [{{"id": 3, "name": "cat"}}], "annotations": [{}]}}"#,
+                records.join(",")
+            );
+            CocoFile::parse(Path::new("f.json"), text.as_bytes()).unwrap()
+        };
+        let file = parse(&records);
+        let kept = evaluable(&file);
+        assert_eq!(kept.annotations.records().iter().map(|r| r.id).collect::<Vec<_>>(), [1, 2, 3]);
+        for (a, b) in kept.annotations.records().iter().zip(file.annotations.records()) {
+            assert_eq!(kept.annotations.segmentation(a), file.annotations.segmentation(b));
+        }
+        assert!(matches!(evaluable(&parse(&records[..3])), Cow::Borrowed(_)));
     }
 }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-pub use super::coco_check::check_masks;
 use super::coco_check::{check_detections, check_truth, few, record_error};
+pub use super::coco_check::{check_masks, evaluable};
 
 use crate::coco::arena::Annotations;
 use crate::coco::engine::{self, Accumulated, Overlap, Settings};

@@ -7,7 +7,7 @@ use std::path::Path;
 use kat_datasets::coco::json::{Category, parse_results};
 use kat_datasets::coco::results::{Detection, ResultsWriter};
 use kat_datasets::coco::{CocoDataset, Rle};
-use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, check_masks, evaluate};
+use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, check_masks, evaluable, evaluate};
 use kat_heads::structures::ImageResult;
 
 /// Detections of a dataset's images.
@@ -107,8 +107,11 @@ impl<'d> Scored<'d> {
     /// An annotation file that cannot be evaluated.
     pub fn figures(&self, json: &[u8]) -> anyhow::Result<Figures> {
         let found = parse_results(Path::new("detections"), json)?;
-        // The annotations that training would use, so that one faulty one does not end an evaluation either.
-        let truth = &self.data.usable_file();
+        let truth = &*evaluable(self.data.file());
+        let left_out = self.data.file().annotations.len() - truth.annotations.len();
+        if left_out > 0 {
+            tracing::warn!("{left_out} annotations cannot be evaluated against: `data check` names them");
+        }
         let no_masks = if self.rows.iter().any(|row| row.mask.is_none()) {
             Some("the model predicts no masks".to_owned())
         } else {
