@@ -76,6 +76,37 @@ fn three_steps_of_training() {
     compare("optimizer", [optimize(&gpu, &config), optimize(&gpu, &config)], cpu);
 }
 
+/// A model on a GPU with all that trains it.
+struct Training {
+    gpu: Cuda,
+    model: Kat<Cuda>,
+    optimizer: AdamW<Cuda>,
+    watch: Watch<Cuda>,
+}
+
+impl Training {
+    fn new(gpu: Cuda, config: &KatConfig) -> Self {
+        let model = Kat::new(&gpu, config, 3).unwrap();
+        let options = |_: &str, _: usize| ParameterOptions { lr_scale: 1.0, weight_decay: 0.05 };
+        let optimizer = AdamW::new(&model, AdamWConfig::default(), options).unwrap();
+        let watch = Watch::new(&gpu).unwrap();
+        Self { gpu, model, optimizer, watch }
+    }
+
+    /// A step on `batch` images of `pixels`.
+    fn step(&mut self, pixels: &[f32], batch: usize, targets: &Targets, clip: Clip) {
+        let Size { height, width } = self.model.config().image_size;
+        let images = Tensor::from_slice(&self.gpu, pixels, [batch, 3, height, width]).unwrap();
+        let mut graph = Graph::training(1);
+        let logits = self.model.forward(&mut graph, &images).unwrap();
+        let loss = ops::softmax_cross_entropy(&mut graph, &logits, targets, &Options::smoothed(0.1)).unwrap();
+        self.watch.loss(&loss, 0).unwrap();
+        let gradients = GradientSet::take(&self.model, graph.backward(&loss).unwrap()).unwrap();
+        self.watch.gradients(&gradients, clip, 0).unwrap();
+        self.optimizer.step(&mut self.model, &gradients, 1e-3, &self.watch).unwrap();
+    }
+}
+
 #[test]
 fn a_training_step_waits_for_nothing() {
     for precision in [Precision::F32, Precision::Bf16] {
@@ -83,27 +114,12 @@ fn a_training_step_waits_for_nothing() {
         let named = variants::named("kat_tiny_patch16_224").unwrap().config;
         let config =
             KatConfig { image_size: Size::square(32), depth: 1, classes: 10, drop_path: 0.2, ..named };
-        let mut model = Kat::new(&gpu, &config, 3).unwrap();
-        let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
-            lr_scale: 1.0,
-            weight_decay: 0.05,
-        })
-        .unwrap();
-        let mut watch = Watch::new(&gpu).unwrap();
+        let mut training = Training::new(gpu.clone(), &config);
         let pixels = random(4 * 3 * 32 * 32, 1);
         let before = gpu.waits();
-        let images = Tensor::from_slice(&gpu, &pixels, [4, 3, 32, 32]).unwrap();
-        let mut graph = Graph::training(1);
-        let logits = model.forward(&mut graph, &images).unwrap();
-        let targets = Targets::Soft(vec![0.1; 40]);
-        let loss =
-            ops::softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1)).unwrap();
-        watch.loss(&loss, 0).unwrap();
-        let gradients = GradientSet::take(&model, graph.backward(&loss).unwrap()).unwrap();
-        watch.gradients(&gradients, Clip { mean: 1.0, max_norm: 1.0 }, 0).unwrap();
-        optimizer.step(&mut model, &gradients, 1e-3, &watch).unwrap();
+        training.step(&pixels, 4, &Targets::Soft(vec![0.1; 40]), Clip { mean: 1.0, max_norm: 1.0 });
         assert_eq!(gpu.waits(), before);
-        assert!(watch.read().loss > 0.0 && gpu.waits() > before);
+        assert!(training.watch.read().loss > 0.0 && gpu.waits() > before);
     }
 }
 
@@ -114,28 +130,11 @@ fn launches_of_a_training_step() {
     let named = variants::named("kat_small_patch16_224").unwrap().config;
     let config =
         KatConfig { image_size: Size::square(128), classes: 10, drop_path: 0.1, mimetic: false, ..named };
-    let mut model = Kat::new(&gpu, &config, 3).unwrap();
-    let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
-        lr_scale: 1.0,
-        weight_decay: 0.05,
-    })
-    .unwrap();
-    let mut watch = Watch::new(&gpu).unwrap();
+    let mut training = Training::new(gpu.clone(), &config);
     let pixels = random(3 * 128 * 128, 1);
-    let mut before = gpu.work();
-    for step in 0..2 {
-        before = gpu.work();
-        let images = Tensor::from_slice(&gpu, &pixels, [1, 3, 128, 128]).unwrap();
-        let mut graph = Graph::training(1);
-        let logits = model.forward(&mut graph, &images).unwrap();
-        let targets = Targets::hard(vec![3]);
-        let loss =
-            ops::softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1)).unwrap();
-        watch.loss(&loss, step).unwrap();
-        let gradients = GradientSet::take(&model, graph.backward(&loss).unwrap()).unwrap();
-        watch.gradients(&gradients, Clip::NONE, step).unwrap();
-        optimizer.step(&mut model, &gradients, 1e-3, &watch).unwrap();
-    }
+    training.step(&pixels, 1, &Targets::hard(vec![3]), Clip::NONE);
+    let before = gpu.work();
+    training.step(&pixels, 1, &Targets::hard(vec![3]), Clip::NONE);
     let after = gpu.work();
     let (launches, products) = (after.launches - before.launches, after.products - before.products);
     println!(

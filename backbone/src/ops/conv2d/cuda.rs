@@ -130,7 +130,7 @@ impl<'d> Call<'d> {
 
     fn forward(&self, x: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
-        let weight = weight.factor(self.context())?;
+        let weight = weight.kept_factor(self.context())?;
         let mut y = match bias {
             Some(bias) => self.fill(bias, g.output_len(), positions)?,
             None => self.target(g.output_len(), g.in_channels > 0)?,
@@ -156,7 +156,7 @@ impl<'d> Call<'d> {
 
     fn input_gradient(&self, dy: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
-        let (dy, weight) = (dy.factor(self.context())?, weight.factor(self.context())?);
+        let (dy, weight) = (dy.factor(self.context())?, weight.kept_factor(self.context())?);
         let orders = [Order::Transposed, Order::Rows];
         let product = |chunk: &Chunk| {
             let rows = chunk.channels.len() * g.taps();

@@ -80,15 +80,6 @@ impl Product {
     }
 }
 
-/// What a product does beside, in the same pass.
-#[derive(Debug)]
-pub(in crate::ops) enum Epilogue<'a> {
-    /// Nothing.
-    None,
-    /// Adds this row, of out's type, to each of out's.
-    AddRow(&'a Buffer),
-}
-
 /// The types of matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -192,62 +183,60 @@ impl Context {
         rhs: &impl Matrix,
         out: &mut impl Matrix,
     ) -> Result<()> {
-        match self.multiply_with(product, lhs, rhs, out, Epilogue::None)? {
+        let operands = self.checked(product, [lhs.values(), rhs.values(), out.values()])?;
+        match self.multiply_single(product, &operands, None)? {
             true => Ok(()),
             false => {
-                let operands = [lhs.values(), rhs.values(), out.values()];
                 self.count_product(product.bytes(&operands));
                 self.multiply_batch(product, &operands)
             }
         }
     }
 
-    /// As [`Context::multiply`], with what `epilogue` says; false, and nothing done, where cublasLt has no such product.
-    pub(in crate::ops) fn multiply_with(
+    /// As [`Context::multiply`], and adds `row`, of out's type, to each row of out in the same pass; false, and nothing
+    /// done, where cublasLt has no such product.
+    pub(in crate::ops) fn multiply_adding(
         &self,
         product: &Product,
         lhs: &impl Matrix,
         rhs: &impl Matrix,
         out: &mut impl Matrix,
-        epilogue: Epilogue<'_>,
+        row: &Buffer,
     ) -> Result<bool> {
-        let operands = [lhs.values(), rhs.values(), out.values()];
-        let refused = |reason: String| Error::Device { op: OP, reason };
-        let lens = operands.iter().map(|values| values.len).zip(product.lens());
-        if let Some((found, needed)) = lens.into_iter().find(|(found, needed)| found < needed) {
-            return Err(refused(format!("{found} values where {needed} are needed in {product:?}")));
+        let operands = self.checked(product, [lhs.values(), rhs.values(), out.values()])?;
+        let row = row.values();
+        if row.len != product.size[1] || row.kind != operands[2].kind {
+            let reason = format!("{row:?} to add to the rows of {product:?}");
+            return Err(Error::Device { op: OP, reason });
         }
-        let [m, n, k] = product.size;
-        let row = match &epilogue {
-            Epilogue::None => None,
-            Epilogue::AddRow(row) => Some(row.values()),
-        };
-        if let Some(row) = row
-            && (row.len != n || row.kind != operands[2].kind)
-        {
-            return Err(refused(format!("{row:?} to add to the rows of {product:?}")));
-        }
-        self.driver().bind_to_thread().map_err(failed(OP))?;
-        if m * n * product.batch == 0 {
-            return Ok(true);
-        }
-        if product.batch != 1 || m * n * k == 0 {
-            return Ok(false);
-        }
-        let done = self.multiply_single(product, &operands, row.map(|row| row.address))?;
-        if done {
-            self.count_product(product.bytes(&operands));
-        }
-        Ok(done)
+        self.multiply_single(product, &operands, Some(row.address))
     }
 
-    /// By cublasLt; `row` is to be added.
+    /// The operands, if they hold what `product` reads and writes; the context is bound then.
+    fn checked(&self, product: &Product, operands: Operands) -> Result<Operands> {
+        let lens = operands.iter().map(|values| values.len).zip(product.lens());
+        if let Some((found, needed)) = lens.into_iter().find(|(found, needed)| found < needed) {
+            let reason = format!("{found} values where {needed} are needed in {product:?}");
+            return Err(Error::Device { op: OP, reason });
+        }
+        self.driver().bind_to_thread().map_err(failed(OP))?;
+        Ok(operands)
+    }
+
+    /// By cublasLt; `row` is to be added. False, and nothing done, where it has no such product.
     fn multiply_single(
         &self,
         product: &Product,
         [lhs, rhs, out]: &Operands,
         row: Option<CUdeviceptr>,
     ) -> Result<bool> {
+        let [m, n, k] = product.size;
+        if m * n * product.batch == 0 {
+            return Ok(true);
+        }
+        if product.batch != 1 || k == 0 {
+            return Ok(false);
+        }
         let [alpha, beta] = product.factors;
         let epilogue = match row {
             Some(_) => lt_sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
@@ -302,8 +291,9 @@ impl Context {
                 (*self.driver().cu_stream()).cast(),
             )
         }
-        .map(|()| true)
-        .map_err(|error| Error::Device { op: OP, reason: format!("{error:?} in {product:?}") })
+        .map_err(|error| Error::Device { op: OP, reason: format!("{error:?} in {product:?}") })?;
+        self.count_product(product.bytes(&[*lhs, *rhs, *out]));
+        Ok(true)
     }
 
     /// By cuBLAS's batched product.

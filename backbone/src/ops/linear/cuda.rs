@@ -5,7 +5,7 @@
 use super::{Geometry, LinearKernel};
 use crate::error::Result;
 use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::products::{Epilogue, Order, Product};
+use crate::ops::cuda::products::{Order, Product};
 use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl LinearKernel for Cuda {
@@ -28,7 +28,7 @@ impl LinearKernel for Cuda {
             return Ok(y);
         };
         let row = bias.kept_factor(context)?;
-        if !context.multiply_with(&product, &*x, &*weight, &mut y, Epilogue::AddRow(&row))? {
+        if !context.multiply_adding(&product, &*x, &*weight, &mut y, &row)? {
             product.factors[1] = 1.0;
             let (grid, n, width) = (Grid::each(count), count as u64, size("linear", g.outputs)?);
             match &mut y {
