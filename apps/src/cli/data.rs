@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use kat_datasets::coco::{layout, survey};
-use kat_datasets::decode::{DecodeOptions, check_file};
-use kat_datasets::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
-use kat_datasets::survey::{Survey, compare_classes};
+use kat_coco::{layout, survey};
+use kat_images::decode::{DecodeOptions, check_file};
+use kat_images::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
+use kat_images::survey::{Survey, compare_classes};
 
 use super::printable::{one_line, printable};
 use crate::config::raw::RawConfig;

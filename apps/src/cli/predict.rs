@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::decode::{DecodeOptions, decode_bytes, decode_file};
-use kat_datasets::files::MAX_IMAGE_BYTES;
-use kat_datasets::imagenet::{is_image, is_unsupported_image};
-use kat_datasets::pipeline::ClassifyEval;
-use kat_datasets::sample::{Sample, Target};
+use kat_images::decode::{DecodeOptions, decode_bytes, decode_file};
+use kat_images::files::MAX_IMAGE_BYTES;
+use kat_images::names::{is_image, is_unsupported_image};
+use kat_images::pipeline::ClassifyEval;
+use kat_images::sample::{Sample, Target};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

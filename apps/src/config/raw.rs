@@ -4,7 +4,7 @@
 //! The defaults are those of the published KAT classification recipe where one exists; the files under
 //! `configs/` state what differs for a task, with their sources.
 
-use kat_heads::detect::net::{BoxHeadKind, BoxRegression};
+use kat_mask_rcnn::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::Context;
-use kat_datasets::shapes::{Layout, ShapesConfig, ShapesError, ShapesSummary, write_shapes_while};
+use kat_images::shapes::{Layout, ShapesConfig, ShapesError, ShapesSummary, write_shapes_while};
 
 use crate::config::{Plan, raw};
 use crate::report::progress::{Screen, Style};

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use kat_backbone::nn::Module;
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::loader::{Loader, LoaderState};
+use kat_images::loader::{Loader, LoaderState};
 
 use crate::report::progress::{Screen, Style};
 

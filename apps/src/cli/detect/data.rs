@@ -1,6 +1,6 @@
 //! What `data` does for COCO folders.
 
-use kat_datasets::shapes::Layout;
+use kat_images::shapes::Layout;
 
 use crate::cli::data::{DataTools, MakeShapesArgs, check_coco_as};
 use crate::task::TaskKind;
@@ -27,7 +27,7 @@ fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
 mod tests {
     use super::*;
     use crate::cli::data::check_coco;
-    use kat_datasets::survey::Survey;
+    use kat_images::survey::Survey;
 
     #[test]
     fn generated_images_are_surveyed_clean() {

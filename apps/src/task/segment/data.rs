@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context;
-use kat_datasets::ade20k::classes::{self, NAMES, Names};
-use kat_datasets::ade20k::{LabelError, LabelFolders, LabelScheme, tree};
-use kat_datasets::decode::DecodeOptions;
-use kat_datasets::imagenet::splits;
-use kat_datasets::loader::Dataset as _;
-use kat_datasets::shapes::Layout;
+use kat_ade20k::classes::{self, NAMES, Names};
+use kat_ade20k::{LabelError, LabelFolders, LabelScheme, tree};
+use kat_imagenet::splits;
+use kat_images::decode::DecodeOptions;
+use kat_images::loader::Dataset as _;
+use kat_images::shapes::Layout;
 
 use crate::cli::Misuse;
 use crate::config::{Plan, raw};
