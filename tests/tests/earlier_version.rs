@@ -63,7 +63,8 @@ fn evaluates_and_resumes(program: &str, data: &str) {
     }
     let checkpoint = fixture.join("last.safetensors");
     let checkpoint = checkpoint.to_str().unwrap();
-    let shown = ok(run(program, &["eval", "--checkpoint", checkpoint, "--data", data, "--json"], temp.path()));
+    let shown =
+        ok(run(program, &["eval", "--checkpoint", checkpoint, "--data", data, "--json"], temp.path()));
     let then: Value = serde_json::from_slice(&fs::read(fixture.join("eval.json")).unwrap()).unwrap();
     assert_close(&then, &serde_json::from_str(&shown).unwrap(), program);
 }

@@ -1,5 +1,6 @@
 //! A folder of images and a folder of label maps, matched by name.
 
+use kat_images::Size;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -224,7 +225,7 @@ impl LabelFolders {
             .into_par_iter()
             .map(|index| {
                 let map = self.label_map(index)?;
-                self.same_size(index, upright_size(&self.image_path(index))?, map.dimensions())?;
+                self.same_size(index, upright_size(&self.image_path(index))?, map.dimensions().into())?;
                 let mut counts = [0u64; 256];
                 map.as_raw().iter().for_each(|&v| counts[v as usize] += 1);
                 Ok(counts)
@@ -246,12 +247,7 @@ impl LabelFolders {
     ///
     /// # Errors
     /// [`LabelError::Size`] if they are not.
-    pub fn same_size(
-        &self,
-        index: usize,
-        image_size: (u32, u32),
-        label_size: (u32, u32),
-    ) -> Result<(), LabelError> {
+    pub fn same_size(&self, index: usize, image_size: Size, label_size: Size) -> Result<(), LabelError> {
         if image_size == label_size {
             return Ok(());
         }

@@ -13,10 +13,10 @@ use tar::Archive;
 use kat_images::names::is_image;
 
 use super::ImageNetError;
+use kat_images::Rect;
 use kat_images::decode::{DecodeOptions, decode_bytes_region};
 use kat_images::loader::{BoxError, Choose, Dataset};
 use kat_images::sample::{Sample, Target};
-use kat_images::transform::resize::Rect;
 
 /// Largest image in bytes: a larger size in a header is damage.
 const MOST_BYTES: u64 = 1 << 30;

@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::decode::{DecodeOptions, decode_file_region};
 use crate::sample::Sample;
 use crate::transform::crop::crop_sample;
-use crate::transform::resize::Rect;
 use crate::transform::target::BoxRule;
+use crate::{Rect, Size};
 
 pub use batch::{Batch, Normalise, PadRule, SampleCollate};
 pub use order::{LastBatch, Order, Remainder};
@@ -91,13 +91,13 @@ pub trait Dataset: Send + Sync + 'static {
     /// As [`Self::get`], as far as the file is read; a part outside the image.
     fn get_region(&self, index: usize, choose: Choose<'_>) -> Result<Sample, BoxError> {
         let sample = self.get(index)?;
-        let region = choose(sample.image.dimensions());
+        let region = choose(Size::of(&sample.image));
         Ok(crop_sample(sample, region, BoxRule::Clip)?)
     }
 }
 
 /// Names the part of an image to read, given its width and height.
-pub type Choose<'a> = &'a mut dyn FnMut((u32, u32)) -> Rect;
+pub type Choose<'a> = &'a mut dyn FnMut(Size) -> Rect;
 
 /// A dataset followed by a transform.
 pub struct Transformed<D, T> {
@@ -135,7 +135,7 @@ pub struct Regions<D, F> {
 impl<D, F> Source for Regions<D, F>
 where
     D: Dataset,
-    F: Fn((u32, u32), &mut ChaCha8Rng) -> Rect + Send + Sync + 'static,
+    F: Fn(Size, &mut ChaCha8Rng) -> Rect + Send + Sync + 'static,
 {
     type Item = Sample;
     fn len(&self) -> usize {

@@ -225,8 +225,10 @@ fn broken_files_are_counted_where_parts_are_read() {
         path
     });
     let dataset = Files { paths: paths.to_vec(), decode: DecodeOptions::default() };
-    let bottom =
-        |(width, height): (u32, u32), _: &mut ChaCha8Rng| Rect { x: 0, y: height - 8, width, height: 8 };
+    let bottom = |size: Size, _: &mut ChaCha8Rng| {
+        let (width, height) = size.dimensions();
+        Rect { x: 0, y: height - 8, width, height: 8 }
+    };
     let pad = PadRule::Exact { height: 8, width: 64 };
     let collate = Arc::new(SampleCollate { normalise: Normalise::imagenet(), pad });
     let order = Order { last_batch: LastBatch::Keep, ..Order::evaluation() };

@@ -62,7 +62,7 @@ fn run(name: &str) -> RgbImage {
     let value: f64 = words.next().map_or(0.0, |word| word.parse().unwrap());
     let filter = if words.next() == Some("bicubic") { Filter::Bicubic } else { Filter::Bilinear };
     let map = match op {
-        "Rotate" => rotation(value, (24, 20)),
+        "Rotate" => rotation(value, (24, 20).into()),
         "ShearX" => [1.0, value, 0.0, 0.0, 1.0, 0.0],
         "ShearY" => [1.0, 0.0, 0.0, value, 1.0, 0.0],
         "TranslateX" => [1.0, 0.0, value * 24.0, 0.0, 1.0, 0.0],
