@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::overrides::{Override, merge};
 use super::raw::{RawConfig, SECTIONS};
 use super::suggest;
-use crate::task::TaskKind;
+use crate::config::TaskKind;
 
 /// Key at the head of a file that names the file it builds on.
 const EXTENDS: &str = "extends";

@@ -3,6 +3,7 @@
 //! `raw` is what was typed, `plan` what will be done; everything that can be wrong is found between the two,
 //! before any data is read.
 
+pub mod backbone;
 mod error;
 mod keys;
 mod kinds;
@@ -11,6 +12,7 @@ mod overrides;
 mod plan;
 pub mod raw;
 mod suggest;
+mod task;
 
 pub use error::ConfigError;
 pub use keys::{Key, Section};
@@ -19,3 +21,4 @@ pub use overrides::Override;
 pub use plan::{Duration, ModelPlan, Plan};
 pub use raw::{RawConfig, SECTIONS};
 pub use suggest::{hint, nearest};
+pub use task::TaskKind;

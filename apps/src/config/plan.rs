@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::error::ConfigError;
 use super::load::{Loaded, to_text};
 use super::raw::{Model, RawConfig};
-use crate::task::TaskKind;
-use crate::train::schedule::Schedule;
+use crate::config::TaskKind;
+use crate::run::schedule::Schedule;
 
 /// The longest side of an image; whether memory holds it is seen when the model is known.
 const MOST_PIXELS: usize = 1 << 20;
