@@ -30,8 +30,7 @@ fn every_configuration_is_valid() {
         for path in found {
             let plan = load(Some(&path), &[], task).and_then(|loaded| Plan::new(loaded, task));
             let plan = plan.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            kat_apps::config::backbone::kat_config(&plan, 10)
-                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            plan.model.kat_config(10).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             // Two recipes in one directory would overwrite each other.
             if let Some(other) = outputs.insert(plan.output.clone(), path.clone()) {
                 panic!("{} and {} both write to {}", path.display(), other.display(), plan.output.display());

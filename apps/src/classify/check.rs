@@ -10,17 +10,15 @@ use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
 use crate::classify::data::parts;
-use crate::config::TaskKind;
-use crate::config::raw::RawConfig;
-use crate::run::loading::decoding;
+use crate::config::{DataPlan, TaskKind};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `classify data`.
 pub const TOOLS: DataTools = DataTools { task: TaskKind::Classify, check, make_shapes };
 
 /// Decodes every image of the parts that training would take, and of any other held-out part, or of DIR itself.
-fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
-    let (train, val) = parts(dir, &raw.data)?;
+fn check(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
+    let (train, val) = parts(dir, data)?;
     let mut splits: Vec<PathBuf> = train.into_iter().chain(val).collect();
     for other in splits::look(dir)?.held_out {
         if !splits.is_empty() && !splits.contains(&other) {
@@ -29,13 +27,13 @@ fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
     }
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match splits.is_empty() {
-        true => Ok(vec![survey(dir, ".", raw)?]),
-        false => splits.iter().map(|split| survey(split, &name(split), raw)).collect(),
+        true => Ok(vec![survey(dir, ".", data)?]),
+        false => splits.iter().map(|split| survey(split, &name(split), data)).collect(),
     }
 }
 
-fn survey(root: &Path, split: &str, raw: &RawConfig) -> anyhow::Result<Survey> {
-    let folder = ImageFolder::open(root, None, Caching::Off, decoding(raw, TaskKind::Classify))?;
+fn survey(root: &Path, split: &str, data: &DataPlan) -> anyhow::Result<Survey> {
+    let folder = ImageFolder::open(root, None, Caching::Off, data.decode)?;
     let mut survey = Survey {
         split: split.to_owned(),
         images: folder.items.len(),
@@ -86,13 +84,13 @@ mod tests {
         let dir = temp.path().join("shapes");
         let text = make_shapes(&MakeShapesArgs { dir: dir.clone(), images: 50, seed: 1 }).unwrap();
         assert!(text.contains("50 images of 10 classes"), "{text}");
-        let surveys = check(&dir, &RawConfig::default()).unwrap();
+        let surveys = check(&dir, &DataPlan::unconfigured(TaskKind::Classify)).unwrap();
         let sizes: Vec<_> = surveys.iter().map(|s| (s.split.as_str(), s.images, s.classes.len())).collect();
         assert_eq!(sizes, [("train", 40, 10), ("val", 10, 10)]);
         assert!(surveys.iter().all(Survey::is_clean) && surveys[0].width == Some([64, 64]));
         let class = dir.join("val").join(&surveys[1].classes[0].name);
         std::fs::write(class.join("broken.png"), b"no image").unwrap();
-        let broken = &check(&dir, &RawConfig::default()).unwrap()[1].broken;
+        let broken = &check(&dir, &DataPlan::unconfigured(TaskKind::Classify)).unwrap()[1].broken;
         assert!(broken.len() == 1 && broken[0].path.ends_with("broken.png"), "{broken:?}");
     }
 
@@ -110,7 +108,7 @@ mod tests {
         write("Training/__MACOSX/a/1.jpg");
         std::fs::create_dir_all(dir.path().join("Training/empty")).unwrap();
         std::fs::write(dir.path().join("Training/a/2.heic"), "x").unwrap();
-        let mut surveys = check(dir.path(), &RawConfig::default()).unwrap();
+        let mut surveys = check(dir.path(), &DataPlan::unconfigured(TaskKind::Classify)).unwrap();
         kat_datasets::survey::compare_classes(&mut surveys);
         let [train, test] = &surveys[..] else { panic!("{surveys:?}") };
         let names: Vec<_> = train.classes.iter().map(|c| (c.name.as_str(), c.count)).collect();

@@ -9,16 +9,12 @@ use kat_datasets::imagenet::splits;
 use kat_datasets::loader::{Regions, Source};
 use kat_datasets::pipeline::ClassifyTrain;
 use kat_datasets::sample::Sample;
-use kat_datasets::shapes::Layout;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::TaskKind;
-use crate::config::{Plan, raw};
-use crate::run::generated::generate;
-use crate::run::loading::decoding;
-use crate::shell::Misuse;
+use crate::config::{DataPlan, Plan};
+use crate::run::generated::root;
 
 /// Training and held-out images over the same classes.
 #[derive(Debug, Clone)]
@@ -35,26 +31,11 @@ pub struct Splits {
 /// # Errors
 /// No directory was named, or it cannot be read or written.
 pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
-    let data = &plan.raw.data;
-    let dir =
-        data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
-    let dir = Path::new(dir);
-    match data.dataset.as_deref() {
-        Some("shapes") if !dir.exists() => {
-            let made = generate(data, dir, Layout::ImageFolders)?;
-            let (images, classes) = (made.images, made.classes.len());
-            tracing::info!("generated {images} images of {classes} classes in {}", dir.display());
-        }
-        None | Some("shapes" | "folder") => {}
-        Some(other) => {
-            return Err(
-                Misuse(format!("data.dataset is \"{other}\", expected \"folder\" or \"shapes\"")).into()
-            );
-        }
-    }
+    let data = &plan.data;
+    let dir = root(plan)?;
     let (train_dir, val_dir) = parts(dir, data)?;
     let train_dir = train_dir.unwrap_or_else(|| dir.to_owned());
-    let decode = decoding(&plan.raw, TaskKind::Classify);
+    let decode = data.decode;
     let train = ImageFolder::open(&train_dir, None, Caching::On, decode)?;
     match val_dir.filter(|_| train_dir != dir) {
         Some(val_dir) => {
@@ -69,7 +50,7 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
 ///
 /// # Errors
 /// A folder that cannot be read, or names that cannot be meant.
-pub fn parts(dir: &Path, data: &raw::Data) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
+pub fn parts(dir: &Path, data: &DataPlan) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
     let named = |name: &Option<String>| name.as_ref().map(|name| dir.join(name));
     let (train, val) = (named(&data.train), named(&data.val));
     if train.is_some() && val.is_some() {

@@ -12,8 +12,6 @@ use kat_datasets::metrics::topk::TopK;
 
 use super::args::CheckpointArgs;
 use crate::classify::HeldOut;
-use crate::config::TaskKind;
-use crate::run::loading::decoding;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
@@ -50,7 +48,7 @@ impl EvalCommand {
         if images.classes != trained.classes {
             images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, images.decode)?;
         }
-        images.decode = decoding(&trained.plan.raw, TaskKind::Classify);
+        images.decode = trained.plan.data.decode;
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kat_backbone::checkpoint::model::CONFIG_KEY;
-use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, ops};
 use kat_datasets::imagenet::ImageFolder;
@@ -28,13 +27,11 @@ use kat_datasets::pipeline::{
 use kat_datasets::transform::color_jitter::ColorJitter;
 use kat_datasets::transform::crop::CenterCrop;
 use kat_datasets::transform::mixup::Mixup;
-use kat_datasets::transform::normalize::Normalize;
 use kat_datasets::transform::random_erasing::RandomErasing;
 use kat_datasets::transform::random_resized_crop::RandomResizedCrop;
 use kat_datasets::transform::resize::Filter;
 
-use crate::config::backbone::kat_config;
-use crate::config::{Plan, TaskKind, raw};
+use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
 use crate::run::run_dir::RunDir;
@@ -62,11 +59,11 @@ impl<D: Device> Classify<D> {
     /// Data that cannot be read, or a model that cannot be built.
     pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
         let splits = data::open(plan)?;
-        let config = kat_config(plan, splits.train.classes.len())?;
+        let config = plan.model.kat_config(splits.train.classes.len())?;
         if config.image_size.height != config.image_size.width {
             return Err(Misuse("classification takes square images".into()).into());
         }
-        memory::check(&config, plan.raw.train.batch_size)?;
+        memory::check(&config, plan.train.batch_size)?;
         Ok(Self { device, plan: plan.clone(), config, splits })
     }
 
@@ -90,7 +87,7 @@ impl<D: Device> Classify<D> {
     }
 
     fn train_collate(&self) -> anyhow::Result<TrainCollate> {
-        let a = &self.plan.raw.augment;
+        let a = &self.plan.augment;
         let augment = if a.randaugment > 0.0 {
             ColorAugment::Rand(format!("rand-m{}-mstd{}", a.randaugment, a.randaugment_std))
         } else if a.color_jitter > 0.0 {
@@ -112,7 +109,7 @@ impl<D: Device> Classify<D> {
             flip: a.hflip,
             augment,
             erasing: (a.erase > 0.0).then_some(erasing),
-            normalize: normalize(&self.plan.raw.data),
+            normalize: self.plan.data.normalize,
         };
         let mixup = Mixup {
             mixup_alpha: a.mixup,
@@ -174,12 +171,11 @@ impl<D: Device> Task for Classify<D> {
     }
 
     fn build(&self) -> anyhow::Result<Kat<D>> {
-        let m = &self.plan.raw.model;
-        let mut model = Kat::new(&self.device, &self.config, self.plan.raw.train.seed)?;
+        let m = &self.plan.model;
+        let mut model = Kat::new(&self.device, &self.config, self.plan.train.seed)?;
         if let Some(path) = &m.init_from {
-            let policy = if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict };
-            let report = model.load(path.as_ref(), policy)?;
-            tracing::info!("weights from {path}: {report}");
+            let report = model.load(path, m.head)?;
+            tracing::info!("weights from {}: {report}", path.display());
         }
         Ok(model)
     }
@@ -193,7 +189,7 @@ impl<D: Device> Task for Classify<D> {
     fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
         let logits = model.forward(graph, &images(&self.device, batch)?)?;
         let (targets, smoothing) = if batch.soft.is_empty() {
-            (Targets::hard(batch.labels.clone()), self.plan.raw.augment.label_smoothing as f32)
+            (Targets::hard(batch.labels.clone()), self.plan.augment.label_smoothing as f32)
         } else {
             // Mixed targets are smoothed already.
             (Targets::Soft(batch.soft.clone()), 0.0)
@@ -322,16 +318,11 @@ pub fn probabilities(row: &[f32]) -> Vec<f32> {
     powers.iter().map(|p| (p / sum) as f32).collect()
 }
 
-/// Mean and deviation as the pipelines take them.
-pub fn normalize(data: &raw::Data) -> Normalize {
-    Normalize { mean: data.mean.map(|v| v as f32), std: data.std.map(|v| v as f32) }
-}
-
 /// What evaluation does to an image.
 ///
 /// # Errors
 /// A setting out of range.
 pub fn eval_pipeline(plan: &Plan, side: u32) -> anyhow::Result<ClassifyEval> {
-    let crop = CenterCrop { size: side, crop_pct: plan.raw.eval.crop, filter: Filter::Bicubic };
-    Ok(ClassifyEval::new(ClassifyEvalConfig { crop, normalize: normalize(&plan.raw.data) })?)
+    let crop = CenterCrop { size: side, crop_pct: plan.eval.crop, filter: Filter::Bicubic };
+    Ok(ClassifyEval::new(ClassifyEvalConfig { crop, normalize: plan.data.normalize })?)
 }

@@ -14,8 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use super::args::CheckpointArgs;
 use crate::classify::explain::Evidence;
 use crate::classify::trained::Trained;
-use crate::classify::{eval_pipeline, normalize, probabilities};
-use crate::config::TaskKind;
+use crate::classify::{eval_pipeline, probabilities};
 use crate::run::finite;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
@@ -61,7 +60,7 @@ impl PredictCommand {
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
-        let options = self.limits.options(&trained.plan, TaskKind::Classify);
+        let options = self.limits.options(&trained.plan);
         let (mut failed, mut seen) = (0, 0);
         for path in image_files(&self.inputs)? {
             seen += 1;
@@ -140,7 +139,7 @@ fn explain<D: Device>(
     let class = trained.classes.iter().position(|c| c == name).context("a class without a name")?;
     let side = trained.side() as usize;
     let evidence = Evidence::integrated_gradients(device, &trained.model, &planes, class)?;
-    let seen = normalize(&trained.plan.raw.data).picture(&planes, side);
+    let seen = trained.plan.data.normalize.picture(&planes, side);
     Ok(evidence.picture(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
 }
 

@@ -7,7 +7,7 @@ use kat_backbone::init::tables::coefficients;
 use kat_backbone::{Device, Kat};
 use kat_datasets::metrics::topk::TopK;
 
-use super::{Classify, normalize, probabilities};
+use super::{Classify, probabilities};
 use crate::config::Plan;
 use crate::plot::confusion::Confusion;
 use crate::plot::rational_plot::{Rational, RationalLayer, rational_panels};
@@ -70,8 +70,8 @@ struct Seen {
 fn examine<D: Device>(task: &Classify<D>, model: &Kat<D>, plan: &Plan) -> anyhow::Result<Seen> {
     let names = task.classes();
     let (mut top, mut confusion) = (TopK::new(names.len()), Confusion::new(names.to_vec()));
-    let mut keeper = MistakeKeeper::new(plan.raw.eval.examples);
-    let norm = normalize(&plan.raw.data);
+    let mut keeper = MistakeKeeper::new(plan.eval.examples);
+    let norm = plan.data.normalize;
     task.look(model, |batch, logits| {
         top.update(logits, &batch.labels)?;
         for (slot, (row, label)) in logits.chunks(names.len()).zip(&batch.labels).enumerate() {

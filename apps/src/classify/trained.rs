@@ -10,7 +10,6 @@ use kat_backbone::{Device, Kat};
 
 use super::{CLASSES_KEY, metadata};
 use crate::config::TaskKind;
-use crate::config::backbone::kat_config;
 use crate::config::{Override, Plan, from_text_with};
 use crate::run::finite;
 use crate::run::state::{self, PLAN_KEY};
@@ -61,7 +60,7 @@ impl<D: Device> Trained<D> {
     /// # Errors
     /// A file that cannot be read or does not fit the model or the number of classes.
     pub fn convert(device: &D, path: &Path, plan: Plan, classes: Vec<String>) -> anyhow::Result<Self> {
-        let config = kat_config(&plan, classes.len())?;
+        let config = plan.model.kat_config(classes.len())?;
         let mut model = Kat::new(device, &config, 0)?;
         let report = model.load(path, HeadPolicy::Strict)?;
         tracing::info!("weights from {}: {report}", path.display());

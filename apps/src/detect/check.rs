@@ -7,34 +7,24 @@ use kat_datasets::coco::{layout, survey};
 use kat_datasets::shapes::Layout;
 use kat_datasets::survey::Survey;
 
-use crate::config::TaskKind;
-use crate::config::raw::RawConfig;
-use crate::run::loading::decoding;
+use crate::config::{DataPlan, TaskKind};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `detect data`.
-pub const TOOLS: DataTools = DataTools { task: TaskKind::Detect, check: check_coco_as, make_shapes };
+pub const TOOLS: DataTools = DataTools { task: TaskKind::Detect, check: check_coco, make_shapes };
 
 /// Surveys every split of a COCO folder: decodes each image, checks each annotation.
 ///
 /// # Errors
 /// If there is no annotation file or one cannot be read.
-pub fn check_coco(dir: &Path) -> anyhow::Result<Vec<Survey>> {
-    check_coco_as(dir, &RawConfig::default())
-}
-
-/// As [`check_coco`], under a configuration.
-///
-/// # Errors
-/// As [`check_coco`].
-pub fn check_coco_as(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
+pub fn check_coco(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
     let expected = "expected annotations/instances_<split>.json";
     let mut splits = layout::splits(dir).with_context(|| format!("{}: {expected}", dir.display()))?;
     splits.sort_by_key(|split| !split.name.to_lowercase().starts_with("train"));
     if splits.is_empty() {
         bail!("{}: {expected}", dir.display());
     }
-    let options = decoding(raw, TaskKind::Detect);
+    let options = data.decode;
     let probe = |path: &Path| decoded_size(path, &options).map(|(width, height)| [width, height]);
     splits.iter().map(|split| Ok(survey::survey(split, &probe)?)).collect()
 }
@@ -64,7 +54,7 @@ mod tests {
         let dir = temp.path().join("shapes");
         let text = make_shapes(&MakeShapesArgs { dir: dir.clone(), images: 10, seed: 1 }).unwrap();
         assert!(text.contains("10 images") && text.contains("of 10 categories"), "{text}");
-        let surveys = check_coco(&dir).unwrap();
+        let surveys = check_coco(&dir, &DataPlan::unconfigured(TaskKind::Detect)).unwrap();
         assert!(surveys.iter().all(Survey::is_clean));
         let counts: Vec<_> = surveys.iter().map(|s| (s.split.as_str(), s.images)).collect();
         assert_eq!(counts, [("train", 8), ("val", 2)]);

@@ -10,12 +10,9 @@ use kat_datasets::coco::layout::{self, Split};
 use kat_datasets::decode::{DecodeOptions, decode_file};
 use kat_datasets::loader::{BoxError, Dataset};
 use kat_datasets::sample::Sample;
-use kat_datasets::shapes::Layout;
 
 use crate::config::Plan;
-use crate::config::TaskKind;
-use crate::run::generated::generate;
-use crate::run::loading::decoding;
+use crate::run::generated::root;
 use crate::shell::Misuse;
 
 /// Images of one annotation file, decoded when asked for.
@@ -51,25 +48,11 @@ pub struct Splits {
 /// # Errors
 /// No directory was named, it cannot be read or written, or it lacks a split.
 pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
-    let data = &plan.raw.data;
-    let dir =
-        data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
-    let dir = Path::new(dir);
-    match data.dataset.as_deref() {
-        Some("shapes") if !dir.exists() => {
-            let made = generate(data, dir, Layout::Coco)?;
-            let (images, objects) = (made.images, made.objects);
-            tracing::info!("generated {images} images with {objects} objects in {}", dir.display());
-        }
-        None | Some("shapes" | "coco") => {}
-        Some(other) => {
-            let text = format!("data.dataset is \"{other}\", expected \"coco\" or \"shapes\"");
-            return Err(Misuse(text).into());
-        }
-    }
+    let data = &plan.data;
+    let dir = root(plan)?;
     Ok(Splits {
-        train: open_split(dir, data.train.as_deref(), "train", decoding(&plan.raw, TaskKind::Detect))?,
-        val: open_split(dir, data.val.as_deref(), "val", decoding(&plan.raw, TaskKind::Detect))?,
+        train: open_split(dir, data.train.as_deref(), "train", data.decode)?,
+        val: open_split(dir, data.val.as_deref(), "val", data.decode)?,
     })
 }
 

@@ -7,12 +7,10 @@ use clap::Args;
 use kat_backbone::Device;
 use serde_json::json;
 
-use crate::config::TaskKind;
 use crate::detect::coco_eval::{as_json, as_text};
 use crate::detect::scored::{Figures, Scored};
 use crate::detect::trained::Trained;
 use crate::detect::{HeldOut, data};
-use crate::run::loading::decoding;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 
@@ -52,12 +50,7 @@ impl EvalCommand {
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let images = data::open_split(
-            &self.data,
-            self.split.as_deref(),
-            "val",
-            decoding(&trained.plan.raw, TaskKind::Detect),
-        )?;
+        let images = data::open_split(&self.data, self.split.as_deref(), "val", trained.plan.data.decode)?;
         let part = HeldOut { device, plan: &trained.plan, images: &images };
         let mut scored = Scored::new(&images.0, &trained.categories)?;
         part.look(&trained.model, &mut |batch, found| {

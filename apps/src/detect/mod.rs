@@ -16,7 +16,6 @@ pub mod trained;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::{Device, Graph, Tensor};
 use kat_datasets::coco::json::Category;
 use kat_datasets::loader::{Loader, LoaderState};
@@ -28,7 +27,6 @@ use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
 use kat_heads::structures::ImageResult;
 use serde::{Deserialize, Serialize};
 
-use crate::classify::normalize;
 use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
@@ -71,7 +69,7 @@ impl<D: Device> Detect<D> {
     pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
         let splits = data::open(plan)?;
         let config = model::detector_config(plan, splits.train.0.categories().len())?;
-        memory::check(&config.backbone, plan.raw.train.batch_size)?;
+        memory::check(&config.backbone, plan.train.batch_size)?;
         Ok(Self { device, plan: plan.clone(), config, splits })
     }
 
@@ -128,22 +126,21 @@ impl<D: Device> Task for Detect<D> {
     }
 
     fn build(&self) -> anyhow::Result<MaskRcnn<D>> {
-        let mut model = MaskRcnn::new(&self.device, &self.config, self.plan.raw.train.seed)?;
-        let m = &self.plan.raw.model;
+        let mut model = MaskRcnn::new(&self.device, &self.config, self.plan.train.seed)?;
+        let m = &self.plan.model;
         if let Some(path) = &m.init_from {
-            let policy = if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict };
-            let report = model.load(path.as_ref(), policy)?;
-            tracing::info!("weights from {path}: {report}");
+            let report = model.load(path, m.head)?;
+            tracing::info!("weights from {}: {report}", path.display());
         }
         Ok(model)
     }
 
     fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<DetectBatch>> {
-        let a = &self.plan.raw.augment;
+        let a = &self.plan.augment;
         let pipeline = DetectTrain::new(DetectTrainConfig {
             flip: a.hflip,
             jitter: ScaleJitter { scale: a.scale, target: self.side(), ..ScaleJitter::default() },
-            normalize: normalize(&self.plan.raw.data),
+            normalize: self.plan.data.normalize,
         })?;
         let (images, collate) = (decoded(&self.splits.train), Arc::new(TrainCollate(pipeline)));
         Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
@@ -281,5 +278,5 @@ pub fn detect<D: Device>(
 pub fn eval_pipeline(plan: &Plan, config: &MaskRcnnConfig) -> anyhow::Result<DetectEval> {
     let side = config.backbone.image_size.height as u32;
     let resize = ShortestEdge { short: side, max: side };
-    Ok(DetectEval::new(DetectEvalConfig { resize, normalize: normalize(&plan.raw.data) })?)
+    Ok(DetectEval::new(DetectEvalConfig { resize, normalize: plan.data.normalize })?)
 }

@@ -5,7 +5,6 @@ use kat_heads::detect::net::MaskRcnnConfig;
 use kat_heads::detect::{AnchorConfig, DetectionConfig, ProposalConfig, RoiSampling, RpnSampling};
 
 use crate::config::Plan;
-use crate::config::backbone::kat_config;
 
 /// Side of the canvas where the configuration names none: ViTDet's.
 const CANVAS: usize = 1024;
@@ -15,7 +14,7 @@ const CANVAS: usize = 1024;
 /// # Errors
 /// Numbers that do not go together.
 pub fn detector_config(plan: &Plan, classes: usize) -> anyhow::Result<MaskRcnnConfig> {
-    let (m, d) = (&plan.raw.model, &plan.raw.detect);
+    let (m, d) = (&plan.model, &plan.detect);
     let windows = d.window > 0;
     let backbone = KatConfig {
         class_token: false,
@@ -23,7 +22,7 @@ pub fn detector_config(plan: &Plan, classes: usize) -> anyhow::Result<MaskRcnnCo
         window: windows.then_some(d.window),
         global_blocks: if windows { d.global_blocks.clone() } else { Vec::new() },
         relative_positions: d.rel_pos,
-        ..kat_config(plan, 0)?
+        ..plan.model.kat_config(0)?
     };
     let base = MaskRcnnConfig::vitdet(backbone, classes);
     let keep = |[pre_nms, post_nms]: [usize; 2], usual: ProposalConfig| ProposalConfig {

@@ -14,7 +14,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::config::TaskKind;
 use crate::detect::batch::EvalCollate;
 use crate::detect::draw::draw_found;
 use crate::detect::trained::Trained;
@@ -67,7 +66,7 @@ impl PredictCommand {
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let options = self.limits.options(&trained.plan, TaskKind::Detect);
+        let options = self.limits.options(&trained.plan);
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
         let files = image_files(&self.inputs)?;
         let names = self.names(&files)?;

@@ -46,7 +46,7 @@ pub fn write<D: Device>(
     let mut scored = Scored::new(&splits.val.0, &categories)?;
     let mut examples: Vec<ImageResult> = Vec::new();
     task.held_out().look(model, &mut |batch, found| {
-        let room = plan.raw.eval.examples.saturating_sub(examples.len());
+        let room = plan.eval.examples.saturating_sub(examples.len());
         examples.extend(found.iter().take(room).cloned());
         batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
     })?;

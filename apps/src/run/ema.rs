@@ -7,7 +7,7 @@ use kat_backbone::Device;
 use kat_backbone::checkpoint::model::export;
 use kat_backbone::nn::Module;
 
-use crate::config::raw::{EmaWarmup, Train};
+use crate::config::{EmaWarmup, Train};
 
 /// timm's `warmup_power`; its `warmup_gamma` is 1.
 const POWER: f64 = 2.0 / 3.0;

@@ -8,8 +8,9 @@ use anyhow::Context;
 use kat_datasets::shapes::{Layout, ShapesConfig, ShapesError, ShapesSummary, write_shapes_while};
 
 use crate::config::TaskKind;
-use crate::config::{Plan, raw};
+use crate::config::{DataPlan, DatasetKind, Generate, Plan};
 use crate::run::signals::Interrupt;
+use crate::shell::Misuse;
 use crate::shell::progress::{Screen, Style};
 
 /// Generates the data of a configuration of kind "shapes" whose directory is not there, shows how far that is, and
@@ -18,59 +19,77 @@ use crate::shell::progress::{Screen, Style};
 /// # Errors
 /// Those of [`generate`]; [`crate::run::signals::Stopped`]. Nothing is left behind then.
 pub fn prepare(plan: &Plan, screen: &Screen, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let data = &plan.raw.data;
-    let Some(dir) = data.dir.as_deref().map(Path::new).filter(|dir| !dir.exists()) else { return Ok(()) };
-    if data.dataset.as_deref() != Some("shapes") {
-        return Ok(());
-    }
-    let layout = match plan.task {
-        TaskKind::Classify => Layout::ImageFolders,
-        TaskKind::Detect => Layout::Coco,
-        TaskKind::Segment => Layout::SceneParsing,
-    };
+    let Some(dir) = missing(&plan.data) else { return Ok(()) };
     let _held = interrupt.hold();
-    match generate_while(data, dir, layout, screen, &|| !interrupt.requested()) {
+    match generate_while(&plan.data.generate, dir, layout(plan.task), screen, &|| !interrupt.requested()) {
         Err(_) if interrupt.requested() => {
             Err(interrupt.stopped("no data were generated, nothing was trained").into())
         }
         outcome => {
-            let made = outcome?;
-            let (images, shapes, classes) = (made.images, made.objects, made.classes.len());
-            let dir = dir.display();
-            tracing::info!("generated {images} images with {shapes} shapes of {classes} kinds in {dir}");
+            say(&outcome?, dir);
             Ok(())
         }
     }
+}
+
+/// The root directory of a configuration's data, which are generated first where they are to be and are not there.
+///
+/// # Errors
+/// No directory was named; those of [`generate`].
+pub fn root(plan: &Plan) -> anyhow::Result<&Path> {
+    if let Some(dir) = missing(&plan.data) {
+        say(&generate(&plan.data.generate, dir, layout(plan.task))?, dir);
+    }
+    let dir = plan.data.dir.as_deref();
+    dir.ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()).into())
+}
+
+/// Where data of kind "shapes" are missing.
+fn missing(data: &DataPlan) -> Option<&Path> {
+    data.dir.as_deref().filter(|dir| data.dataset == Some(DatasetKind::Shapes) && !dir.exists())
+}
+
+fn layout(task: TaskKind) -> Layout {
+    match task {
+        TaskKind::Classify => Layout::ImageFolders,
+        TaskKind::Detect => Layout::Coco,
+        TaskKind::Segment => Layout::SceneParsing,
+    }
+}
+
+fn say(made: &ShapesSummary, dir: &Path) {
+    let (images, shapes, classes, dir) = (made.images, made.objects, made.classes.len(), dir.display());
+    tracing::info!("generated {images} images with {shapes} shapes of {classes} kinds in {dir}");
 }
 
 /// Writes generated shapes to `dir`, which appears only when they are complete.
 ///
 /// # Errors
 /// Numbers out of range, or a folder that cannot be written.
-pub fn generate(data: &raw::Data, dir: &Path, layout: Layout) -> anyhow::Result<ShapesSummary> {
+fn generate(data: &Generate, dir: &Path, layout: Layout) -> anyhow::Result<ShapesSummary> {
     generate_while(data, dir, layout, &Screen::new(Style::Hidden), &|| true)
 }
 
 /// As [`generate`], as long as `go_on` says so.
 fn generate_while(
-    data: &raw::Data,
+    data: &Generate,
     dir: &Path,
     layout: Layout,
     screen: &Screen,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> anyhow::Result<ShapesSummary> {
-    let side = u32::try_from(data.generate_size).unwrap_or(u32::MAX);
+    let side = u32::try_from(data.size).unwrap_or(u32::MAX);
     let mut config = ShapesConfig {
-        train_images: data.generate_train,
-        val_images: data.generate_val,
+        train_images: data.train,
+        val_images: data.val,
         width: side,
         height: side,
-        classes: data.generate_classes,
+        classes: data.classes,
         ..ShapesConfig::default()
     };
     // An image to classify shows one shape, whatever this number.
     if layout != Layout::ImageFolders {
-        config.max_objects = data.generate_objects;
+        config.max_objects = data.objects;
     }
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let partial = dir.with_file_name(format!(".{name}.{}.partial", std::process::id()));
@@ -103,7 +122,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("shapes");
         let data =
-            raw::Data { generate_train: 40, generate_val: 4, generate_size: 32, ..raw::Data::default() };
+            Generate { train: 40, val: 4, size: 32, ..DataPlan::unconfigured(TaskKind::Detect).generate };
         let screen = Screen::new(Style::Hidden);
         let left = std::sync::atomic::AtomicUsize::new(7);
         let go_on = || left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) > 1;

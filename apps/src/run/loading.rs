@@ -2,52 +2,39 @@
 
 use std::sync::Arc;
 
-use kat_datasets::decode::DecodeOptions;
 use kat_datasets::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
 use kat_datasets::sample::Sample;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::TaskKind;
-use crate::config::{Plan, raw};
+use crate::config::{OnCorrupt, Plan};
 use crate::shell::threads;
 
 /// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
 pub const MAX_BAD: f64 = 0.05;
 
-/// How images are decoded for a task, and which are refused: those that take too much memory, or would once resized.
-pub fn decoding(raw: &raw::RawConfig, task: TaskKind) -> DecodeOptions {
-    let short_side = match task {
-        TaskKind::Classify => (raw.model.image_size.unwrap_or(224) as f64 / raw.eval.crop).ceil() as u32,
-        TaskKind::Segment => raw.segment.crop as u32,
-        // the long side is limited there
-        TaskKind::Detect => 0,
-    };
-    DecodeOptions { short_side, ..DecodeOptions::with_memory(raw.data.max_image_mb as u64) }
-}
-
 /// Batches to train on, without end: another file takes the place of one that is skipped.
 pub fn training(plan: &Plan) -> LoaderConfig {
-    let t = &plan.raw.train;
+    let t = &plan.train;
     let skip = OnBad::Replace { max_fraction: MAX_BAD };
-    threads::capped(plan.raw.data.workers, "data.workers");
+    threads::capped(plan.data.workers, "data.workers");
     LoaderConfig { epochs: u64::MAX, ..config(plan, t.batch_size, Order::training(t.seed), skip) }
 }
 
 /// Batches to evaluate, each image once and in order: one that is skipped is left out.
 pub fn evaluation(plan: &Plan) -> LoaderConfig {
-    let e = &plan.raw.eval;
-    let batch_size = if e.batch_size == 0 { plan.raw.train.batch_size } else { e.batch_size };
+    let e = &plan.eval;
+    let batch_size = if e.batch_size == 0 { plan.train.batch_size } else { e.batch_size };
     config(plan, batch_size, Order::evaluation(), OnBad::Skip { max_fraction: MAX_BAD })
 }
 
 fn config(plan: &Plan, batch_size: usize, order: Order, skip: OnBad) -> LoaderConfig {
-    let threads = match plan.raw.data.workers {
+    let threads = match plan.data.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n.min(threads::most()),
     };
-    let on_bad = match plan.raw.data.on_corrupt {
-        raw::OnCorrupt::Fail => OnBad::Fail,
-        raw::OnCorrupt::Skip => skip,
+    let on_bad = match plan.data.on_corrupt {
+        OnCorrupt::Fail => OnBad::Fail,
+        OnCorrupt::Skip => skip,
     };
     LoaderConfig { batch_size, order, epochs: 1, threads, buffers: threads + 2, on_bad }
 }

@@ -1,6 +1,6 @@
 //! Which parameters decay and at what share of the rate, decided from their published names alone.
 
-use crate::config::raw::Spared;
+use crate::config::NoDecay;
 
 /// How the optimiser treats one parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +14,7 @@ pub struct ParamRule {
 /// The rules of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamRules {
-    spared: Vec<Spared>,
+    spared: Vec<NoDecay>,
     layer_decay: f64,
     depth: usize,
 }
@@ -22,7 +22,7 @@ pub struct ParamRules {
 impl ParamRules {
     /// Decay spares `spared`; a layer learns at `layer_decay` times the rate of the one after it, in a backbone
     /// of `depth` blocks.
-    pub fn new(spared: &[Spared], layer_decay: f64, depth: usize) -> Self {
+    pub fn new(spared: &[NoDecay], layer_decay: f64, depth: usize) -> Self {
         ParamRules { spared: spared.to_vec(), layer_decay, depth }
     }
 
@@ -51,7 +51,7 @@ pub fn layer_id(name: &str, depth: usize) -> usize {
     }
 }
 
-fn is(name: &str, rank: usize, kind: Spared) -> bool {
+fn is(name: &str, rank: usize, kind: NoDecay) -> bool {
     let (path, last) = name.rsplit_once('.').unwrap_or(("", name));
     let mut parts = path.rsplit('.');
     let owner = match (parts.next(), parts.next()) {
@@ -60,11 +60,11 @@ fn is(name: &str, rank: usize, kind: Spared) -> bool {
         (owner, _) => owner.unwrap_or(""),
     };
     match kind {
-        Spared::Bias => last == "bias" && !is_norm(owner, rank),
-        Spared::Norm => matches!(last, "weight" | "bias") && is_norm(owner, rank),
-        Spared::Rational => matches!(last, "weight_numerator" | "weight_denominator"),
-        Spared::PosEmbed => last == "pos_embed",
-        Spared::Tokens => matches!(last, "cls_token" | "dist_token" | "reg_token" | "mask_token"),
+        NoDecay::Bias => last == "bias" && !is_norm(owner, rank),
+        NoDecay::Norm => matches!(last, "weight" | "bias") && is_norm(owner, rank),
+        NoDecay::Rational => matches!(last, "weight_numerator" | "weight_denominator"),
+        NoDecay::PosEmbed => last == "pos_embed",
+        NoDecay::Tokens => matches!(last, "cls_token" | "dist_token" | "reg_token" | "mask_token"),
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_published_recipe_spares_vectors_tokens_and_coefficients() {
-        use Spared::*;
+        use NoDecay::*;
         let rules = ParamRules::new(&[Bias, Norm, Rational, PosEmbed, Tokens], 1.0, 12);
         for (name, rank, decays) in [
             ("blocks.3.attn.qkv.weight", 2, true),
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn vitdet_decays_biases_but_not_norms() {
-        let rules = ParamRules::new(&[Spared::Norm, Spared::PosEmbed], 0.7, 12);
+        let rules = ParamRules::new(&[NoDecay::Norm, NoDecay::PosEmbed], 0.7, 12);
         assert!(rules.rule("backbone.blocks.0.attn.proj.bias", 1).decays);
         assert!(rules.rule("backbone.blocks.0.attn.rel_pos_h", 2).decays);
         assert!(!rules.rule("backbone.blocks.0.norm2.bias", 1).decays);

@@ -5,12 +5,12 @@
 //! w steps the rate is the one the shape has at step w (timm's convention for KAT; detectron2's and
 //! mmsegmentation's differ from it by less than one warm-up).
 
-use crate::config::raw::{self, Granularity, ScheduleKind};
+use crate::config::{self, Granularity, ScheduleKind};
 
 /// Learning rate over the steps of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
-    config: raw::Schedule,
+    config: config::Schedule,
     peak: f64,
     total: usize,
     steps_per_epoch: usize,
@@ -19,7 +19,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule for `total` optimiser steps that peaks at the rate `peak`.
-    pub fn new(config: &raw::Schedule, peak: f64, total: usize, steps_per_epoch: usize) -> Self {
+    pub fn new(config: &config::Schedule, peak: f64, total: usize, steps_per_epoch: usize) -> Self {
         let steps_per_epoch = steps_per_epoch.max(1);
         let warmup = match config.warmup_steps {
             0 => config.warmup_epochs * steps_per_epoch as f64,
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn published_classification_recipe() {
         // 300 epochs of 1251 steps; 5 epochs from 1e-5 to 1e-3, then cosine to 0, changed each epoch.
-        let config = raw::Schedule { warmup_epochs: 5.0, per: Granularity::Epoch, ..Default::default() };
+        let config = config::Schedule { warmup_epochs: 5.0, per: Granularity::Epoch, ..Default::default() };
         let s = Schedule::new(&config, 1e-3, 300 * 1251, 1251);
         close(s.lr(0), 1e-5);
         close(s.lr(1250), 1e-5);
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn vitdet_steps() {
         // 184375 iterations, x0.1 at 163889 and x0.01 at 177546, warm-up of 250 from a factor of 0.001.
-        let config = raw::Schedule {
+        let config = config::Schedule {
             kind: ScheduleKind::Step,
             warmup_steps: 250,
             warmup_factor: 1e-3,
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn upernet_poly() {
-        let config = raw::Schedule {
+        let config = config::Schedule {
             kind: ScheduleKind::Poly,
             warmup_steps: 1500,
             warmup_factor: 1e-6,
@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn a_floor_holds_and_warmup_may_outlast_the_run() {
-        let config = raw::Schedule { min_factor: 0.1, ..Default::default() };
+        let config = config::Schedule { min_factor: 0.1, ..Default::default() };
         close(Schedule::new(&config, 1.0, 100, 10).lr(100), 0.1);
-        let config = raw::Schedule { warmup_steps: 1000, warmup_factor: 0.0, ..Default::default() };
+        let config = config::Schedule { warmup_steps: 1000, warmup_factor: 0.0, ..Default::default() };
         close(Schedule::new(&config, 1.0, 100, 10).lr(99), 0.099);
     }
 }

@@ -20,7 +20,7 @@ use super::sessions::SessionLog;
 use super::signals::{Held, Interrupt};
 use super::state::{self, Contents, EMA, PLAN_KEY, Progress};
 use super::{ema, resume};
-use crate::config::{Plan, differences, from_run};
+use crate::config::{Plan, from_run};
 use crate::run::metrics_log::Resumed;
 use crate::run::task::{Part, Task};
 use crate::shell::progress::Screen;
@@ -85,17 +85,17 @@ impl<'a, T: Task> Trainer<'a, T> {
         setting: Setting<'a>,
         exchange: Box<dyn GradientExchange<T::Device>>,
     ) -> anyhow::Result<Self> {
-        let raw = &setting.plan.raw;
+        let plan = setting.plan;
         task.check_held_out()?;
         let mut model = task.build()?;
-        let rules = ParamRules::new(&raw.optimizer.no_decay, raw.optimizer.layer_decay, task.depth());
-        let adamw = AdamWConfig { betas: raw.optimizer.betas, eps: raw.optimizer.eps };
+        let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth());
+        let adamw = AdamWConfig { betas: plan.optimizer.betas, eps: plan.optimizer.eps };
         let mut optimizer = AdamW::new(&model, adamw, |name, rank| {
             let rule = rules.rule(name, rank);
-            let weight_decay = if rule.decays { raw.optimizer.weight_decay } else { 0.0 };
+            let weight_decay = if rule.decays { plan.optimizer.weight_decay } else { 0.0 };
             ParameterOptions { lr_scale: rule.lr_scale, weight_decay }
         })?;
-        let mut ema = (raw.train.ema_decay > 0.0).then(|| model.clone());
+        let mut ema = (plan.train.ema_decay > 0.0).then(|| model.clone());
         let (last, previous) = (setting.run.last(), setting.run.previous());
         let mut resume = None;
         if last.is_file() || previous.is_file() {
@@ -132,7 +132,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// The weights that evaluation looks at: the averaged ones where kept and wanted.
     pub fn evaluated(&self) -> &T::Model {
         match &self.ema {
-            Some(ema) if self.setting.plan.raw.eval.use_ema => ema,
+            Some(ema) if self.setting.plan.eval.use_ema => ema,
             _ => &self.model,
         }
     }
@@ -161,7 +161,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn train(&mut self) -> anyhow::Result<Ended> {
         let (plan, interrupt) = (self.setting.plan, self.setting.interrupt);
         let held = interrupt.hold();
-        let t = &plan.raw.train;
+        let t = &plan.train;
         let mut loader = self.task.batches(self.resume.as_ref().map(|p| p.loader.clone()))?;
         let per_epoch = loader.batches_per_epoch();
         let steps_per_epoch = (per_epoch as usize / t.accumulate).max(1);
@@ -169,7 +169,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let total = schedule.total() as u64;
         let resumed =
             self.resume.as_ref().map(|p| Resumed { step: p.step, evaluation_due: p.evaluation_due });
-        let mut logs = Logs::open(self.setting.run, plan.raw.output.tensorboard, resumed)?;
+        let mut logs = Logs::open(self.setting.run, plan.tensorboard, resumed)?;
         if self.evaluation_due && !self.evaluate(&mut logs, &loader.state(), &schedule, &held)? {
             return Ok(Ended::Interrupted(self.step));
         }
@@ -231,7 +231,7 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// The gradients of one batch.
     fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
-        let t = &self.setting.plan.raw.train;
+        let t = &self.setting.plan.train;
         let mut graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
         let loss = self.task.loss(&self.model, &mut graph, batch)?;
         self.watch.loss(&loss, self.step)?;
@@ -240,7 +240,7 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// Clips, updates weights and averages.
     fn update(&mut self, gradients: &GradientSet<T::Device>, schedule: &Schedule) -> anyhow::Result<()> {
-        let t = &self.setting.plan.raw.train;
+        let t = &self.setting.plan.train;
         let clip = Clip { mean: 1.0 / t.accumulate as f64, max_norm: t.clip_grad };
         self.watch.gradients(gradients, clip, self.step)?;
         let lr = schedule.lr(self.step as usize);
@@ -310,7 +310,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let mut shown: Vec<(String, f64)> = values.iter().map(|(name, v)| (name.to_string(), *v)).collect();
         match &self.ema {
-            Some(ema) if self.setting.plan.raw.eval.use_ema && ema::distance(&self.model, ema) > APART => {
+            Some(ema) if self.setting.plan.eval.use_ema && ema::distance(&self.model, ema) > APART => {
                 let Some(plain) = held.released(&saved, || self.task.evaluate_on(&self.model, screen)) else {
                     return Ok(false);
                 };
@@ -376,7 +376,7 @@ fn pass_seed(seed: u64, pass: u64) -> u64 {
 fn warn_of_changes(plan: &Plan, stored: Option<&String>) {
     let Some(stored) = stored else { return };
     let Ok(before) = from_run(stored, &[], "checkpoint", plan.task) else { return };
-    for change in differences(&before.raw, &plan.raw) {
+    for change in plan.differences_from(&before) {
         tracing::warn!("resuming with another value of {change}");
     }
 }

@@ -38,7 +38,7 @@ impl ViewArgs {
             let found = format!("{:?}", self.scales);
             return Err(Misuse(format!("--scales {found}, expected numbers from 0.1 to 8")).into());
         }
-        let crop = self.window.unwrap_or(plan.raw.segment.crop as u32);
+        let crop = self.window.unwrap_or(plan.segment.crop as u32);
         // Two thirds of the window, as mmsegmentation slides (341 of 512).
         let usual = (crop * 2 / 3).max(1);
         let stride = match (self.stride, self.native || self.window.is_some(), settings.extent) {

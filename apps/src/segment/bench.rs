@@ -124,7 +124,7 @@ impl BenchCommand {
 
     fn time<D: Device>(&self, device: &D, plan: &Plan) -> anyhow::Result<()> {
         let config = segmentor_config(plan, self.classes.get())?;
-        let side = self.side.unwrap_or(plan.raw.segment.crop);
+        let side = self.side.unwrap_or(plan.segment.crop);
         let operations = config.operations(Size::square(side)).map_err(|e| Misuse(e.to_string()))?;
         let batch = self.batch.get();
         let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;

@@ -10,10 +10,8 @@ use kat_datasets::shapes::Layout;
 use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
-use crate::config::TaskKind;
-use crate::config::raw::RawConfig;
-use crate::run::loading::decoding;
-use crate::segment::data::{BACKGROUND, class_names, parts, scheme, split_labelled};
+use crate::config::{DataPlan, TaskKind};
+use crate::segment::data::{BACKGROUND, class_names, parts, split_labelled};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `segment data`.
@@ -21,7 +19,7 @@ pub const TOOLS: DataTools = DataTools { task: TaskKind::Segment, check, make_sh
 
 /// Reads every image and label map of every split under DIR/images by the rule that training reads them by. A label
 /// above the classes is said with the file, the place and what would be allowed.
-fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
+fn check(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
     let expected = "expected images/SPLIT beside annotations/SPLIT";
     let entries =
         std::fs::read_dir(dir.join("images")).with_context(|| format!("{}: {expected}", dir.display()))?;
@@ -36,12 +34,11 @@ fn check(dir: &Path, raw: &RawConfig) -> anyhow::Result<Vec<Survey>> {
     if names.is_empty() {
         bail!("{}: {expected}", dir.display());
     }
-    let (train, _) = parts(dir, &raw.data)?;
+    let (train, _) = parts(dir, data)?;
     names.sort_by_key(|name| (*name != train, name.clone()));
-    let scheme = scheme(raw.segment.reduce_zero_label);
-    let classes = class_names(dir, scheme, raw)?;
+    let classes = class_names(dir, data)?;
     let survey = |name: &String| {
-        let opened = split_labelled(dir, name, classes.len(), scheme, decoding(raw, TaskKind::Segment))?;
+        let opened = split_labelled(dir, name, classes.len(), data)?;
         Ok(survey(name, opened, &classes))
     };
     names.iter().map(survey).collect()
@@ -143,13 +140,17 @@ fn make_shapes(args: &MakeShapesArgs) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
+    fn unconfigured() -> DataPlan {
+        DataPlan::unconfigured(TaskKind::Segment)
+    }
+
     #[test]
     fn generated_scenes_are_surveyed_and_faults_are_named() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("shapes");
         let text = make_shapes(&MakeShapesArgs { dir: dir.clone(), images: 20, seed: 1 }).unwrap();
         assert!(text.contains("20 images") && text.contains("10 classes"), "{text}");
-        let surveys = check(&dir, &RawConfig::default()).unwrap();
+        let surveys = check(&dir, &unconfigured()).unwrap();
         let sizes: Vec<_> = surveys.iter().map(|s| (s.split.as_str(), s.images, s.classes.len())).collect();
         assert_eq!(sizes, [("training", 16, 10), ("validation", 4, 10)]);
         assert!(surveys.iter().all(Survey::is_clean) && surveys[0].width == Some([64, 64]));
@@ -159,11 +160,11 @@ mod tests {
         image::GrayImage::from_pixel(64, 64, image::Luma([99])).save(label("1")).unwrap();
         image::GrayImage::from_pixel(63, 64, image::Luma([1])).save(label("2")).unwrap();
         std::fs::write(label("3"), b"no image").unwrap();
-        let broken = &check(&dir, &RawConfig::default()).unwrap()[1].broken;
+        let broken = &check(&dir, &unconfigured()).unwrap()[1].broken;
         let says = |text: &str| broken.iter().any(|b| b.reason.contains(text));
         assert!(broken.len() == 3 && says("label 99 at x 0, y 0") && says("63x64"), "{broken:?}");
         assert!(
-            format!("{:#}", check(temp.path(), &RawConfig::default()).unwrap_err())
+            format!("{:#}", check(temp.path(), &unconfigured()).unwrap_err())
                 .contains("expected images/SPLIT")
         );
     }
@@ -189,9 +190,9 @@ mod tests {
     fn labels_are_read_by_the_rule_of_training() {
         let dir = labelled("\u{feff}ground\r\nred\r\nblue\r\n", &[0, 1, 2]);
         let counts = |reduce| {
-            let mut raw = RawConfig::default();
-            raw.segment.reduce_zero_label = reduce;
-            let train = check(dir.path(), &raw).unwrap().remove(0);
+            let mut data = unconfigured();
+            data.labels.scheme = if reduce { LabelScheme::ReduceZero } else { LabelScheme::Direct };
+            let train = check(dir.path(), &data).unwrap().remove(0);
             assert!(train.is_clean() && train.split == "Train", "{train:?}");
             assert_eq!(train.values, [(0, 6), (1, 6), (2, 6)].into());
             let notes = train.notes.join(" ");
@@ -207,16 +208,16 @@ mod tests {
 
     #[test]
     fn a_missing_label_does_not_end_the_check_and_a_mask_of_255_is_told() {
-        let mut raw = RawConfig::default();
-        raw.segment.reduce_zero_label = false;
+        let mut data = unconfigured();
+        data.labels.scheme = LabelScheme::Direct;
         let dir = labelled("no\nyes\n", &[0, 255]);
         std::fs::remove_file(dir.path().join("annotations/Train/0.png")).unwrap();
-        let train = check(dir.path(), &raw).unwrap().remove(0);
+        let train = check(dir.path(), &data).unwrap().remove(0);
         assert_eq!((train.images, train.labels, train.broken.len()), (6, 5, 1));
         assert!(train.broken[0].path.ends_with("0.png"), "{:?}", train.broken);
         assert!(train.problems[0].contains("the only labels are 0 and 255"), "{:?}", train.problems);
         assert!(train.notes[0].contains("\"yes\""), "{:?}", train.notes);
         std::fs::remove_file(dir.path().join("classes.txt")).unwrap();
-        assert!(check(dir.path(), &raw).unwrap_err().to_string().contains("no class names"));
+        assert!(check(dir.path(), &data).unwrap_err().to_string().contains("no class names"));
     }
 }

@@ -5,15 +5,11 @@ use std::path::Path;
 use anyhow::Context;
 use kat_datasets::ade20k::classes::{self, NAMES, Names};
 use kat_datasets::ade20k::{LabelError, LabelFolders, LabelScheme, tree};
-use kat_datasets::decode::DecodeOptions;
 use kat_datasets::imagenet::splits;
 use kat_datasets::loader::Dataset as _;
-use kat_datasets::shapes::Layout;
 
-use crate::config::TaskKind;
-use crate::config::{Plan, raw};
-use crate::run::generated::generate;
-use crate::run::loading::decoding;
+use crate::config::{DataPlan, DatasetKind, Plan};
+use crate::run::generated::root;
 use crate::shell::Misuse;
 
 /// Files in which class names are looked for, under the root of the data.
@@ -40,39 +36,19 @@ pub struct Splits {
 /// # Errors
 /// No directory was named, it cannot be read or written, or there are no images in it.
 pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
-    let data = &plan.raw.data;
-    let dir =
-        data.dir.as_deref().ok_or_else(|| Misuse("no data: name a directory with --data DIR".into()))?;
-    let dir = Path::new(dir);
-    match data.dataset.as_deref() {
-        Some("shapes") if !dir.exists() => {
-            let made = generate(data, dir, Layout::SceneParsing)?;
-            let (images, shapes) = (made.images, made.objects);
-            tracing::info!("generated {images} images of {shapes} shapes in {}", dir.display());
-        }
-        None | Some("shapes" | "ade20k") => {}
-        Some(other) => {
-            let expected = "expected \"ade20k\" or \"shapes\"";
-            return Err(Misuse(format!("data.dataset is \"{other}\", {expected}")).into());
-        }
-    }
-    let scheme = scheme(plan.raw.segment.reduce_zero_label);
-    let classes = class_names(dir, scheme, &plan.raw)?;
+    let data = &plan.data;
+    let dir = root(plan)?;
+    let classes = class_names(dir, data)?;
     let (train, val) = parts(dir, data)?;
-    let part = |name: &str| split(dir, name, classes.len(), scheme, decoding(&plan.raw, TaskKind::Segment));
+    let part = |name: &str| split(dir, name, classes.len(), data);
     Ok(Splits { train: part(&train)?, val: part(&val)?, classes })
-}
-
-/// What stored labels mean.
-pub fn scheme(reduce_zero_label: bool) -> LabelScheme {
-    if reduce_zero_label { LabelScheme::ReduceZero } else { LabelScheme::Direct }
 }
 
 /// The names of the training and the held-out part: as configured, else by the usual words under DIR/images.
 ///
 /// # Errors
 /// Two folders that are both called as the training part.
-pub fn parts(dir: &Path, data: &raw::Data) -> anyhow::Result<(String, String)> {
+pub fn parts(dir: &Path, data: &DataPlan) -> anyhow::Result<(String, String)> {
     let images = dir.join("images");
     let found = if images.is_dir() { splits::look(&images)? } else { splits::Splits::default() };
     let name = |named: &Option<String>, found: Option<&std::path::PathBuf>, usual: &str| {
@@ -87,14 +63,8 @@ pub fn parts(dir: &Path, data: &raw::Data) -> anyhow::Result<(String, String)> {
 ///
 /// # Errors
 /// A folder that cannot be read or has no images, or an image without label map.
-pub fn split(
-    dir: &Path,
-    name: &str,
-    classes: usize,
-    scheme: LabelScheme,
-    decode: DecodeOptions,
-) -> anyhow::Result<LabelFolders> {
-    Ok(unopened(dir, name, classes, scheme, decode)?.open()?)
+pub fn split(dir: &Path, name: &str, classes: usize, data: &DataPlan) -> anyhow::Result<LabelFolders> {
+    Ok(unopened(dir, name, classes, data)?.open()?)
 }
 
 /// As [`split`], without the images that have no label map, which are said.
@@ -105,25 +75,18 @@ pub fn split_labelled(
     dir: &Path,
     name: &str,
     classes: usize,
-    scheme: LabelScheme,
-    decode: DecodeOptions,
+    data: &DataPlan,
 ) -> anyhow::Result<(LabelFolders, Vec<LabelError>)> {
-    Ok(unopened(dir, name, classes, scheme, decode)?.open_labelled()?)
+    Ok(unopened(dir, name, classes, data)?.open_labelled()?)
 }
 
-fn unopened(
-    dir: &Path,
-    name: &str,
-    classes: usize,
-    scheme: LabelScheme,
-    decode: DecodeOptions,
-) -> anyhow::Result<LabelFolders> {
+fn unopened(dir: &Path, name: &str, classes: usize, data: &DataPlan) -> anyhow::Result<LabelFolders> {
     let (images, labels) = (dir.join("images").join(name), dir.join("annotations").join(name));
-    let mut folders = LabelFolders::cityscapes(&images, &labels, decode);
+    let mut folders = LabelFolders::cityscapes(&images, &labels, data.decode);
     folders.image_suffix = image_suffix(&images)?;
     folders.label_suffix = ".png".into();
     folders.classes = u32::try_from(classes).unwrap_or(u32::MAX);
-    folders.scheme = scheme;
+    folders.scheme = data.labels.scheme;
     Ok(folders)
 }
 
@@ -148,8 +111,8 @@ fn image_suffix(images: &Path) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// A file of names that cannot be read, or names found nowhere.
-pub fn class_names(dir: &Path, scheme: LabelScheme, raw: &raw::RawConfig) -> anyhow::Result<Vec<String>> {
-    if let Some(names) = names_of(dir, scheme, raw)? {
+pub fn class_names(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<String>> {
+    if let Some(names) = names_of(dir, data)? {
         return Ok(names);
     }
     Err(Misuse(format!(
@@ -164,22 +127,18 @@ pub fn class_names(dir: &Path, scheme: LabelScheme, raw: &raw::RawConfig) -> any
 ///
 /// # Errors
 /// A file of names that cannot be read.
-pub fn names_of(
-    dir: &Path,
-    scheme: LabelScheme,
-    raw: &raw::RawConfig,
-) -> anyhow::Result<Option<Vec<String>>> {
-    if !raw.segment.classes.is_empty() {
-        return Ok(Some(raw.segment.classes.clone()));
+pub fn names_of(dir: &Path, data: &DataPlan) -> anyhow::Result<Option<Vec<String>>> {
+    if !data.labels.classes.is_empty() {
+        return Ok(Some(data.labels.classes.clone()));
     }
     let names = match NAME_FILES.iter().find(|file| dir.join(file).exists()) {
         Some(file) => classes::read(&dir.join(file))?,
-        None if raw.data.dataset.as_deref() == Some("ade20k") => {
+        None if data.dataset == Some(DatasetKind::Ade20k) => {
             Names::FromOne(NAMES.map(str::to_owned).to_vec())
         }
         None => return Ok(None),
     };
-    Ok(Some(match (names, scheme) {
+    Ok(Some(match (names, data.labels.scheme) {
         (Names::FromOne(mut names), LabelScheme::Direct) => {
             names.insert(0, BACKGROUND.to_owned());
             names
@@ -198,15 +157,19 @@ impl Splits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Labels, TaskKind};
 
     #[test]
     fn names_come_from_the_configuration_or_the_data() {
         let dir = tempfile::tempdir().unwrap();
-        let mut raw = raw::RawConfig::default();
-        let error = class_names(dir.path(), LabelScheme::Direct, &raw).unwrap_err();
+        let mut data = DataPlan::unconfigured(TaskKind::Segment);
+        let error = class_names(dir.path(), &data).unwrap_err();
         assert!(error.to_string().contains("classes.txt") && crate::shell::status(&error) == 2, "{error}");
-        raw.data.dataset = Some("ade20k".to_owned());
-        let names = |scheme| class_names(dir.path(), scheme, &raw).unwrap();
+        data.dataset = Some(DatasetKind::Ade20k);
+        let names = |scheme| {
+            let labels = Labels { scheme, ..data.labels.clone() };
+            class_names(dir.path(), &DataPlan { labels, ..data.clone() }).unwrap()
+        };
         assert_eq!(
             (names(LabelScheme::ReduceZero).len(), names(LabelScheme::ReduceZero)[0].as_str()),
             (150, "wall")
@@ -220,15 +183,15 @@ mod tests {
         assert_eq!(names(LabelScheme::Direct), ["background", "ring", "star"]);
         std::fs::write(dir.path().join("objectInfo.txt"), "ground\nring\n").unwrap();
         assert_eq!(names(LabelScheme::Direct), ["ground", "ring"]);
-        raw.segment.classes = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!(class_names(dir.path(), LabelScheme::Direct, &raw).unwrap(), ["a", "b"]);
+        data.labels.classes = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(class_names(dir.path(), &data).unwrap(), ["a", "b"]);
     }
 
     #[test]
     fn parts_by_the_usual_words() {
         let dir = tempfile::tempdir().unwrap();
-        let mut data = raw::Data::default();
-        let names = |data: &raw::Data| parts(dir.path(), data).unwrap();
+        let mut data = DataPlan::unconfigured(TaskKind::Segment);
+        let names = |data: &DataPlan| parts(dir.path(), data).unwrap();
         assert_eq!(names(&data), ("training".to_owned(), "validation".to_owned()));
         for name in ["Train", "val"] {
             std::fs::create_dir_all(dir.path().join("images").join(name)).unwrap();
@@ -242,27 +205,15 @@ mod tests {
     fn images_may_end_in_png() {
         let dir = tempfile::tempdir().unwrap();
         let (images, labels) = (dir.path().join("images/val"), dir.path().join("annotations/val"));
+        let mut data = DataPlan::unconfigured(TaskKind::Segment);
+        data.labels.scheme = LabelScheme::Direct;
         for folder in [&images, &labels] {
             std::fs::create_dir_all(folder.join("a")).unwrap();
         }
-        assert!(
-            split(dir.path(), "val", 3, LabelScheme::Direct, DecodeOptions::default())
-                .unwrap_err()
-                .to_string()
-                .contains("no file ends")
-        );
+        assert!(split(dir.path(), "val", 3, &data).unwrap_err().to_string().contains("no file ends"));
         image::RgbImage::new(3, 2).save(images.join("a/x.png")).unwrap();
         image::GrayImage::new(3, 2).save(labels.join("a/x.png")).unwrap();
-        assert_eq!(
-            split(dir.path(), "val", 3, LabelScheme::Direct, DecodeOptions::default()).unwrap().len(),
-            1
-        );
-        assert!(
-            format!(
-                "{:#}",
-                split(dir.path(), "none", 3, LabelScheme::Direct, DecodeOptions::default()).unwrap_err()
-            )
-            .contains("none")
-        );
+        assert_eq!(split(dir.path(), "val", 3, &data).unwrap().len(), 1);
+        assert!(format!("{:#}", split(dir.path(), "none", 3, &data).unwrap_err()).contains("none"));
     }
 }

@@ -10,10 +10,8 @@ use kat_backbone::Device;
 use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 
 use super::args::ViewArgs;
-use crate::config::TaskKind;
-use crate::run::loading::decoding;
 use crate::run::run_dir::write_atomic;
-use crate::segment::data::{names_of, parts, scheme, split};
+use crate::segment::data::{names_of, parts, split};
 use crate::segment::held_out::HeldOut;
 use crate::segment::trained::Trained;
 use crate::shell::Misuse;
@@ -63,10 +61,9 @@ impl EvalCommand {
 
     fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let scheme = scheme(trained.plan.raw.segment.reduce_zero_label);
         // data without names of their own are taken to have the checkpoint's
-        let raw = &trained.plan.raw;
-        let found = names_of(&self.data, scheme, raw)?.unwrap_or_else(|| trained.classes.clone());
+        let data = &trained.plan.data;
+        let found = names_of(&self.data, data)?.unwrap_or_else(|| trained.classes.clone());
         if found != trained.classes {
             let (a, b) = (found.len(), trained.classes.len());
             let differing = found.iter().zip(&trained.classes).find(|(a, b)| a != b);
@@ -77,10 +74,9 @@ impl EvalCommand {
         let settings = self.views.settings(&trained.plan)?;
         let name = match &self.split {
             Some(name) => name.clone(),
-            None => parts(&self.data, &raw.data)?.1,
+            None => parts(&self.data, data)?.1,
         };
-        let images =
-            split(&self.data, &name, trained.classes.len(), scheme, decoding(raw, TaskKind::Segment))?;
+        let images = split(&self.data, &name, trained.classes.len(), data)?;
         let part = HeldOut {
             device,
             model: &trained.model,

@@ -10,7 +10,7 @@ use kat_datasets::sample::{Sample, Target};
 use kat_heads::segment::Segmentor;
 
 use super::inference::{Inference, Settings};
-use crate::config::{Plan, raw};
+use crate::config::{OnCorrupt, Plan};
 use crate::run::loading::MAX_BAD;
 
 /// Images to evaluate on, with the network to evaluate.
@@ -48,7 +48,7 @@ impl<D: Device> HeldOut<'_, D> {
         for index in 0..self.images.len() {
             let sample = match self.images.get(index) {
                 Ok(sample) => sample,
-                Err(error) if self.plan.raw.data.on_corrupt == raw::OnCorrupt::Skip => {
+                Err(error) if self.plan.data.on_corrupt == OnCorrupt::Skip => {
                     skipped += 1;
                     tracing::warn!("left out: {error}");
                     continue;

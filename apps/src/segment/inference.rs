@@ -15,7 +15,6 @@ use kat_heads::segment::{
 };
 use kat_heads::structures::ImageSize;
 
-use crate::classify::normalize;
 use crate::config::Plan;
 
 /// How much of the scaled image the network sees at once.
@@ -76,11 +75,11 @@ pub struct Settings {
 impl Settings {
     /// What `plan` says: its crop, its stride, one view.
     pub fn of(plan: &Plan) -> Self {
-        let s = &plan.raw.segment;
+        let s = &plan.segment;
         let pixels = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let crop = pixels(s.crop);
         Self {
-            normalize: normalize(&plan.raw.data),
+            normalize: plan.data.normalize,
             resolution: Resolution::Trained { crop },
             extent: match s.stride {
                 0 => Extent::Whole,

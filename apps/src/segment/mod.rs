@@ -29,8 +29,7 @@ use kat_datasets::transform::photometric::Photometric;
 use kat_datasets::transform::random_scale::RandomScale;
 use kat_heads::segment::{SegmentLoss, Segmentor, SegmentorConfig};
 
-use crate::classify::normalize;
-use crate::config::raw::OnCorrupt;
+use crate::config::OnCorrupt;
 use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
@@ -65,11 +64,10 @@ impl<D: Device> Segment<D> {
         let splits = data::open(plan)?;
         let classes = splits.classes.len();
         let config = segmentor_config(plan, classes)?;
-        let trained =
-            KatConfig { image_size: Size::square(plan.raw.segment.crop), ..config.backbone.clone() };
-        memory::check(&trained, plan.raw.train.batch_size)?;
+        let trained = KatConfig { image_size: Size::square(plan.segment.crop), ..config.backbone.clone() };
+        memory::check(&trained, plan.train.batch_size)?;
         let loss = segment_loss(plan, classes)?;
-        if plan.raw.train.batch_size < 2 && plan.raw.segment.pool_scales.contains(&1) {
+        if plan.train.batch_size < 2 && plan.segment.pool_scales.contains(&1) {
             let reason = "train.batch_size is 1, expected at least 2: batch norm over a map pooled to one pixel \
                           needs two images, or take 1 out of segment.pool_scales";
             return Err(Misuse(reason.into()).into());
@@ -93,14 +91,14 @@ impl<D: Device> Segment<D> {
     }
 
     fn pipeline(&self) -> anyhow::Result<SegmentTrain> {
-        let (a, s) = (&self.plan.raw.augment, &self.plan.raw.segment);
+        let (a, s) = (&self.plan.augment, &self.plan.segment);
         let crop = u32::try_from(s.crop).context("segment.crop")?;
         Ok(SegmentTrain::new(SegmentTrainConfig {
             scale: RandomScale { long: crop.saturating_mul(4), short: crop, ratio: a.scale },
             crop: CategoryCrop { size: crop, max_ratio: s.max_class_share },
             flip: a.hflip,
             photometric: a.photometric.then(Photometric::default),
-            normalize: normalize(&self.plan.raw.data),
+            normalize: self.plan.data.normalize,
         })?)
     }
 }
@@ -137,13 +135,13 @@ impl<D: Device> Task for Segment<D> {
     }
 
     fn build(&self) -> anyhow::Result<Segmentor<D>> {
-        let m = &self.plan.raw.model;
+        let m = &self.plan.model;
         // One process: the statistics of batch norm are its own.
         let norm = batch_norm::Options::default();
-        let mut model = Segmentor::new(&self.device, &self.config, &norm, self.plan.raw.train.seed)?;
+        let mut model = Segmentor::new(&self.device, &self.config, &norm, self.plan.train.seed)?;
         if let Some(path) = &m.init_from {
-            let report = model.backbone.load(path.as_ref(), HeadPolicy::Reinitialise)?;
-            tracing::info!("weights of the backbone from {path}: {report}");
+            let report = model.backbone.load(path, HeadPolicy::Reinitialise)?;
+            tracing::info!("weights of the backbone from {}: {report}", path.display());
         }
         Ok(model)
     }
@@ -177,7 +175,7 @@ impl<D: Device> Task for Segment<D> {
     fn check_held_out(&self) -> anyhow::Result<()> {
         // Opening the folder has found its images and that each has labels. Where a faulty one would end the run, all
         // are read now rather than at the first evaluation.
-        match self.plan.raw.data.on_corrupt {
+        match self.plan.data.on_corrupt {
             OnCorrupt::Fail => Ok(self.splits.val.scan().map(|_| ())?),
             OnCorrupt::Skip => Ok(()),
         }

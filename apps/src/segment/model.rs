@@ -4,9 +4,8 @@ use kat_backbone::ops::softmax_cross_entropy::OhemSampler;
 use kat_backbone::{KatConfig, Size};
 use kat_heads::segment::{FinalNorm, NeckKind, SegmentLoss, SegmentorConfig};
 
+use crate::config::NeckChoice;
 use crate::config::Plan;
-use crate::config::backbone::kat_config;
-use crate::config::raw::NeckChoice;
 use crate::shell::Misuse;
 
 /// The network that `plan` asks for, for `classes` classes. Position embeddings are made for the training crop unless
@@ -15,9 +14,9 @@ use crate::shell::Misuse;
 /// # Errors
 /// Numbers that do not go together.
 pub fn segmentor_config(plan: &Plan, classes: usize) -> anyhow::Result<SegmentorConfig> {
-    let s = &plan.raw.segment;
-    let side = plan.raw.model.image_size.unwrap_or(s.crop);
-    let backbone = KatConfig { image_size: Size::square(side), ..kat_config(plan, 0)? };
+    let s = &plan.segment;
+    let side = plan.model.image_size.unwrap_or(s.crop);
+    let backbone = KatConfig { image_size: Size::square(side), ..plan.model.kat_config(0)? };
     backbone.check()?;
     let patch = backbone.patch_size;
     if !(s.crop.is_multiple_of(patch.height) && s.crop.is_multiple_of(patch.width)) {
@@ -45,7 +44,7 @@ pub fn segmentor_config(plan: &Plan, classes: usize) -> anyhow::Result<Segmentor
 /// # Errors
 /// Class weights for another number of classes.
 pub fn segment_loss(plan: &Plan, classes: usize) -> anyhow::Result<SegmentLoss> {
-    let s = &plan.raw.segment;
+    let s = &plan.segment;
     if !s.class_weights.is_empty() && s.class_weights.len() != classes {
         let found = s.class_weights.len();
         return Err(Misuse(format!("segment.class_weights has {found} values for {classes} classes")).into());

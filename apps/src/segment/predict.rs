@@ -9,7 +9,6 @@ use image::{GrayImage, RgbImage};
 use kat_backbone::Device;
 
 use super::args::ViewArgs;
-use crate::config::TaskKind;
 use crate::draw::legend::{Entry, with_legend};
 use crate::segment::held_out::gray;
 use crate::segment::inference::Inference;
@@ -72,7 +71,7 @@ impl PredictCommand {
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
-        let options = self.limits.options(&trained.plan, TaskKind::Segment);
+        let options = self.limits.options(&trained.plan);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
         let files = image_files(&self.inputs)?;

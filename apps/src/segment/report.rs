@@ -130,7 +130,7 @@ fn examine<D: Device>(task: &Segment<D>, model: &Segmentor<D>, plan: &Plan) -> a
     let settings = Settings::of(plan);
     let mut matrix = ConfusionMatrix::new(LabelConfig::new(task.classes().len()))?;
     let (mut worst, mut first): (Vec<Example>, Vec<Example>) = (Vec::new(), Vec::new());
-    let keep = plan.raw.eval.examples.div_ceil(2);
+    let keep = plan.eval.examples.div_ceil(2);
     task.held_out(model, &settings).look(|seen| {
         matrix.update(seen.labels.as_raw(), seen.predicted.as_raw())?;
         let pairs = seen.labels.as_raw().iter().zip(seen.predicted.as_raw()).filter(|(l, _)| **l != 255);
@@ -155,7 +155,7 @@ fn examine<D: Device>(task: &Segment<D>, model: &Segmentor<D>, plan: &Plan) -> a
     })?;
     worst.extend(first);
     worst.sort_by(|a, b| a.right.total_cmp(&b.right));
-    worst.truncate(plan.raw.eval.examples);
+    worst.truncate(plan.eval.examples);
     Ok(Examined { matrix, examples: worst })
 }
 

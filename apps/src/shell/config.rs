@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::flags::ConfigArgs;
 use crate::config::TaskKind;
-use crate::config::{RawConfig, SECTIONS};
+use crate::config::{SECTIONS, default_of};
 
 /// Check a configuration and print it with every default filled in
 #[derive(Debug, Args)]
@@ -29,15 +29,12 @@ impl ConfigCommand {
 }
 
 fn keys(task: TaskKind) -> String {
-    let defaults = serde_json::to_value(RawConfig::default()).unwrap_or_default();
     let mut out = String::new();
     for (section, keys) in SECTIONS.iter().filter(|(section, _)| task.reads(section)) {
         out += &format!("[{section}]\n");
         for key in *keys {
-            let default = match &defaults[*section][key.name] {
-                serde_json::Value::Null => String::new(),
-                value => format!(" [default: {value}]"),
-            };
+            let default = default_of(section, key.name);
+            let default = default.map_or_else(String::new, |value| format!(" [default: {value}]"));
             out += &format!("  {:<20} {}{default}\n", key.name, key.doc.trim());
         }
         out.push('\n');

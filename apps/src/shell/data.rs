@@ -10,9 +10,7 @@ use kat_datasets::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
 use kat_datasets::survey::{Survey, compare_classes};
 
 use super::printable::{one_line, print};
-use crate::config::TaskKind;
-use crate::config::raw::RawConfig;
-use crate::config::{Override, load};
+use crate::config::{DataPlan, Override, TaskKind, load};
 
 /// Looks through datasets and makes sample data.
 #[derive(Debug, Clone, Args)]
@@ -88,7 +86,7 @@ impl MakeShapesArgs {
 }
 
 /// Surveys each split under a folder as training would read it.
-pub type Check = fn(&Path, &RawConfig) -> anyhow::Result<Vec<Survey>>;
+pub type Check = fn(&Path, &DataPlan) -> anyhow::Result<Vec<Survey>>;
 
 /// What a program does for its kind of dataset.
 #[derive(Debug, Clone, Copy)]
@@ -121,14 +119,17 @@ impl CheckArgs {
     /// As [`DataArgs::run`].
     pub fn run(&self, tools: &DataTools) -> anyhow::Result<()> {
         let overrides = self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let mut raw = load(self.config.as_deref(), &overrides, tools.task)?.raw;
-        raw.data.max_image_mb = self.max_image_mb.unwrap_or(raw.data.max_image_mb);
-        let mut surveys = (tools.check)(&self.dir, &raw)?;
+        let loaded = load(self.config.as_deref(), &overrides, tools.task)?;
+        let mut data = loaded.data(tools.task)?;
+        if let Some(mebibytes) = self.max_image_mb {
+            data.limit_memory(mebibytes as u64);
+        }
+        let mut surveys = (tools.check)(&self.dir, &data)?;
         compare_classes(&mut surveys);
         // without a configuration the batch is nobody's choice
         let chosen = self.config.is_some() || self.set.iter().any(|set| set.starts_with("train.batch_size"));
-        if let Some(first) = surveys.first_mut().filter(|s| chosen && s.images < raw.train.batch_size) {
-            let (images, batch) = (first.images, raw.train.batch_size);
+        if let Some(first) = surveys.first_mut().filter(|s| chosen && s.images < loaded.batch_size()) {
+            let (images, batch) = (first.images, loaded.batch_size());
             first.problems.push(format!("{images} images give no batch of {batch}: lower train.batch_size"));
         }
         if self.json {
@@ -217,7 +218,7 @@ mod tests {
     use image::RgbImage;
 
     use super::*;
-    use crate::detect::check::{check_coco, check_coco_as};
+    use crate::detect::check;
 
     #[derive(Parser)]
     struct Cli {
@@ -229,7 +230,12 @@ mod tests {
         Ok(format!("{} {} {}", args.dir.display(), args.images, args.seed))
     }
 
-    const TOOLS: DataTools = DataTools { task: TaskKind::Detect, check: check_coco_as, make_shapes: written };
+    const TOOLS: DataTools =
+        DataTools { task: TaskKind::Detect, check: check::check_coco, make_shapes: written };
+
+    fn check_coco(dir: &Path) -> anyhow::Result<Vec<Survey>> {
+        check::check_coco(dir, &DataPlan::unconfigured(TaskKind::Detect))
+    }
 
     fn run(args: &[&str]) -> anyhow::Result<()> {
         Cli::try_parse_from([&["x"], args].concat())?.args.run(&TOOLS)

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::config::TaskKind;
-use crate::config::{Override, Plan, differences, from_run, load};
+use crate::config::{Override, Plan, from_run, load};
 use crate::shell::progress::{Screen, ScreenWriter, Style};
 
 /// Flags of every subcommand.
@@ -80,8 +80,7 @@ impl ConfigArgs {
     /// # Errors
     /// A file that cannot be read or an unknown key.
     pub fn run_directory(&self, task: TaskKind) -> anyhow::Result<PathBuf> {
-        let raw = load(self.config.as_deref(), &self.overrides()?, task)?.raw;
-        Ok(raw.output.dir.unwrap_or_else(|| Plan::default_output(task)).into())
+        Ok(load(self.config.as_deref(), &self.overrides()?, task)?.output(task))
     }
 
     /// The configuration of a run that goes on: the run's own (`text`, from `origin`) with the changes of the command
@@ -93,7 +92,7 @@ impl ConfigArgs {
         let overrides = self.overrides()?;
         let plan = Plan::new(from_run(text, &overrides, &origin.display().to_string(), task)?, task)?;
         if let Some(file) = &self.config {
-            for difference in differences(&load(Some(file), &overrides, task)?.raw, &plan.raw) {
+            for difference in plan.differences_from(&load(Some(file), &overrides, task)?) {
                 let file = file.display();
                 tracing::info!("the run's own value stays (--set changes it), unlike {file}: {difference}");
             }
@@ -216,9 +215,9 @@ mod tests {
         let args =
             ["--set", "model.name=x", "--set", "train.epochs=2", "--data", "1e5", "-o", "out", "--seed", "7"];
         let plan = parse(&args).unwrap().config.plan(TaskKind::Classify).unwrap();
-        assert_eq!(plan.raw.data.dir.as_deref(), Some("1e5"));
+        assert_eq!(plan.data.dir.as_deref(), Some(Path::new("1e5")));
         assert_eq!(plan.output, PathBuf::from("out"));
-        assert_eq!(plan.raw.train.seed, 7);
+        assert_eq!(plan.train.seed, 7);
         let error = parse(&["--set", "lr=1"]).unwrap().config.plan(TaskKind::Classify).unwrap_err();
         assert_eq!(crate::shell::status(&error), 2);
         let error =

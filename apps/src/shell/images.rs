@@ -10,8 +10,7 @@ use kat_datasets::decode::{DecodeOptions, decode_bytes, decode_file};
 use kat_datasets::files::MAX_IMAGE_BYTES;
 use kat_datasets::imagenet::{is_image, is_unsupported_image};
 
-use crate::config::{Plan, TaskKind};
-use crate::run::loading::decoding;
+use crate::config::Plan;
 
 /// How much one image may take.
 #[derive(Debug, Clone, Args)]
@@ -23,10 +22,12 @@ pub struct ImageLimits {
 
 impl ImageLimits {
     /// How images are decoded: as the flag says, else as `plan` does.
-    pub fn options(&self, plan: &Plan, task: TaskKind) -> DecodeOptions {
-        let options = decoding(&plan.raw, task);
-        let with = |mib| DecodeOptions { short_side: options.short_side, ..DecodeOptions::with_memory(mib) };
-        self.max_image_mb.map_or(options, with)
+    pub fn options(&self, plan: &Plan) -> DecodeOptions {
+        let mut data = plan.data.clone();
+        if let Some(mebibytes) = self.max_image_mb {
+            data.limit_memory(mebibytes);
+        }
+        data.decode
     }
 }
 

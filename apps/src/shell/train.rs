@@ -113,7 +113,7 @@ fn train<P: Trainable>(device: P::Device, around: Around<'_>) -> anyhow::Result<
         // Nobody reads the figures any more: the report is written all the same.
         printed.or_else(|error| if super::status(&error) == 0 { Ok(()) } else { Err(error) })?;
     }
-    if plan.raw.output.report {
+    if plan.report {
         task.report(trainer.evaluated(), plan, run)?;
         tracing::info!("wrote {}", run.report().display());
     }
