@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use kat_backbone::{Device, variants};
-use kat_datasets::files::read_text;
+use kat_images::files::read_text;
 
 use crate::classify::trained::Trained;
 use crate::config::TaskKind;

@@ -3,10 +3,10 @@
 //! # Shapes
 //! N images, S side in pixels, K classes: images (N, 3, S, S), labels (N), soft targets (N, K).
 
-use kat_datasets::loader::{BoxError, Collate};
-use kat_datasets::pipeline::{ClassifyEval, ClassifyTrain};
-use kat_datasets::sample::{Sample, Target};
-use kat_datasets::transform::mixup::Mixup;
+use kat_images::loader::{BoxError, Collate};
+use kat_images::pipeline::{ClassifyEval, ClassifyTrain};
+use kat_images::sample::{Sample, Target};
+use kat_images::transform::mixup::Mixup;
 use rand_chacha::ChaCha8Rng;
 
 /// N images and what they show.

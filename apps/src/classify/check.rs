@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use kat_datasets::imagenet::ImageFolder;
-use kat_datasets::imagenet::index::Caching;
-use kat_datasets::imagenet::splits;
-use kat_datasets::shapes::Layout;
-use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
+use kat_imagenet::ImageFolder;
+use kat_imagenet::index::Caching;
+use kat_imagenet::splits;
+use kat_images::shapes::Layout;
+use kat_images::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
 use crate::classify::data::parts;
@@ -109,7 +109,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("Training/empty")).unwrap();
         std::fs::write(dir.path().join("Training/a/2.heic"), "x").unwrap();
         let mut surveys = check(dir.path(), &DataPlan::unconfigured(TaskKind::Classify)).unwrap();
-        kat_datasets::survey::compare_classes(&mut surveys);
+        kat_images::survey::compare_classes(&mut surveys);
         let [train, test] = &surveys[..] else { panic!("{surveys:?}") };
         let names: Vec<_> = train.classes.iter().map(|c| (c.name.as_str(), c.count)).collect();
         assert_eq!((train.split.as_str(), names), ("Training", vec![("a", 1), ("b", 1)]));

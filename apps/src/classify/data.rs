@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kat_datasets::imagenet::ImageFolder;
-use kat_datasets::imagenet::index::Caching;
-use kat_datasets::imagenet::splits;
-use kat_datasets::loader::{Regions, Source};
-use kat_datasets::pipeline::ClassifyTrain;
-use kat_datasets::sample::Sample;
+use kat_imagenet::ImageFolder;
+use kat_imagenet::index::Caching;
+use kat_imagenet::splits;
+use kat_images::loader::{Regions, Source};
+use kat_images::pipeline::ClassifyTrain;
+use kat_images::sample::Sample;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -91,7 +91,7 @@ fn hold_out(all: ImageFolder, share: f64) -> Splits {
 
 #[cfg(test)]
 mod tests {
-    use kat_datasets::decode::DecodeOptions;
+    use kat_images::decode::DecodeOptions;
 
     use super::*;
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kat_backbone::Device;
-use kat_datasets::decode::DecodeOptions;
-use kat_datasets::imagenet::ImageFolder;
-use kat_datasets::imagenet::index::Caching;
-use kat_datasets::imagenet::splits;
-use kat_datasets::metrics::topk::TopK;
+use kat_imagenet::ImageFolder;
+use kat_imagenet::index::Caching;
+use kat_imagenet::splits;
+use kat_imagenet::topk::TopK;
+use kat_images::decode::DecodeOptions;
 
 use super::args::CheckpointArgs;
 use crate::classify::HeldOut;

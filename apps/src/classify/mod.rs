@@ -18,18 +18,18 @@ use std::sync::Arc;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, ops};
-use kat_datasets::imagenet::ImageFolder;
-use kat_datasets::loader::{Loader, LoaderState};
-use kat_datasets::metrics::topk::TopK;
-use kat_datasets::pipeline::{
+use kat_imagenet::ImageFolder;
+use kat_imagenet::topk::TopK;
+use kat_images::loader::{Loader, LoaderState};
+use kat_images::pipeline::{
     ClassifyEval, ClassifyEvalConfig, ClassifyTrain, ClassifyTrainConfig, ColorAugment,
 };
-use kat_datasets::transform::color_jitter::ColorJitter;
-use kat_datasets::transform::crop::CenterCrop;
-use kat_datasets::transform::mixup::Mixup;
-use kat_datasets::transform::random_erasing::RandomErasing;
-use kat_datasets::transform::random_resized_crop::RandomResizedCrop;
-use kat_datasets::transform::resize::Filter;
+use kat_images::transform::color_jitter::ColorJitter;
+use kat_images::transform::crop::CenterCrop;
+use kat_images::transform::mixup::Mixup;
+use kat_images::transform::random_erasing::RandomErasing;
+use kat_images::transform::random_resized_crop::RandomResizedCrop;
+use kat_images::transform::resize::Filter;
 
 use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};

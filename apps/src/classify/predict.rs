@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::pipeline::ClassifyEval;
-use kat_datasets::sample::{Sample, Target};
+use kat_images::pipeline::ClassifyEval;
+use kat_images::sample::{Sample, Target};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

@@ -5,7 +5,7 @@ use kat_backbone::checkpoint::model::export;
 use kat_backbone::init::Activation;
 use kat_backbone::init::tables::coefficients;
 use kat_backbone::{Device, Kat};
-use kat_datasets::metrics::topk::TopK;
+use kat_imagenet::topk::TopK;
 
 use super::{Classify, probabilities};
 use crate::config::Plan;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use kat_datasets::ade20k::LabelScheme;
-use kat_datasets::decode::DecodeOptions;
-use kat_datasets::transform::normalize::Normalize;
+use kat_ade20k::LabelScheme;
+use kat_images::decode::DecodeOptions;
+use kat_images::transform::normalize::Normalize;
 
 use super::check::Check;
 use super::error::ConfigError;

@@ -159,7 +159,7 @@ pub(super) fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
 }
 
 fn read_layer(path: &Path, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
-    let text = kat_datasets::files::read_text(path)
+    let text = kat_images::files::read_text(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string(), task)
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use kat_backbone::nn::{MixerKind, Sharing};
 use kat_backbone::{InitScheme, Pool};
-use kat_heads::detect::net::{BoxHeadKind, BoxRegression};
+use kat_mask_rcnn::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};

@@ -4,11 +4,12 @@
 //! N images, S side of the canvas in pixels: images (N, 3, S, S).
 
 use kat_backbone::{Device, Tensor};
-use kat_datasets::loader::{BoxError, Collate};
-use kat_datasets::pipeline::{DetectEval, DetectTrain};
-use kat_datasets::sample::{Instance, Mask, Sample, Target};
-use kat_heads::HeadError;
-use kat_heads::structures::{ImageSize, InstanceMask, Polygons, Rle, Targets};
+use kat_images::loader::{BoxError, Collate};
+use kat_images::pipeline::{DetectEval, DetectTrain};
+use kat_images::sample::{Instance, Sample, Target};
+use kat_images::{Mask, Polygon, Size};
+use kat_mask_rcnn::HeadError;
+use kat_mask_rcnn::structures::Targets;
 use rand_chacha::ChaCha8Rng;
 
 /// N pictures and what is in them.
@@ -21,14 +22,14 @@ pub struct DetectBatch {
     /// Objects of each picture in pixels of the canvas, with the picture's size there.
     pub targets: Vec<Targets>,
     /// Size of each picture on disk.
-    pub originals: Vec<ImageSize>,
+    pub originals: Vec<Size>,
     /// The dataset's name of each picture: its COCO id.
     pub ids: Vec<String>,
 }
 
 impl DetectBatch {
     /// Size of each picture on the canvas.
-    pub fn sizes(&self) -> Vec<ImageSize> {
+    pub fn sizes(&self) -> Vec<Size> {
         self.targets.iter().map(Targets::image).collect()
     }
 
@@ -49,7 +50,7 @@ impl DetectBatch {
     }
 
     /// Adds what is known of `sample`, and room for its planes, which is returned.
-    fn slot(&mut self, sample: &Sample, original: ImageSize) -> Result<&mut [f32], HeadError> {
+    fn slot(&mut self, sample: &Sample, original: Size) -> Result<&mut [f32], HeadError> {
         self.targets.push(targets(sample)?);
         self.originals.push(original);
         self.ids.push(sample.id.clone());
@@ -103,8 +104,8 @@ impl Collate<Sample> for EvalCollate {
     }
 }
 
-fn size_of(sample: &Sample) -> ImageSize {
-    ImageSize::new(sample.image.height(), sample.image.width())
+fn size_of(sample: &Sample) -> Size {
+    Size::of(&sample.image)
 }
 
 /// The objects of a sample as the losses take them. Where an object that is trained on has no mask, the picture
@@ -126,14 +127,10 @@ pub fn targets(sample: &Sample) -> Result<Targets, HeadError> {
     )
 }
 
-fn mask(instance: &Instance, image: ImageSize) -> Result<InstanceMask, HeadError> {
+fn mask(instance: &Instance, image: Size) -> Result<Mask, HeadError> {
     match &instance.mask {
-        Some(Mask::Bitmap(bitmap)) => Ok(InstanceMask::Rle(Rle::from_bitmap(image, bitmap.as_raw())?)),
-        Some(Mask::Polygons(rings)) => {
-            let rings = rings.iter().filter(|ring| ring.len() >= 3).cloned().collect();
-            Ok(InstanceMask::Polygons(Polygons::new(rings)?))
-        }
-        None => Ok(InstanceMask::Polygons(Polygons::new(Vec::new())?)),
+        Some(mask) => Ok(mask.clone().compact(image)?),
+        None => Ok(Mask::Polygon(Polygon::default())),
     }
 }
 
@@ -141,8 +138,8 @@ fn mask(instance: &Instance, image: ImageSize) -> Result<InstanceMask, HeadError
 mod tests {
     use super::*;
     use image::{GrayImage, Luma, RgbImage};
-    use kat_datasets::pipeline::DetectEvalConfig;
-    use kat_datasets::transform::shortest_edge::ShortestEdge;
+    use kat_images::pipeline::DetectEvalConfig;
+    use kat_images::transform::shortest_edge::ShortestEdge;
     use rand::SeedableRng;
 
     fn object(mask: Option<Mask>, crowd: bool) -> Instance {
@@ -158,15 +155,15 @@ mod tests {
     fn every_kind_of_mask_is_taken_and_crowds_need_none() {
         let bitmap = GrayImage::from_fn(20, 10, |x, y| Luma([if x < 4 && y > 2 { 255 } else { 0 }]));
         let ring = vec![[2.0, 4.0], [6.0, 4.0], [6.0, 8.0]];
-        let rings = Mask::Polygons(vec![ring, vec![[0.0, 0.0]]]);
+        let rings = Mask::Polygon(Polygon::from_usable([ring, vec![[0.0, 0.0]]]));
         let all = [object(Some(Mask::Bitmap(bitmap)), true), object(Some(rings), false), object(None, true)];
         let found = targets(&sample(all.to_vec())).unwrap();
         let masks = found.masks().unwrap();
-        assert!(matches!(&masks[0], InstanceMask::Rle(rle) if rle.area() == 4 * 7));
-        assert!(matches!(&masks[1], InstanceMask::Polygons(p) if p.rings().len() == 1));
+        assert!(matches!(&masks[0], Mask::Rle(rle) if rle.area() == 4 * 7));
+        assert!(matches!(&masks[1], Mask::Polygon(p) if p.rings().len() == 1));
         assert_eq!((masks.len(), found.trainable()), (3, vec![1]));
         assert!(targets(&sample(vec![object(None, false)])).unwrap().masks().is_none());
-        assert!(targets(&sample(Vec::new())).unwrap().masks().is_some_and(<[InstanceMask]>::is_empty));
+        assert!(targets(&sample(Vec::new())).unwrap().masks().is_some_and(<[Mask]>::is_empty));
     }
 
     #[test]
@@ -181,7 +178,7 @@ mod tests {
             collate.put(&mut batch, sample(vec![object(None, false)]), rng).unwrap();
         }
         assert_eq!((batch.side, batch.images.len()), (40, 2 * 3 * 40 * 40));
-        assert_eq!((batch.sizes()[1], batch.originals[1]), (ImageSize::new(20, 40), ImageSize::new(10, 20)));
+        assert_eq!((batch.sizes()[1], batch.originals[1]), (Size::new(20, 40), Size::new(10, 20)));
         assert_eq!(batch.targets[1].boxes().as_slice(), [[4.0, 8.0, 12.0, 16.0]]);
         let red = &batch.images[3 * 1600..4 * 1600];
         assert!(red[..800].iter().all(|v| *v > 2.0) && red[800..].iter().all(|v| *v == 0.0));

@@ -7,9 +7,10 @@ use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
 use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Device, Graph, Tensor};
-use kat_heads::detect::finish;
-use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig, Operations};
-use kat_heads::structures::{ImageSize, InstanceMask, Polygons, Targets};
+use kat_images::{Mask, Polygon, Size};
+use kat_mask_rcnn::finish;
+use kat_mask_rcnn::structures::Targets;
+use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig, Operations};
 use serde::Serialize;
 
 use crate::config::Plan;
@@ -139,9 +140,9 @@ fn image<D: Device>(device: &D, config: &MaskRcnnConfig) -> anyhow::Result<Tenso
     Ok(Tensor::from_vec(device, pixels, [1, 3, height, width])?)
 }
 
-fn canvas(config: &MaskRcnnConfig) -> ImageSize {
+fn canvas(config: &MaskRcnnConfig) -> Size {
     let size = config.backbone.image_size;
-    ImageSize::new(size.height as u32, size.width as u32)
+    size
 }
 
 fn infer<D: Device>(model: &MaskRcnn<D>, image: &Tensor<D>) -> anyhow::Result<Round> {
@@ -182,7 +183,7 @@ fn train<D: Device>(
     };
     let outline = |[x0, y0, x1, y1]: [f32; 4]| {
         let ring = vec![[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
-        Polygons::new(vec![ring]).map(InstanceMask::Polygons)
+        Polygon::new(vec![ring]).map(Mask::Polygon)
     };
     let boxes: Vec<[f32; 4]> = (0..OBJECTS).map(object).collect();
     let masks = boxes.iter().map(|b| outline(*b)).collect::<Result<_, _>>()?;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use kat_datasets::coco::{layout, survey};
-use kat_datasets::shapes::Layout;
-use kat_datasets::survey::Survey;
+use kat_coco::{layout, survey};
+use kat_images::shapes::Layout;
+use kat_images::survey::Survey;
 
 use crate::config::{DataPlan, TaskKind};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};

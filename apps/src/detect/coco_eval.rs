@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kat_datasets::coco::json::{CocoFile, read_results};
-use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, evaluate};
+use kat_coco::evaluate::{EvalConfig, Evaluation, IouType, evaluate};
+use kat_coco::json::{CocoFile, read_results};
 use serde_json::json;
 
 /// Average precision and recall of a COCO results file.

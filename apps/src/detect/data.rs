@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kat_datasets::coco::CocoDataset;
-use kat_datasets::coco::check::OnProblem;
-use kat_datasets::coco::layout::{self, Split};
-use kat_datasets::decode::{DecodeOptions, decode_file};
-use kat_datasets::loader::{BoxError, Dataset};
-use kat_datasets::sample::Sample;
+use kat_coco::CocoDataset;
+use kat_coco::check::OnProblem;
+use kat_coco::layout::{self, Split};
+use kat_images::decode::{DecodeOptions, decode_file};
+use kat_images::loader::{BoxError, Dataset};
+use kat_images::sample::Sample;
 
 use crate::config::Plan;
 use crate::run::generated::root;

@@ -1,9 +1,10 @@
 //! Objects on a picture: masks, boxes, names.
 
 use image::{GrayImage, RgbImage};
-use kat_datasets::coco::json::Category;
-use kat_datasets::sample::{Sample, Target};
-use kat_heads::structures::{ImageResult, InstanceMask};
+use kat_coco::json::Category;
+use kat_images::Mask;
+use kat_images::sample::{Sample, Target};
+use kat_mask_rcnn::structures::ImageResult;
 
 use super::batch::targets;
 use crate::draw::boxes::{LabelledBox, draw_boxes};
@@ -35,10 +36,7 @@ pub fn draw_found(
         class: d.classes()[i],
         label: format!("{} {:.0} %", name(categories, d.classes()[i]), 100.0 * d.scores()[i]),
         bbox: d.boxes().as_slice()[i],
-        mask: found.masks.as_ref().and_then(|masks| {
-            let size = masks[i].size();
-            GrayImage::from_raw(size.width, size.height, masks[i].to_bitmap())
-        }),
+        mask: found.masks.as_ref().map(|masks| masks[i].to_image()),
     });
     draw(picture, shown.collect())
 }
@@ -51,7 +49,7 @@ pub fn draw_truth(sample: &Sample, categories: &[Category]) -> anyhow::Result<Rg
     let truth = targets(sample)?;
     let side = sample.image.width().max(sample.image.height()) as usize;
     let square = [0.0, 0.0, side as f32, side as f32];
-    let mask = |mask: &InstanceMask| {
+    let mask = |mask: &Mask| {
         let whole = GrayImage::from_raw(side as u32, side as u32, mask.crop_and_resize(square, side))?;
         Some(image::imageops::crop_imm(&whole, 0, 0, sample.image.width(), sample.image.height()).to_image())
     };

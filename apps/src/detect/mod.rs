@@ -17,14 +17,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::coco::json::Category;
-use kat_datasets::loader::{Loader, LoaderState};
-use kat_datasets::pipeline::{DetectEval, DetectEvalConfig, DetectTrain, DetectTrainConfig};
-use kat_datasets::transform::scale_jitter::ScaleJitter;
-use kat_datasets::transform::shortest_edge::ShortestEdge;
-use kat_heads::detect::finish;
-use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
-use kat_heads::structures::ImageResult;
+use kat_coco::json::Category;
+use kat_images::loader::{Loader, LoaderState};
+use kat_images::pipeline::{DetectEval, DetectEvalConfig, DetectTrain, DetectTrainConfig};
+use kat_images::transform::scale_jitter::ScaleJitter;
+use kat_images::transform::shortest_edge::ShortestEdge;
+use kat_mask_rcnn::finish;
+use kat_mask_rcnn::structures::ImageResult;
+use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Plan, TaskKind};

@@ -1,8 +1,8 @@
 //! From the configuration to the detector's.
 
 use kat_backbone::{KatConfig, Size};
-use kat_heads::detect::net::MaskRcnnConfig;
-use kat_heads::detect::{AnchorConfig, DetectionConfig, ProposalConfig, RoiSampling, RpnSampling};
+use kat_mask_rcnn::MaskRcnnConfig;
+use kat_mask_rcnn::{AnchorConfig, DetectionConfig, ProposalConfig, RoiSampling, RpnSampling};
 
 use crate::config::Plan;
 

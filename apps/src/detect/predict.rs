@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::Device;
-use kat_datasets::loader::Collate as _;
-use kat_datasets::pipeline::DetectEval;
-use kat_datasets::sample::{Sample, Target};
-use kat_heads::structures::ImageResult;
+use kat_images::loader::Collate as _;
+use kat_images::pipeline::DetectEval;
+use kat_images::sample::{Sample, Target};
+use kat_mask_rcnn::structures::ImageResult;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -143,7 +143,7 @@ impl PredictCommand {
                 let [x0, y0, x1, y1] = d.boxes().as_slice()[i];
                 let mask = found.masks.as_ref().map(|masks| {
                     let size = masks[i].size();
-                    json!({ "size": [size.height, size.width], "counts": masks[i].to_coco_string() })
+                    json!({ "size": [size.height, size.width], "counts": masks[i].to_text() })
                 });
                 json!({
                     "category_id": category.id,

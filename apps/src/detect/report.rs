@@ -3,10 +3,10 @@
 use anyhow::Context;
 use kat_backbone::Device;
 use kat_backbone::nn::Module;
-use kat_datasets::loader::Dataset as _;
-use kat_datasets::metrics::coco_map::{AreaRange, Evaluation};
-use kat_heads::detect::net::MaskRcnn;
-use kat_heads::structures::ImageResult;
+use kat_coco::evaluate::{AreaRange, Evaluation};
+use kat_images::loader::Dataset as _;
+use kat_mask_rcnn::MaskRcnn;
+use kat_mask_rcnn::structures::ImageResult;
 
 use super::Detect;
 use super::draw::{draw_found, draw_truth};
@@ -138,7 +138,7 @@ fn by_size(what: &str, evaluation: &Evaluation) -> Scene {
 }
 
 fn by_category(what: &str, evaluation: &Evaluation) -> Scene {
-    let bar = |(i, c): (usize, kat_datasets::metrics::coco_map::CategoryFigures)| Bar {
+    let bar = |(i, c): (usize, kat_coco::evaluate::CategoryFigures)| Bar {
         name: c.name,
         value: c.ap,
         colour: class_colour(i),

@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use kat_datasets::coco::json::{Category, parse_results};
-use kat_datasets::coco::results::{Detection, ResultsWriter};
-use kat_datasets::coco::{CocoDataset, Rle};
-use kat_datasets::metrics::coco_map::{EvalConfig, Evaluation, IouType, check_masks, evaluable, evaluate};
-use kat_heads::structures::ImageResult;
+use kat_coco::CocoDataset;
+use kat_coco::evaluate::{EvalConfig, Evaluation, IouType, check_masks, evaluable, evaluate};
+use kat_coco::json::{Category, parse_results};
+use kat_coco::results::{Detection, ResultsWriter};
+use kat_images::Rle;
+use kat_mask_rcnn::structures::ImageResult;
 
 /// Detections of a dataset's images.
 pub struct Scored<'d> {
@@ -80,7 +81,7 @@ impl<'d> Scored<'d> {
                 self.unknown += 1;
                 continue;
             };
-            let mask = found.masks.as_ref().map(|masks| coco_rle(&masks[i])).transpose()?;
+            let mask = found.masks.as_ref().map(|masks| masks[i].clone());
             self.rows.push(Row { image, class, bbox: d.boxes().as_slice()[i], score: d.scores()[i], mask });
         }
         Ok(())
@@ -124,12 +125,4 @@ impl<'d> Scored<'d> {
             no_masks,
         })
     }
-}
-
-/// A mask as the datasets have it.
-///
-/// # Errors
-/// Runs that do not add up, which the heads' masks do.
-pub fn coco_rle(mask: &kat_heads::structures::Rle) -> anyhow::Result<Rle> {
-    Ok(Rle::new(mask.size().height, mask.size().width, mask.counts().to_vec())?)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::TensorMap;
-use kat_datasets::coco::json::Category;
-use kat_heads::detect::net::{MaskRcnn, MaskRcnnConfig};
+use kat_coco::json::Category;
+use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 
 use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY};
 use crate::config::TaskKind;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::Context;
-use kat_datasets::shapes::{Layout, ShapesConfig, ShapesError, ShapesSummary, write_shapes_while};
+use kat_images::shapes::{Layout, ShapesConfig, ShapesError, ShapesSummary, write_shapes_while};
 
 use crate::config::TaskKind;
 use crate::config::{DataPlan, DatasetKind, Generate, Plan};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kat_datasets::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
-use kat_datasets::sample::Sample;
+use kat_images::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
+use kat_images::sample::Sample;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{OnCorrupt, Plan};

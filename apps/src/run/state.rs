@@ -7,7 +7,7 @@ use kat_backbone::Device;
 use kat_backbone::checkpoint::{HostTensor, TensorMap, model, safetensors};
 use kat_backbone::nn::Module;
 use kat_backbone::optim::AdamW;
-use kat_datasets::loader::LoaderState;
+use kat_images::loader::LoaderState;
 use serde::{Deserialize, Serialize};
 
 /// The metadata key of the resolved configuration, as TOML.

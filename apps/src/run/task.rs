@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kat_backbone::nn::Module;
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::loader::{Loader, LoaderState};
+use kat_images::loader::{Loader, LoaderState};
 
 use crate::config::{Plan, TaskKind};
 use crate::run::run_dir::RunDir;

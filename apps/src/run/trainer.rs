@@ -8,7 +8,7 @@ use anyhow::Context;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
 use kat_backbone::watch::{Clip, Failure, Readings, Watch};
 use kat_backbone::{Backend as _, Graph};
-use kat_datasets::loader::LoaderState;
+use kat_images::loader::LoaderState;
 
 pub use super::error::TrainError;
 pub use super::exchange::{Alone, GradientExchange};

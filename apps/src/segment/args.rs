@@ -1,7 +1,7 @@
 //! The flags of `eval` and `predict` that decide how images are looked at.
 
 use clap::Args;
-use kat_heads::segment::Flip;
+use kat_upernet::Flip;
 
 use crate::config::Plan;
 use crate::segment::inference::{Extent, Resolution, Settings, Views};

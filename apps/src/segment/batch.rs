@@ -3,9 +3,9 @@
 //! # Shapes
 //! N images, S the side of the crop in pixels: images (N, 3, S, S), labels (N, S, S), 255 where they do not count.
 
-use kat_datasets::loader::{BoxError, Collate};
-use kat_datasets::pipeline::SegmentTrain;
-use kat_datasets::sample::{Sample, Target};
+use kat_images::loader::{BoxError, Collate};
+use kat_images::pipeline::SegmentTrain;
+use kat_images::sample::{Sample, Target};
 use rand_chacha::ChaCha8Rng;
 
 /// N crops and their label maps.

@@ -10,7 +10,7 @@ use kat_backbone::ops::{batch_norm, resize};
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
 use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Device, Graph, Size, Tensor};
-use kat_heads::segment::{Segmentor, SegmentorConfig};
+use kat_upernet::{Segmentor, SegmentorConfig};
 use serde::Serialize;
 
 use crate::config::Plan;

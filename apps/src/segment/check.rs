@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use kat_datasets::ade20k::folder::IGNORE;
-use kat_datasets::ade20k::{LabelError, LabelFolders, LabelScheme};
-use kat_datasets::loader::Dataset as _;
-use kat_datasets::shapes::Layout;
-use kat_datasets::survey::{BrokenFile, ClassCount, Survey};
+use kat_ade20k::folder::IGNORE;
+use kat_ade20k::{LabelError, LabelFolders, LabelScheme};
+use kat_images::loader::Dataset as _;
+use kat_images::shapes::Layout;
+use kat_images::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
 use crate::config::{DataPlan, TaskKind};

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use kat_datasets::ade20k::classes::{self, NAMES, Names};
-use kat_datasets::ade20k::{LabelError, LabelFolders, LabelScheme, tree};
-use kat_datasets::imagenet::splits;
-use kat_datasets::loader::Dataset as _;
+use kat_ade20k::classes::{self, NAMES, Names};
+use kat_ade20k::{LabelError, LabelFolders, LabelScheme, tree};
+use kat_imagenet::splits;
+use kat_images::loader::Dataset as _;
 
 use crate::config::{DataPlan, DatasetKind, Plan};
 use crate::run::generated::root;

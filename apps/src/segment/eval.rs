@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use image::GrayImage;
+use kat_ade20k::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 use kat_backbone::Device;
-use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 
 use super::args::ViewArgs;
 use crate::run::run_dir::write_atomic;

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, ensure};
 use image::GrayImage;
+use kat_ade20k::LabelFolders;
+use kat_ade20k::miou::{ConfusionMatrix, LabelConfig};
 use kat_backbone::Device;
-use kat_datasets::ade20k::LabelFolders;
-use kat_datasets::loader::Dataset as _;
-use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig};
-use kat_datasets::sample::{Sample, Target};
-use kat_heads::segment::Segmentor;
+use kat_images::loader::Dataset as _;
+use kat_images::sample::{Sample, Target};
+use kat_upernet::Segmentor;
 
 use super::inference::{Inference, Settings};
 use crate::config::{OnCorrupt, Plan};
@@ -97,8 +97,9 @@ impl<D: Device> HeldOut<'_, D> {
 ///
 /// # Errors
 /// More classes than 8 bits tell apart.
-pub fn gray(map: &kat_heads::segment::LabelMap) -> anyhow::Result<GrayImage> {
+pub fn gray(map: &kat_upernet::LabelMap) -> anyhow::Result<GrayImage> {
     let values = map.labels.iter().map(|l| u8::try_from(*l)).collect::<Result<Vec<u8>, _>>();
     let values = values.context("a class above 255 does not fit a label map of 8 bits")?;
-    GrayImage::from_raw(map.size.width, map.size.height, values).context("labels do not fill their image")
+    GrayImage::from_raw(map.size.width as u32, map.size.height as u32, values)
+        .context("labels do not fill their image")
 }

@@ -7,13 +7,13 @@ use anyhow::bail;
 use image::RgbImage;
 use image::imageops::crop_imm;
 use kat_backbone::{Device, Graph, Tensor};
-use kat_datasets::transform::normalize::{Direction, Normalize};
-use kat_datasets::transform::random_scale::RandomScale;
-use kat_datasets::transform::resize::{Filter, resize};
-use kat_heads::segment::{
+use kat_images::Size;
+use kat_images::transform::normalize::{Direction, Normalize};
+use kat_images::transform::random_scale::RandomScale;
+use kat_images::transform::resize::{Filter, resize};
+use kat_upernet::{
     AveragedViews, Flip, LabelMap, ResizedRows, Segmentor, SlidingRows, Window, WindowGrid, argmax,
 };
-use kat_heads::structures::ImageSize;
 
 use crate::config::Plan;
 
@@ -157,10 +157,10 @@ impl<D: Device> Inference<'_, D> {
 
     /// Scores of one view, row by row at the size of the original.
     fn view(&self, image: RgbImage, flip: Flip, (width, height): (u32, u32)) -> anyhow::Result<View<'_>> {
-        let size = ImageSize::new(image.height(), image.width());
+        let size = Size::of(&image);
         let grid = match self.settings.extent {
             Extent::Whole => WindowGrid::whole(size)?,
-            Extent::Windows { crop, stride } => WindowGrid::sliding(size, crop, stride)?,
+            Extent::Windows { crop, stride } => WindowGrid::sliding(size, crop as usize, stride as usize)?,
         };
         if grid.len() > MOST_WINDOWS {
             bail!(
@@ -177,33 +177,33 @@ impl<D: Device> Inference<'_, D> {
         };
         let predict: Predict<'_> = Box::new(move |window| self.window(&image, window, direction));
         let rows = SlidingRows::new(grid, self.model.config().classes, predict)?;
-        Ok(ResizedRows::new(rows, ImageSize::new(height, width)))
+        Ok(ResizedRows::new(rows, Size::new(height as usize, width as usize)))
     }
 
     /// Scores of one window, (classes, height, width). `image` is as taken; a mirrored view counts its windows in the
     /// mirrored image.
     fn window(&self, image: &RgbImage, window: Window, direction: Direction) -> anyhow::Result<Vec<f32>> {
-        let ImageSize { height, width } = window.size;
+        let Size { height, width } = window.size;
         let x = match direction {
             Direction::Forward => window.x,
-            Direction::Mirrored => image.width() - window.x - width,
+            Direction::Mirrored => image.width() as usize - window.x - width,
         };
-        let part = crop_imm(image, x, window.y, width, height).to_image();
+        let part = crop_imm(image, x as u32, window.y as u32, width as u32, height as u32).to_image();
         // Patches that stick out at the right and below hold the mean colour there, as padding in training does.
-        let [patch_height, patch_width] = self.model.patch().map(|side| side as u32);
-        let canvas = (width.next_multiple_of(patch_width), height.next_multiple_of(patch_height));
-        let (columns, rows) = (canvas.0 as usize, canvas.1 as usize);
+        let [patch_height, patch_width] = self.model.patch();
+        let (rows, columns) = (height.next_multiple_of(patch_height), width.next_multiple_of(patch_width));
+        let canvas = (columns as u32, rows as u32);
         let mut planes = vec![0.0; 3 * rows * columns];
         self.settings.normalize.write(&part, direction, canvas, &mut planes)?;
         let input = Tensor::from_vec(self.device, planes, [1, 3, rows, columns])?;
         let scores = self.model.forward(&mut Graph::inference(), &input)?.to_vec();
-        if canvas == (width, height) {
+        if (rows, columns) == (height, width) {
             return Ok(scores);
         }
-        let mut inside = Vec::with_capacity(self.model.config().classes * width as usize * height as usize);
+        let mut inside = Vec::with_capacity(self.model.config().classes * width * height);
         for plane in scores.chunks_exact(rows * columns) {
-            for row in plane.chunks_exact(columns).take(height as usize) {
-                inside.extend_from_slice(&row[..width as usize]);
+            for row in plane.chunks_exact(columns).take(height) {
+                inside.extend_from_slice(&row[..width]);
             }
         }
         Ok(inside)
@@ -218,10 +218,12 @@ impl<D: Device> Inference<'_, D> {
         let mut total = 0;
         for scale in &self.settings.views.scales {
             let (width, height) = self.settings.size(image, *scale);
-            let size = ImageSize::new(height, width);
+            let size = Size::new(height as usize, width as usize);
             let grid = match self.settings.extent {
                 Extent::Whole => WindowGrid::whole(size)?,
-                Extent::Windows { crop, stride } => WindowGrid::sliding(size, crop, stride)?,
+                Extent::Windows { crop, stride } => {
+                    WindowGrid::sliding(size, crop as usize, stride as usize)?
+                }
             };
             total +=
                 SlidingRows::<Predict<'_>>::strip_bytes(&grid, classes) * self.settings.views.flips.len();
@@ -234,9 +236,9 @@ impl<D: Device> Inference<'_, D> {
 mod tests {
     use kat_backbone::ops::batch_norm;
     use kat_backbone::{Cpu, KatConfig, Size};
-    use kat_heads::segment::{FinalNorm, NeckKind, SegmentorConfig};
+    use kat_upernet::{FinalNorm, NeckKind, SegmentorConfig};
 
-    use kat_heads::segment::LogitRows as _;
+    use kat_upernet::LogitRows as _;
 
     use super::*;
 

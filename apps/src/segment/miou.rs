@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use kat_datasets::metrics::label_png;
-use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
+use kat_ade20k::label_png;
+use kat_ade20k::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 use rayon::prelude::*;
 
 /// Pixel accuracy and IoU of predicted label maps: PNGs of class indices, named as the labels.

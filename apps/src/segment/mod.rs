@@ -22,12 +22,12 @@ use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::{Device, Graph, KatConfig, Size, Tensor};
-use kat_datasets::loader::{Dataset as _, Loader, LoaderState};
-use kat_datasets::pipeline::{SegmentTrain, SegmentTrainConfig};
-use kat_datasets::transform::category_crop::CategoryCrop;
-use kat_datasets::transform::photometric::Photometric;
-use kat_datasets::transform::random_scale::RandomScale;
-use kat_heads::segment::{SegmentLoss, Segmentor, SegmentorConfig};
+use kat_images::loader::{Dataset as _, Loader, LoaderState};
+use kat_images::pipeline::{SegmentTrain, SegmentTrainConfig};
+use kat_images::transform::category_crop::CategoryCrop;
+use kat_images::transform::photometric::Photometric;
+use kat_images::transform::random_scale::RandomScale;
+use kat_upernet::{SegmentLoss, Segmentor, SegmentorConfig};
 
 use crate::config::OnCorrupt;
 use crate::config::{Plan, TaskKind};

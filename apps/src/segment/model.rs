@@ -2,7 +2,7 @@
 
 use kat_backbone::ops::softmax_cross_entropy::OhemSampler;
 use kat_backbone::{KatConfig, Size};
-use kat_heads::segment::{FinalNorm, NeckKind, SegmentLoss, SegmentorConfig};
+use kat_upernet::{FinalNorm, NeckKind, SegmentLoss, SegmentorConfig};
 
 use crate::config::NeckChoice;
 use crate::config::Plan;

@@ -2,12 +2,12 @@
 
 use anyhow::Context;
 use image::{GrayImage, RgbImage};
+use kat_ade20k::classes::NAMES;
+use kat_ade20k::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
+use kat_ade20k::palette;
 use kat_backbone::Device;
 use kat_backbone::nn::Module;
-use kat_datasets::ade20k::classes::NAMES;
-use kat_datasets::ade20k::palette;
-use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
-use kat_heads::segment::Segmentor;
+use kat_upernet::Segmentor;
 
 use super::Segment;
 use super::data::BACKGROUND;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::ops::batch_norm;
-use kat_heads::segment::Segmentor;
+use kat_upernet::Segmentor;
 
 use super::CLASSES_KEY;
 use super::model::segmentor_config;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use kat_datasets::decode::{DecodeOptions, check_file};
-use kat_datasets::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
-use kat_datasets::survey::{Survey, compare_classes};
+use kat_images::decode::{DecodeOptions, check_file};
+use kat_images::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
+use kat_images::survey::{Survey, compare_classes};
 
 use super::printable::{one_line, print};
 use crate::config::{DataPlan, Override, TaskKind, load};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
-use kat_datasets::decode::{DecodeOptions, decode_bytes, decode_file};
-use kat_datasets::files::MAX_IMAGE_BYTES;
-use kat_datasets::imagenet::{is_image, is_unsupported_image};
+use kat_images::decode::{DecodeOptions, decode_bytes, decode_file};
+use kat_images::files::MAX_IMAGE_BYTES;
+use kat_images::names::{is_image, is_unsupported_image};
 
 use crate::config::Plan;
 
