@@ -123,14 +123,14 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
 fn decode(bytes: &[u8], rng: &mut ChaCha8Rng) {
     let options = DecodeOptions { max_pixels: 1 << 18, ..DecodeOptions::default() };
     let Ok(image) = Encoded::open(bytes, &options) else { return };
-    let (width, height) = image.dimensions();
+    let (width, height) = image.size().dimensions();
     let rect = Rect {
         x: rng.random_range(0..width),
         y: rng.random_range(0..height),
         width: rng.random_range(1..=width),
         height: rng.random_range(1..=height),
     }
-    .within((width, height));
+    .within(image.size());
     let part = image.decode_region(rect, Vec::new());
     if let Ok(part) = &part {
         assert_eq!(part.dimensions(), (rect.width, rect.height));

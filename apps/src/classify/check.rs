@@ -54,7 +54,7 @@ fn survey(root: &Path, split: &str, data: &DataPlan) -> anyhow::Result<Survey> {
     let sizes: Vec<_> = (0..folder.items.len()).into_par_iter().map(size).collect();
     for ((path, _), size) in folder.items.iter().zip(sizes) {
         match size {
-            Ok((width, height)) => survey.add_size(width, height),
+            Ok(size) => survey.add_size(size),
             Err(reason) => survey.broken.push(BrokenFile { path: root.join(path), reason }),
         }
     }

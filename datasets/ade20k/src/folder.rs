@@ -266,7 +266,7 @@ impl Dataset for LabelFolders {
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
         let image = decode_file(&self.image_path(index), &self.decode)?;
         let map = self.label_map(index)?;
-        self.same_size(index, image.dimensions(), map.dimensions())?;
+        self.same_size(index, Size::of(&image), Size::of(&map))?;
         Ok(Sample { image, target: Target::LabelMap(map), id: self.pairs[index].image.clone() })
     }
 }

@@ -117,8 +117,11 @@ mod tests {
         assert!(matches!(sample.target, Target::Class(9)));
         assert_eq!(sample.image.dimensions(), (64, 64));
         let rect = Rect { x: 11, y: 20, width: 30, height: 7 };
-        let part =
-            val.get_region(9, &mut |size| if size == kat_images::Size::square(64) { rect } else { Rect::whole(size) }).unwrap();
+        let part = val
+            .get_region(9, &mut |size| {
+                if size == kat_images::Size::square(64) { rect } else { Rect::whole(size) }
+            })
+            .unwrap();
         assert_eq!(part.image, crop_image(&sample.image, rect).unwrap());
         assert!(matches!(part.target, Target::Class(9)));
 
