@@ -280,7 +280,7 @@ mod tests {
     fn rows(settings: &Settings, image: &RgbImage) -> Vec<Vec<f32>> {
         let model = model();
         let inference = Inference { device: &Cpu::default(), model: &model, settings };
-        let mut view = inference.view(image.clone(), Flip::None, Size::of(&image)).unwrap();
+        let mut view = inference.view(image.clone(), Flip::None, Size::of(image)).unwrap();
         let mut out = Vec::new();
         while let Some(row) = view.next_row().unwrap() {
             out.push(row.to_vec());
