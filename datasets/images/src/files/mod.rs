@@ -1,8 +1,13 @@
-//! Reading whole files that someone else put there: regular files only, and no more of them than was agreed.
+//! Reading whole files that someone else put there, regular files only and no more of them than was agreed; and
+//! writing files so that none is ever seen in part.
+
+mod atomic;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
+
+pub use atomic::{WriteError, write_atomic};
 
 /// Greatest length of an image file.
 pub const MAX_IMAGE_BYTES: u64 = 1 << 30;

@@ -1,21 +1,36 @@
 //! Writing a file so that a reader sees the old one or the new one, never a part.
 
-use super::CheckpointError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+/// At which step of writing a file the system refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{action}: {source}")]
+pub struct WriteError {
+    /// The step, such as "cannot write".
+    pub action: &'static str,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        error.source
+    }
+}
 
 /// Writes `path` through a temporary file in the same directory: write, fsync, rename, fsync of the directory.
 ///
 /// If anything fails, a full disk for instance, the old file stays and the temporary one is removed.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] naming the file and the step.
-pub fn write(
+/// [`WriteError`], which names the step; the caller knows the file.
+pub fn write_atomic(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), CheckpointError> {
-    let fail = |action| move |source| CheckpointError::Io { path: path.to_owned(), action, source };
+) -> Result<(), WriteError> {
+    let fail = |action| move |source| WriteError { action, source };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -62,22 +77,22 @@ mod tests {
     fn a_failed_write_leaves_the_old_file_and_no_temporary() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.bin");
-        write(&path, |w| w.write_all(b"old")).unwrap();
-        let full = write(&path, |w| {
+        write_atomic(&path, |w| w.write_all(b"old")).unwrap();
+        let full = write_atomic(&path, |w| {
             w.write_all(b"half")?;
             Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
         });
         let message = full.unwrap_err().to_string();
-        assert!(message.contains("a.bin") && message.contains("no space left"), "{message}");
+        assert!(message.contains("cannot write") && message.contains("no space left"), "{message}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        write(&path, |w| w.write_all(b"new")).unwrap();
+        write_atomic(&path, |w| w.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
-        let error = write(Path::new("/nonexistent/x.bin"), |_| Ok(())).unwrap_err().to_string();
-        assert!(error.starts_with("/nonexistent/x.bin: cannot create"), "{error}");
+    fn a_missing_directory_is_an_error_of_its_own() {
+        let error = write_atomic(Path::new("/nonexistent/x.bin"), |_| Ok(())).unwrap_err().to_string();
+        assert!(error.starts_with("cannot create beside"), "{error}");
     }
 }
