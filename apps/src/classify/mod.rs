@@ -18,9 +18,9 @@ use std::sync::Arc;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, ops};
-use kat_imagenet::ImageFolder;
+use kat_imagenet::LabelledImages;
 use kat_imagenet::topk::TopK;
-use kat_images::loader::{Loader, LoaderState};
+use kat_images::loader::{Dataset as _, Loader, LoaderState};
 use kat_images::pipeline::{
     ClassifyEval, ClassifyEvalConfig, ClassifyTrain, ClassifyTrainConfig, ColorAugment,
 };
@@ -59,7 +59,7 @@ impl<D: Device> Classify<D> {
     /// Data that cannot be read, or a model that cannot be built.
     pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
         let splits = data::open(plan)?;
-        let config = plan.model.kat_config(splits.train.classes.len())?;
+        let config = plan.model.kat_config(splits.train.classes().len())?;
         if config.image_size.height != config.image_size.width {
             return Err(Misuse("classification takes square images".into()).into());
         }
@@ -69,12 +69,12 @@ impl<D: Device> Classify<D> {
 
     /// Class names in the order of their indices.
     pub fn classes(&self) -> &[String] {
-        &self.splits.train.classes
+        self.splits.train.classes()
     }
 
     /// Images to train on and held out.
     pub fn counts(&self) -> (usize, usize) {
-        (self.splits.train.items.len(), self.splits.val.items.len())
+        (self.splits.train.len(), self.splits.val.len())
     }
 
     /// The model's configuration.
@@ -243,7 +243,7 @@ impl<D: Device> Task for Classify<D> {
             Part::Train => &self.splits.train,
             Part::HeldOut => &self.splits.val,
         };
-        images.items.iter().for_each(|(name, _)| see(name));
+        (0..images.len()).for_each(|i| see(images.id(i)));
     }
 
     fn criterion(&self) -> &'static str {
@@ -270,7 +270,7 @@ pub struct HeldOut<'a, D: Device> {
     /// How images are prepared and read.
     pub plan: &'a Plan,
     /// The images.
-    pub images: &'a ImageFolder,
+    pub images: &'a LabelledImages,
 }
 
 impl<D: Device> HeldOut<'_, D> {

@@ -41,7 +41,7 @@ impl<'a> Jpeg<'a> {
     /// As stored.
     pub(super) fn size(&self) -> Size {
         match self {
-            Self::Plain { frame, .. } => Size::new(frame.height as usize, frame.width as usize),
+            Self::Plain { frame, .. } => Size::new(frame.height, frame.width),
             Self::General(general) => general.size(),
         }
     }

@@ -40,7 +40,7 @@ impl<'a> General<'a> {
 
     /// Width and height as stored.
     pub(super) fn size(&self) -> Size {
-        Size::new(self.frame.height as usize, self.frame.width as usize)
+        Size::new(self.frame.height, self.frame.width)
     }
 
     pub(super) fn exif(&self) -> Option<&'a [u8]> {
