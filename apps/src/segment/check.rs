@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use kat_ade20k::folder::IGNORE;
+use kat_ade20k::tree::unsupported_images;
 use kat_ade20k::{LabelError, LabelFolders, LabelScheme};
 use kat_images::Size;
 use kat_images::loader::Dataset as _;
@@ -68,6 +69,11 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
     let images = folders.len() + missing.len();
     let mut survey = Survey { split: name.to_owned(), images, labels: folders.len(), ..Survey::default() };
     survey.unlabelled = missing.len();
+    let unsupported = unsupported_images(&folders.images).unwrap_or_default();
+    if unsupported > 0 {
+        let text = format!("{unsupported} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)");
+        survey.problems.push(text);
+    }
     for error in missing {
         let path = match &error {
             LabelError::Missing { image, .. } => image.clone(),

@@ -85,42 +85,29 @@ pub struct Scan {
 }
 
 impl LabelFolders {
-    /// One split of SceneParsing, `split` being `training` or `validation`.
+    /// One split of a dataset laid out as ADE20K's SceneParsing: `root/images/SPLIT` beside `root/annotations/SPLIT`, the
+    /// image's most frequent ending (others are said). Not yet listed: [`LabelFolders::open`] does that.
     ///
     /// # Errors
-    /// Those of [`LabelFolders::open`].
+    /// A folder of images that cannot be read.
     pub fn scene_parsing(
         root: &Path,
         split: &str,
         classes: u32,
+        scheme: LabelScheme,
         decode: DecodeOptions,
     ) -> Result<Self, LabelError> {
-        Self {
-            images: root.join("images").join(split),
+        let images = root.join("images").join(split);
+        Ok(Self {
+            image_suffix: image_suffix(&images)?,
             labels: root.join("annotations").join(split),
-            image_suffix: ".jpg".into(),
+            images,
             label_suffix: ".png".into(),
             classes,
-            scheme: LabelScheme::ReduceZero,
+            scheme,
             decode,
             pairs: Vec::new(),
-        }
-        .open()
-    }
-
-    /// Folders `images` and `labels` with the suffixes of Cityscapes and 19 classes; change the fields, then
-    /// [`LabelFolders::open`] it.
-    pub fn cityscapes(images: &Path, labels: &Path, decode: DecodeOptions) -> Self {
-        Self {
-            images: images.to_owned(),
-            labels: labels.to_owned(),
-            image_suffix: "_leftImg8bit.png".into(),
-            label_suffix: "_gtFine_labelTrainIds.png".into(),
-            classes: 19,
-            scheme: LabelScheme::Direct,
-            decode,
-            pairs: Vec::new(),
-        }
+        })
     }
 
     /// Lists the images and checks that each has a label file.
@@ -276,6 +263,20 @@ fn ends_with(name: &str, suffix: &str) -> bool {
     start.and_then(|s| name.get(s..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
+/// The ending of the images of a folder, the most frequent one; the others are said.
+fn image_suffix(images: &Path) -> Result<String, LabelError> {
+    let counts = crate::tree::image_endings(images)?;
+    // The first of equals: max_by_key would give the last.
+    let Some((best, _)) = counts.iter().rev().max_by_key(|(_, count)| **count) else {
+        return Ok(".jpg".to_owned());
+    };
+    let others: usize = counts.iter().filter(|(ending, _)| *ending != best).map(|(_, count)| count).sum();
+    if others > 0 {
+        tracing::warn!("{}: {others} images that do not end in {best} are not used", images.display());
+    }
+    Ok(best.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -289,7 +290,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = ShapesConfig { train_images: 12, val_images: 3, vary: 0.3, ..Default::default() };
         write_shapes(dir.path(), Layout::SceneParsing, &config).unwrap();
-        let data = LabelFolders::scene_parsing(dir.path(), "training", 10, DecodeOptions::default()).unwrap();
+        let data = LabelFolders::scene_parsing(
+            dir.path(),
+            "training",
+            10,
+            LabelScheme::ReduceZero,
+            DecodeOptions::default(),
+        );
+        let data = data.unwrap().open().unwrap();
         let scan = data.scan().unwrap();
         let mut pixels = 0;
         for i in 0..data.len() {
@@ -305,6 +313,20 @@ mod tests {
         assert!(error.contains("SHAPES_train_"), "{error}");
     }
 
+    /// Names as Cityscapes has them.
+    fn cityscapes(images: &Path, labels: &Path) -> LabelFolders {
+        LabelFolders {
+            images: images.to_owned(),
+            labels: labels.to_owned(),
+            image_suffix: "_leftImg8bit.png".into(),
+            label_suffix: "_gtFine_labelTrainIds.png".into(),
+            classes: 19,
+            scheme: LabelScheme::Direct,
+            decode: DecodeOptions::default(),
+            pairs: Vec::new(),
+        }
+    }
+
     fn pair(map: &GrayImage) -> (tempfile::TempDir, LabelFolders) {
         let dir = tempfile::tempdir().unwrap();
         let (images, labels) = (dir.path().join("img"), dir.path().join("gt"));
@@ -312,8 +334,7 @@ mod tests {
         fs::create_dir_all(labels.join("city")).unwrap();
         image::RgbImage::new(3, 2).save(images.join("city/a_leftImg8bit.png")).unwrap();
         map.save(labels.join("city/a_gtFine_labelTrainIds.png")).unwrap();
-        let folders = LabelFolders::cityscapes(&images, &labels, DecodeOptions::default());
-        (dir, folders)
+        (dir, cityscapes(&images, &labels))
     }
 
     #[test]
@@ -374,10 +395,7 @@ mod tests {
         );
         assert_eq!(LabelScheme::Direct.class_of(150, 150), None);
         assert_eq!(LabelScheme::Direct.class_of(0, 1), Some(0));
-        let bad = LabelFolders {
-            classes: 256,
-            ..LabelFolders::cityscapes(Path::new("a"), Path::new("b"), DecodeOptions::default())
-        };
+        let bad = LabelFolders { classes: 256, ..cityscapes(Path::new("a"), Path::new("b")) };
         assert!(matches!(bad.open(), Err(LabelError::Classes(256))));
     }
 }

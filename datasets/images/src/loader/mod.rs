@@ -5,7 +5,6 @@
 //! * One thread fills one batch; at most [`LoaderConfig::buffers`] batches exist at a time.
 //! * A sample that cannot be loaded is treated as [`OnBad`] says, and named in the log once.
 
-pub mod batch;
 pub mod order;
 pub mod resume;
 mod workers;
@@ -20,7 +19,6 @@ use crate::transform::crop::crop_sample;
 use crate::transform::target::BoxRule;
 use crate::{Rect, Size};
 
-pub use batch::{Batch, Normalise, PadRule, SampleCollate};
 pub use order::{LastBatch, Order, Remainder};
 pub use resume::LoaderState;
 pub use workers::{Loaded, Loader};

@@ -140,6 +140,12 @@ pub(crate) mod testing {
         ChaCha8Rng::seed_from_u64(seed)
     }
 
+    /// FNV-1a, by which pixels are compared with those of another program.
+    pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+        let step = |hash: u64, b: &u8| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3);
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+    }
+
     /// An image in which neighbours and channels differ.
     pub(crate) fn pattern(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {

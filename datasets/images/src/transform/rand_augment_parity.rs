@@ -2,7 +2,7 @@
 //! operation at fixed arguments, as FNV-1a of the bytes that Pillow gives for the same 24 x 20 pattern.
 
 use super::*;
-use crate::transform::testing::{pattern, rng};
+use crate::transform::testing::{fnv, pattern, rng};
 
 /// By operation and argument.
 const PIXELS: [(&str, u64); 43] = [
@@ -50,10 +50,6 @@ const PIXELS: [(&str, u64); 43] = [
     ("Brightness 1.81", 0x4e44cfde5eafe72b),
     ("Sharpness 1.81", 0xcba986c151a1539f),
 ];
-
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
-}
 
 fn run(name: &str) -> RgbImage {
     let mut image = pattern(24, 20);
