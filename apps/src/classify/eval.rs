@@ -11,10 +11,11 @@ use kat_imagenet::topk::TopK;
 use kat_images::decode::DecodeOptions;
 
 use super::args::CheckpointArgs;
-use crate::classify::HeldOut;
+use super::held_out::HeldOut;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
+use crate::shell::progress::Screen;
 
 /// Measure a checkpoint's accuracy on a folder of class folders
 #[derive(Debug, Args)]
@@ -36,11 +37,11 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
-    pub fn run(&self) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device))
+    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen))
     }
 
-    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
         let held_out = splits::look(&self.data)?.held_out.into_iter().next();
         let root = held_out.as_ref().unwrap_or(&self.data);
         let mut images = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
@@ -50,8 +51,8 @@ impl EvalCommand {
         }
         images.decode = trained.plan.data.decode;
         let mut top = TopK::new(trained.classes.len());
-        let part = HeldOut { device, plan: &trained.plan, images: &images };
-        part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
+        let part = HeldOut { device, plan: &trained.plan, images: &images, screen: &screen.on_terminal() };
+        part.for_each_batch(&trained.model, |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
         let accuracy = top.accuracy();
         let text = if self.json {
             serde_json::to_string(&accuracy)?
