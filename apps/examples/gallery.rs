@@ -1,4 +1,4 @@
-//! Draws every kind of plot and picture once from made-up data, to be looked at after a change:
+//! Draws every kind of plot and image once from made-up data, to be looked at after a change:
 //! `cargo run -p kat-apps --example gallery -- DIR`.
 
 use std::path::PathBuf;
@@ -8,34 +8,35 @@ use kat_apps::draw::boxes::{LabelledBox, draw_boxes};
 use kat_apps::draw::heat::HeatMap;
 use kat_apps::draw::legend::{Entry, with_legend};
 use kat_apps::draw::masks::{draw_labels, draw_mask};
-use kat_apps::draw::palette::class_colour;
+use kat_apps::draw::palette::class_color;
 use kat_apps::draw::{legible, side_by_side};
-use kat_apps::plot::axis::Spread;
 use kat_apps::plot::bars::{Bar, bars};
 use kat_apps::plot::confusion::Confusion;
 use kat_apps::plot::curves::{LineChart, Series};
-use kat_apps::plot::raster::write_png;
-use kat_apps::plot::rational_plot::{Rational, RationalLayer, rational_panels};
+use kat_apps::plot::range::Spread;
+use kat_apps::plot::rationals::{Rational, RationalLayer, rational_panels};
+use kat_apps::plot::{Plot, PlotError};
 use kat_apps::report::html::{Column, Figure, Page};
 use kat_apps::report::thumbnails::data_uri;
+use ndarray::Array2;
 
 fn main() -> anyhow::Result<()> {
     let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "gallery".into()));
     std::fs::create_dir_all(&dir)?;
-    pictures(&dir)?;
-    let charts = [loss(), accuracy()];
+    images(&dir)?;
+    let charts = [loss()?, accuracy()?];
     let (small, large) = (confusion(10), confusion(80));
-    let rationals = rationals();
-    let iou = bars("IoU by class", &ious());
-    for (name, scene) in [
+    let rationals = rationals()?;
+    let iou = bars("IoU by class", &ious())?;
+    for (name, plot) in [
         ("loss", &charts[0]),
         ("accuracy", &charts[1]),
-        ("confusion_10", &small.scene()),
-        ("confusion_80", &large.scene()),
+        ("confusion_10", &small.plot()?),
+        ("confusion_80", &large.plot()?),
         ("rationals", &rationals),
         ("iou", &iou),
     ] {
-        write_png(scene, &dir.join(format!("{name}.png")))?;
+        plot.write_png(&dir.join(format!("{name}.png")))?;
     }
     let mut page = Page::new("KAT-tiny on shapes", "20 epochs, 1240 steps, finished in 3m 42s");
     page.figures_of_merit(&[
@@ -46,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     page.section("Curves");
     page.plots(&charts);
     page.section("Confusion");
-    page.plots(&[small.scene()]);
+    page.plots([&small.plot()?]);
     let rows: Vec<Vec<String>> = small
         .most_confused(5)
         .into_iter()
@@ -63,7 +64,7 @@ fn main() -> anyhow::Result<()> {
     let mistakes = (0..9)
         .map(|i| {
             Ok(Figure {
-                source: data_uri(&scene_picture(64, 48 + 4 * i), 160)?,
+                source: data_uri(&scene_image(64, 48 + 4 * i), 160)?,
                 heading: format!("star, taken for hexagon {}", i + 1),
                 caption: format!("{} % · val/star/00{i}17.png", 99 - 3 * i),
             })
@@ -71,15 +72,15 @@ fn main() -> anyhow::Result<()> {
         .collect::<image::ImageResult<Vec<_>>>()?;
     page.gallery(&mistakes, 160);
     page.section("Learned functions");
-    page.plots(&[rationals]);
+    page.plots([&rationals]);
     page.section("Classes");
-    page.plots(&[iou]);
+    page.plots([&iou]);
     page.folded("Configuration", "[train]\nepochs = 20\nbatch_size = 64\n");
     std::fs::write(dir.join("report.html"), page.render())?;
     Ok(())
 }
 
-fn loss() -> kat_apps::plot::scene::Scene {
+fn loss() -> Result<Plot, PlotError> {
     let noise = |i: i32| 1.0 + 0.3 * (f64::from(i) * 12.9898).sin() * (f64::from(i) * 78.233).cos();
     let train = (0..620).map(|i| (f64::from(2 * i), noise(i) * (0.05 + 2.3 * (-f64::from(i) / 90.0).exp())));
     let val = (1..=20).map(|e| (f64::from(62 * e), 0.08 + 2.0 * (-f64::from(e) / 3.0).exp()));
@@ -89,12 +90,12 @@ fn loss() -> kat_apps::plot::scene::Scene {
         vec![Series::noisy("train", train.collect()), Series::new("held out", val.collect())],
     );
     chart.spread = Spread::Log;
-    chart.scene()
+    chart.plot()
 }
 
-fn accuracy() -> kat_apps::plot::scene::Scene {
+fn accuracy() -> Result<Plot, PlotError> {
     let val = (1..=10).map(|e| (f64::from(124 * e), 0.97 - 0.8 * (-f64::from(e) / 2.0).exp()));
-    LineChart::new("Top-1 on the held-out part", "step", vec![Series::new("held out", val.collect())]).scene()
+    LineChart::new("Top-1 on the held-out part", "step", vec![Series::new("held out", val.collect())]).plot()
 }
 
 fn confusion(classes: usize) -> Confusion {
@@ -110,7 +111,7 @@ fn confusion(classes: usize) -> Confusion {
     m
 }
 
-fn rationals() -> kat_apps::plot::scene::Scene {
+fn rationals() -> Result<Plot, PlotError> {
     let identity = Rational { numerator: vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0], denominator: vec![0.0; 4] };
     let layers: Vec<_> = (0..8)
         .map(|n| {
@@ -142,13 +143,13 @@ fn ious() -> Vec<Bar> {
         .map(|(i, name)| Bar {
             name: (*name).into(),
             value: (i != 4).then_some(1.0 - 0.13 * i as f64),
-            colour: class_colour(i),
+            color: class_color(i),
         })
         .collect()
 }
 
-/// A picture with something in it.
-fn scene_picture(w: u32, h: u32) -> RgbImage {
+/// An image with something in it.
+fn scene_image(w: u32, h: u32) -> RgbImage {
     RgbImage::from_fn(w, h, |x, y| {
         let (u, v) = (x as f32 / w as f32, y as f32 / h as f32);
         let inside =
@@ -162,15 +163,15 @@ fn scene_picture(w: u32, h: u32) -> RgbImage {
     })
 }
 
-fn pictures(dir: &std::path::Path) -> anyhow::Result<()> {
+fn images(dir: &std::path::Path) -> anyhow::Result<()> {
     for (name, w, h) in [("tiny", 64, 48), ("usual", 640, 480), ("large", 3000, 2000), ("strip", 900, 60)] {
-        let (mut picture, factor) = legible(&scene_picture(w, h));
+        let (mut image, factor) = legible(&scene_image(w, h));
         let (fw, fh) = ((w * factor) as f32, (h * factor) as f32);
         let disc = GrayImage::from_fn(w, h, |x, y| {
             let (u, v) = (x as f32 / w as f32, y as f32 / h as f32);
             Luma([u8::from((u - 0.35).powi(2) + (v - 0.45).powi(2) < 0.06)])
         });
-        draw_mask(&mut picture, &disc, class_colour(0));
+        draw_mask(&mut image, &disc, class_color(0));
         let boxes = [
             ([0.1, 0.2, 0.6, 0.7], "circle 98 %", 0),
             ([0.12, 0.2, 0.55, 0.66], "circle 61 %", 0),
@@ -182,12 +183,12 @@ fn pictures(dir: &std::path::Path) -> anyhow::Result<()> {
             .rev()
             .map(|(b, label, class)| LabelledBox {
                 bbox: [b[0] * fw, b[1] * fh, b[2] * fw, b[3] * fh],
-                colour: class_colour(*class),
+                color: class_color(*class),
                 label: (*label).into(),
             })
             .collect();
-        draw_boxes(&mut picture, &boxes);
-        picture.save(dir.join(format!("boxes_{name}.png")))?;
+        draw_boxes(&mut image, &boxes);
+        image.save(dir.join(format!("boxes_{name}.png")))?;
 
         let labels = GrayImage::from_fn(w, h, |x, y| {
             let (u, v) = (x as f32 / w as f32, y as f32 / h as f32);
@@ -203,28 +204,28 @@ fn pictures(dir: &std::path::Path) -> anyhow::Result<()> {
                 255
             }])
         });
-        let mut overlay = legible(&scene_picture(w, h)).0;
-        draw_labels(&mut overlay, &labels, |l| (l < 255).then(|| class_colour(usize::from(l))));
+        let mut overlay = legible(&scene_image(w, h)).0;
+        draw_labels(&mut overlay, &labels, |l| (l < 255).then(|| class_color(usize::from(l))));
         let entries: Vec<_> = ["sky", "flower", "building; edifice"]
             .iter()
             .enumerate()
             .map(|(i, n)| Entry {
-                colour: class_colour(i + 1),
+                color: class_color(i + 1),
                 name: (*n).into(),
                 share: Some(0.31 / (i + 1) as f64),
             })
             .collect();
         with_legend(&overlay, &entries).save(dir.join(format!("labels_{name}.png")))?;
     }
-    let mut explained = legible(&scene_picture(224, 224)).0;
-    let values: Vec<f32> = (0..196)
-        .map(|i| (-((i % 14 - 5) as f32).powi(2) / 9.0 - ((i / 14 - 6) as f32).powi(2) / 9.0).exp())
-        .collect();
-    if let Some(map) = HeatMap::new(14, 14, &values) {
+    let mut explained = legible(&scene_image(224, 224)).0;
+    let bump = |row: usize, column: usize| {
+        (-(column as f32 - 5.0).powi(2) / 9.0 - (row as f32 - 6.0).powi(2) / 9.0).exp()
+    };
+    let values = Array2::from_shape_fn((14, 14), |(row, column)| bump(row, column));
+    if let Some(map) = HeatMap::new(values.view()) {
         map.draw(&mut explained);
     }
-    let original = legible(&scene_picture(224, 224)).0;
-    side_by_side(("picture", &original), ("attention for: star", &explained))
-        .save(dir.join("explain.png"))?;
+    let original = legible(&scene_image(224, 224)).0;
+    side_by_side(("image", &original), ("attention for: star", &explained)).save(dir.join("explain.png"))?;
     Ok(())
 }

@@ -55,7 +55,7 @@ impl shell::Program for Program {
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Train(command) => command.run::<Classify<Cpu>>(screen),
-            Command::Eval(command) => command.run(),
+            Command::Eval(command) => command.run(screen),
             Command::Predict(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),

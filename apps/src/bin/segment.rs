@@ -51,7 +51,7 @@ impl shell::Program for Program {
     fn run(&self, screen: &Screen) -> anyhow::Result<()> {
         match &self.command {
             Command::Train(command) => command.run::<Segment<Cpu>>(screen),
-            Command::Eval(command) => command.run(),
+            Command::Eval(command) => command.run(screen),
             Command::Predict(command) => command.run(),
             Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
             Command::Miou(command) => command.run(),

@@ -11,11 +11,12 @@ use kat_imagenet::{ImageFolder, LabelledImages, splits};
 use kat_images::decode::DecodeOptions;
 
 use super::args::CheckpointArgs;
-use crate::classify::HeldOut;
-use crate::classify::data::held_out;
+use super::data::held_out;
+use super::held_out::HeldOut;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
+use crate::shell::progress::Screen;
 
 /// Measure a checkpoint's accuracy on class folders, tar shards or a folder with a list of labels
 #[derive(Debug, Args)]
@@ -43,11 +44,11 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
-    pub fn run(&self) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device))
+    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen))
     }
 
-    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
         let parts = if self.data.is_dir() { splits::look(&self.data)? } else { splits::Splits::default() };
         let root = parts.held_out.first().unwrap_or(&self.data);
         // Only folders name classes; indices in lists and shards are the checkpoint's.
@@ -67,8 +68,8 @@ impl EvalCommand {
             _ => held_out(&self.data, root, Some(&trained.classes), &data, Caching::Off)?,
         };
         let mut top = TopK::new(trained.classes.len());
-        let part = HeldOut { device, plan: &trained.plan, images: &images };
-        part.look(&trained.model, &mut |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
+        let part = HeldOut { device, plan: &trained.plan, images: &images, screen: &screen.on_terminal() };
+        part.for_each_batch(&trained.model, |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
         let accuracy = top.accuracy();
         let text = if self.json {
             serde_json::to_string(&accuracy)?

@@ -1,16 +1,17 @@
 //! Why a class: integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365).
 //!
-//! The image is faded in from the mean colour; each pixel's share of what the class's logit gains on the way is the
+//! The image is faded in from the mean color; each pixel's share of what the class's logit gains on the way is the
 //! path integral of its gradient. Those shares add up to the whole gain, so nothing that decided is left out.
 
 use image::RgbImage;
 use kat_backbone::nn::Module;
 use kat_backbone::{Device, Graph, Kat, Tensor, ops};
+use ndarray::Array2;
 
 use crate::draw::heat::HeatMap;
 use crate::draw::{legible, side_by_side};
 
-/// Points on the way from the mean colour to the image.
+/// Points on the way from the mean color to the image.
 const STEPS: usize = 32;
 /// Points in one backward pass.
 const BATCH: usize = 8;
@@ -20,9 +21,8 @@ const CELLS: usize = 28;
 /// What each pixel adds to the logit of a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    side: usize,
     /// (S, S): sums over the channels.
-    pub pixels: Vec<f32>,
+    pub pixels: Array2<f32>,
 }
 
 impl Evidence {
@@ -41,10 +41,10 @@ impl Evidence {
         // Constants: only the image's gradient is wanted.
         let mut model = model.clone();
         model.visit_mut("", &mut |_, _, tensor| *tensor = tensor.clone().detach());
-        let mut pixels = vec![0.0; plane];
+        let mut pixels = Array2::<f32>::zeros((side, side));
         for first in (0..STEPS).step_by(BATCH) {
             let steps = first..(first + BATCH).min(STEPS);
-            // Midpoints of equal parts of the way; the mean colour is zero after normalisation.
+            // Midpoints of equal parts of the way; the mean color is zero after normalisation.
             let faded = steps.clone().flat_map(|i| {
                 let share = (i as f32 + 0.5) / STEPS as f32;
                 image.iter().map(move |v| v * share)
@@ -63,19 +63,20 @@ impl Evidence {
                 }
             }
         }
-        Ok(Self { side, pixels })
+        Ok(Self { pixels })
     }
 
     /// What speaks for the class, in cells of equal size.
     fn map(&self) -> Option<HeatMap> {
-        let cells = (1..=CELLS.min(self.side)).rev().find(|n| self.side.is_multiple_of(*n))?;
-        let width = self.side / cells;
-        let mut sums = vec![0.0; cells * cells];
-        for (at, value) in self.pixels.iter().enumerate() {
-            sums[at / self.side / width * cells + at % self.side / width] += value;
+        let side = self.pixels.nrows();
+        let cells = (1..=CELLS.min(side)).rev().find(|n| side.is_multiple_of(*n))?;
+        let width = side / cells;
+        let mut sums = Array2::<f32>::zeros((cells, cells));
+        for ((row, column), value) in self.pixels.indexed_iter() {
+            sums[(row / width, column / width)] += value;
         }
-        sums.iter_mut().for_each(|v: &mut f32| *v = v.max(0.0));
-        HeatMap::new(cells, cells, &sums)
+        sums.mapv_inplace(|v| v.max(0.0));
+        HeatMap::new(sums.view())
     }
 
     /// What the model saw beside the evidence for the class.

@@ -8,6 +8,8 @@ pub mod data;
 pub mod eval;
 pub mod explain;
 pub mod export;
+pub mod held_out;
+pub mod mistakes;
 pub mod predict;
 pub mod report;
 pub mod trained;
@@ -17,29 +19,24 @@ use std::sync::Arc;
 
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
-use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, ops};
-use kat_imagenet::LabelledImages;
-use kat_imagenet::topk::TopK;
+use kat_backbone::{Device, Graph, Kat, KatConfig, ops};
 use kat_images::loader::{Dataset as _, Loader, LoaderState};
-use kat_images::pipeline::{
-    ClassifyEval, ClassifyEvalConfig, ClassifyTrain, ClassifyTrainConfig, ColorAugment,
-};
+use kat_images::pipeline::{ClassifyTrain, ClassifyTrainConfig, ColorAugment};
 use kat_images::transform::color_jitter::ColorJitter;
-use kat_images::transform::crop::CenterCrop;
 use kat_images::transform::mixup::Mixup;
 use kat_images::transform::random_erasing::RandomErasing;
 use kat_images::transform::random_resized_crop::RandomResizedCrop;
-use kat_images::transform::resize::Filter;
 
 use crate::config::{Plan, TaskKind};
-use crate::run::loading::{self, decoded};
+use crate::run::loading;
 use crate::run::memory;
 use crate::run::run_dir::RunDir;
-use crate::run::task::{Part, Task, Trainable};
+use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
-use batch::{ClassifyBatch, EvalCollate, TrainCollate};
+use batch::{ClassifyBatch, TrainCollate};
 use data::Splits;
+use held_out::{Evaluation, HeldOut, images};
 
 /// The metadata key of the class names, a JSON list.
 pub const CLASSES_KEY: &str = "kat_classes";
@@ -124,19 +121,6 @@ impl<D: Device> Classify<D> {
             classes: self.classes().len(),
         })
     }
-
-    /// Goes through the held-out part: `see` is given each batch and its logits (N, K).
-    ///
-    /// # Errors
-    /// Images that cannot be read, or an error of `see`.
-    pub fn look(
-        &self,
-        model: &Kat<D>,
-        mut see: impl FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let part = HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val };
-        part.look(model, &mut see)
-    }
 }
 
 impl<D: Device> Trainable for Classify<D> {
@@ -152,8 +136,14 @@ impl<D: Device> Trainable for Classify<D> {
         format!("{} classes, {train} training and {val} held-out images", self.classes().len())
     }
 
-    fn report(&self, model: &Self::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()> {
-        report::write(self, model, plan, run)
+    fn report(
+        &self,
+        model: &Kat<D>,
+        evaluation: &Evaluation,
+        plan: &Plan,
+        run: &RunDir,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, plan, run)
     }
 }
 
@@ -161,6 +151,7 @@ impl<D: Device> Task for Classify<D> {
     type Device = D;
     type Model = Kat<D>;
     type Batch = ClassifyBatch;
+    type Evaluation = Evaluation;
 
     fn device(&self) -> &D {
         &self.device
@@ -186,7 +177,7 @@ impl<D: Device> Task for Classify<D> {
         Ok(Loader::start(images, Arc::new(collate), loading::training(&self.plan), resume)?)
     }
 
-    fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
+    fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Losses<D>> {
         let logits = model.forward(graph, &images(&self.device, batch)?)?;
         let (targets, smoothing) = if batch.soft.is_empty() {
             (Targets::hard(batch.labels.clone()), self.plan.augment.label_smoothing as f32)
@@ -194,31 +185,18 @@ impl<D: Device> Task for Classify<D> {
             // Mixed targets are smoothed already.
             (Targets::Soft(batch.soft.clone()), 0.0)
         };
-        Ok(ops::softmax_cross_entropy(graph, &logits, &targets, &Options::smoothed(smoothing))?)
+        let total = ops::softmax_cross_entropy(graph, &logits, &targets, &Options::smoothed(smoothing))?;
+        Ok(Losses { total, parts: Vec::new() })
     }
 
-    fn evaluate_on(&self, model: &Kat<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        let classes = self.classes().len();
-        let mut top = TopK::new(classes);
-        let mut loss = 0.0;
-        let mut progress = screen.progress("evaluating", "images", 0, self.counts().1 as u64);
-        self.look(model, |batch, logits| {
-            progress.advance(batch.ids.len() as u64);
-            loss += batch
-                .labels
-                .iter()
-                .zip(logits.chunks(classes))
-                .map(|(l, row)| negative_log(row, *l))
-                .sum::<f64>();
-            Ok(top.update(logits, &batch.labels)?)
-        })?;
-        progress.finish();
-        let accuracy = top.accuracy();
-        Ok(vec![
-            ("val/loss", loss / accuracy.samples as f64),
-            ("val/top1", accuracy.top1),
-            ("val/top5", accuracy.top5),
-        ])
+    fn evaluate(&self, model: &Kat<D>, screen: &Screen, examples: usize) -> anyhow::Result<Evaluation> {
+        let part = HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val, screen };
+        part.evaluate(model, self.classes(), examples)
+    }
+
+    fn figures(&self, evaluation: &Evaluation) -> Vec<(&'static str, f64)> {
+        let accuracy = evaluation.top.accuracy();
+        vec![("val/loss", evaluation.mean_loss()), ("val/top1", accuracy.top1), ("val/top5", accuracy.top5)]
     }
 
     fn check_held_out(&self) -> anyhow::Result<()> {
@@ -238,12 +216,12 @@ impl<D: Device> Task for Classify<D> {
         CLASSES_KEY
     }
 
-    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+    fn for_each_image(&self, part: Part, visit: &mut dyn FnMut(&str)) {
         let images = match part {
             Part::Train => &self.splits.train,
             Part::HeldOut => &self.splits.val,
         };
-        (0..images.len()).for_each(|i| see(images.id(i)));
+        (0..images.len()).for_each(|i| visit(images.id(i)));
     }
 
     fn criterion(&self) -> &'static str {
@@ -261,68 +239,4 @@ fn metadata(config: &KatConfig, classes: &[String]) -> anyhow::Result<BTreeMap<S
         (CONFIG_KEY.to_owned(), serde_json::to_string(config)?),
         (CLASSES_KEY.to_owned(), serde_json::to_string(classes)?),
     ]))
-}
-
-/// Images to evaluate on.
-pub struct HeldOut<'a, D: Device> {
-    /// Where to compute.
-    pub device: &'a D,
-    /// How images are prepared and read.
-    pub plan: &'a Plan,
-    /// The images.
-    pub images: &'a LabelledImages,
-}
-
-impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all of them in order: `see` is given each batch and its logits (N, K).
-    ///
-    /// # Errors
-    /// Images that cannot be read, or an error of `see`.
-    pub fn look(
-        &self,
-        model: &Kat<D>,
-        see: &mut dyn FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
-        let config = loading::evaluation(self.plan);
-        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
-            let batch = batch?;
-            if batch.ids.is_empty() {
-                continue;
-            }
-            let logits = model.forward(&mut Graph::inference(), &images(self.device, &batch)?)?.to_vec();
-            see(&batch, &logits)?;
-        }
-        Ok(())
-    }
-}
-
-/// The images of a batch as a tensor (N, 3, S, S).
-fn images<D: Device>(device: &D, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
-    let shape = [batch.ids.len(), 3, batch.side, batch.side];
-    Ok(Tensor::from_slice(device, &batch.images, shape)?)
-}
-
-/// -log softmax(row)[label].
-fn negative_log(row: &[f32], label: u32) -> f64 {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
-    sum.ln() - f64::from(row[label as usize] - largest)
-}
-
-/// Softmax of one row of logits.
-pub fn probabilities(row: &[f32]) -> Vec<f32> {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| (p / sum) as f32).collect()
-}
-
-/// What evaluation does to an image.
-///
-/// # Errors
-/// A setting out of range.
-pub fn eval_pipeline(plan: &Plan, side: u32) -> anyhow::Result<ClassifyEval> {
-    let crop = CenterCrop { size: side, crop_pct: plan.eval.crop, filter: Filter::Bicubic };
-    Ok(ClassifyEval::new(ClassifyEvalConfig { crop, normalize: plan.data.normalize })?)
 }

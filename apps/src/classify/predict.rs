@@ -12,9 +12,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::args::CheckpointArgs;
+use super::held_out::{eval_pipeline, probabilities};
 use crate::classify::explain::Evidence;
 use crate::classify::trained::Trained;
-use crate::classify::{eval_pipeline, probabilities};
 use crate::run::finite;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;

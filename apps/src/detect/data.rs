@@ -34,6 +34,18 @@ impl Dataset for CocoImages {
     }
 }
 
+impl CocoImages {
+    /// The image with this COCO id, as [`Dataset::get`] gives it.
+    ///
+    /// # Errors
+    /// No such image, or one that cannot be read.
+    pub fn of_id(&self, id: &str) -> Result<Sample, BoxError> {
+        let images = &self.0.file().images;
+        let index = images.iter().position(|image| image.id.to_string() == id);
+        self.get(index.ok_or_else(|| format!("no image {id}"))?)
+    }
+}
+
 /// Training and held-out images.
 #[derive(Debug, Clone)]
 pub struct Splits {

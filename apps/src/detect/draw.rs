@@ -10,7 +10,7 @@ use super::batch::targets;
 use crate::draw::boxes::{LabelledBox, draw_boxes};
 use crate::draw::legible;
 use crate::draw::masks::draw_mask;
-use crate::draw::palette::class_colour;
+use crate::draw::palette::class_color;
 
 /// An object to draw.
 struct Shown {
@@ -70,12 +70,12 @@ fn draw(picture: &RgbImage, shown: Vec<Shown>) -> RgbImage {
     let (mut picture, factor) = legible(picture);
     for object in &shown {
         if let Some(mask) = &object.mask {
-            draw_mask(&mut picture, mask, class_colour(object.class as usize));
+            draw_mask(&mut picture, mask, class_color(object.class as usize));
         }
     }
     let boxed = |object: Shown| LabelledBox {
         bbox: object.bbox.map(|v| v * factor as f32),
-        colour: class_colour(object.class as usize),
+        color: class_color(object.class as usize),
         label: object.label,
     };
     draw_boxes(&mut picture, &shown.into_iter().map(boxed).collect::<Vec<_>>());

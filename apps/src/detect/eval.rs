@@ -8,11 +8,13 @@ use kat_backbone::Device;
 use serde_json::json;
 
 use crate::detect::coco_eval::{as_json, as_text};
+use crate::detect::data;
+use crate::detect::held_out::HeldOut;
 use crate::detect::scored::{Figures, Scored};
 use crate::detect::trained::Trained;
-use crate::detect::{HeldOut, data};
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
+use crate::shell::progress::Screen;
 
 /// Measure a checkpoint's average precision on a COCO folder
 #[derive(Debug, Args)]
@@ -44,16 +46,16 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or images that cannot be read, or a results file that cannot be written.
-    pub fn run(&self) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device))
+    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen))
     }
 
-    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
         let images = data::open_split(&self.data, self.split.as_deref(), "val", trained.plan.data.decode)?;
-        let part = HeldOut { device, plan: &trained.plan, images: &images };
+        let part = HeldOut { device, plan: &trained.plan, images: &images, screen: &screen.on_terminal() };
         let mut scored = Scored::new(&images.0, &trained.categories)?;
-        part.look(&trained.model, &mut |batch, found| {
+        part.for_each_batch(&trained.model, |batch, found| {
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
         })?;
         let results = scored.to_json()?;

@@ -7,6 +7,7 @@ pub mod coco_eval;
 pub mod data;
 pub mod draw;
 pub mod eval;
+pub mod held_out;
 pub mod model;
 pub mod predict;
 pub mod report;
@@ -16,7 +17,7 @@ pub mod trained;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kat_backbone::{Device, Graph, Tensor};
+use kat_backbone::{Device, Graph};
 use kat_coco::json::Category;
 use kat_images::loader::{Loader, LoaderState};
 use kat_images::pipeline::{DetectEval, DetectEvalConfig, DetectTrain, DetectTrainConfig};
@@ -32,12 +33,13 @@ use crate::run::loading::{self, decoded};
 use crate::run::memory;
 use crate::run::resume::difference;
 use crate::run::run_dir::RunDir;
-use crate::run::task::{Part, Task, Trainable};
+use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
-use batch::{DetectBatch, EvalCollate, TrainCollate};
-use data::{CocoImages, Splits};
-use scored::Scored;
+use batch::{DetectBatch, TrainCollate};
+use data::Splits;
+use held_out::{Evaluation, HeldOut};
+use scored::{Figures, Scored};
 
 /// The metadata key of the detector's configuration, as JSON.
 pub const DETECTOR_KEY: &str = "kat_detector_config";
@@ -84,11 +86,6 @@ impl<D: Device> Detect<D> {
         &self.splits
     }
 
-    /// The held-out part.
-    pub fn held_out(&self) -> HeldOut<'_, D> {
-        HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val }
-    }
-
     fn side(&self) -> u32 {
         self.config.backbone.image_size.height as u32
     }
@@ -107,8 +104,14 @@ impl<D: Device> Trainable for Detect<D> {
         format!("{} categories, {train} training and {val} held-out images", self.categories().len())
     }
 
-    fn report(&self, model: &<Self as Task>::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()> {
-        report::write(self, model, plan, run)
+    fn report(
+        &self,
+        model: &MaskRcnn<D>,
+        evaluation: &Evaluation,
+        plan: &Plan,
+        run: &RunDir,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, plan, run)
     }
 }
 
@@ -116,6 +119,7 @@ impl<D: Device> Task for Detect<D> {
     type Device = D;
     type Model = MaskRcnn<D>;
     type Batch = DetectBatch;
+    type Evaluation = Evaluation;
 
     fn device(&self) -> &D {
         &self.device
@@ -151,31 +155,36 @@ impl<D: Device> Task for Detect<D> {
         model: &MaskRcnn<D>,
         graph: &mut Graph<D>,
         batch: &DetectBatch,
-    ) -> anyhow::Result<Tensor<D>> {
+    ) -> anyhow::Result<Losses<D>> {
         let losses = model.losses(graph, &batch.tensor(&self.device)?, &batch.targets)?;
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            tracing::debug!("losses {:?}", losses.parts()?);
-        }
-        Ok(losses.total(graph)?)
+        let total = losses.total(graph)?;
+        // detectron2's names
+        let mut parts = vec![
+            ("loss_rpn_cls", losses.rpn_objectness),
+            ("loss_rpn_loc", losses.rpn_boxes),
+            ("loss_cls", losses.classes),
+            ("loss_box_reg", losses.boxes),
+        ];
+        parts.extend(losses.masks.map(|masks| ("loss_mask", masks)));
+        Ok(Losses { total, parts })
     }
 
-    fn evaluate_on(&self, model: &MaskRcnn<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        let mut scored = Scored::new(&self.splits.val.0, &self.categories())?;
-        let mut progress = screen.progress("evaluating", "images", 0, self.splits.val.0.len() as u64);
-        self.held_out().look(model, &mut |batch, found| {
-            progress.advance(batch.ids.len() as u64);
-            batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
-        })?;
-        progress.finish();
-        let figures = scored.figures(&scored.to_json()?)?;
-        let mut values = vec![("val/box_AP", figures.boxes.ap()), ("val/box_AP50", figures.boxes.stats()[1])];
-        if let Some(reason) = figures.no_masks.filter(|_| self.config.masks) {
+    fn evaluate(&self, model: &MaskRcnn<D>, screen: &Screen, examples: usize) -> anyhow::Result<Evaluation> {
+        let part = HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val, screen };
+        let evaluation = part.evaluate(model, &self.categories(), examples)?;
+        if let Some(reason) = evaluation.figures.no_masks.as_ref().filter(|_| self.config.masks) {
             tracing::warn!("masks are not evaluated: {reason}");
         }
-        if let Some(masks) = figures.masks {
+        Ok(evaluation)
+    }
+
+    fn figures(&self, evaluation: &Evaluation) -> Vec<(&'static str, f64)> {
+        let Figures { boxes, masks, .. } = &evaluation.figures;
+        let mut values = vec![("val/box_AP", boxes.ap()), ("val/box_AP50", boxes.stats()[1])];
+        if let Some(masks) = masks {
             values.extend([("val/mask_AP", masks.ap()), ("val/mask_AP50", masks.stats()[1])]);
         }
-        Ok(values)
+        values
     }
 
     fn check_held_out(&self) -> anyhow::Result<()> {
@@ -202,12 +211,12 @@ impl<D: Device> Task for Detect<D> {
         CATEGORIES_KEY
     }
 
-    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+    fn for_each_image(&self, part: Part, visit: &mut dyn FnMut(&str)) {
         let images = match part {
             Part::Train => &self.splits.train.0,
             Part::HeldOut => &self.splits.val.0,
         };
-        images.file().images.iter().for_each(|image| see(&image.file_name));
+        images.file().images.iter().for_each(|image| visit(&image.file_name));
     }
 
     fn criterion(&self) -> &'static str {
@@ -221,37 +230,6 @@ impl<D: Device> Task for Detect<D> {
             (DETECTOR_KEY.to_owned(), serde_json::to_string(model.config())?),
             (CATEGORIES_KEY.to_owned(), serde_json::to_string(&categories)?),
         ]))
-    }
-}
-
-/// Images to evaluate on.
-pub struct HeldOut<'a, D: Device> {
-    /// Where to compute.
-    pub device: &'a D,
-    /// How images are prepared and read.
-    pub plan: &'a Plan,
-    /// The images.
-    pub images: &'a CocoImages,
-}
-
-/// What is given each batch with what was found in its pictures, at their own size.
-pub type See<'s> = dyn FnMut(&DetectBatch, &[ImageResult]) -> anyhow::Result<()> + 's;
-
-impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all of them in order.
-    ///
-    /// # Errors
-    /// Images that cannot be read, or an error of `see`.
-    pub fn look(&self, model: &MaskRcnn<D>, see: &mut See<'_>) -> anyhow::Result<()> {
-        let collate = EvalCollate(eval_pipeline(self.plan, model.config())?);
-        let config = loading::evaluation(self.plan);
-        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
-            let batch = batch?;
-            if !batch.ids.is_empty() {
-                see(&batch, &detect(self.device, model, &batch)?)?;
-            }
-        }
-        Ok(())
     }
 }
 

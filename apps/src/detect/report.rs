@@ -3,20 +3,19 @@
 use anyhow::Context;
 use kat_backbone::Device;
 use kat_backbone::nn::Module;
-use kat_coco::evaluate::{AreaRange, Evaluation};
-use kat_images::loader::Dataset as _;
+use kat_coco::evaluate::{AreaRange, CategoryFigures, Evaluation as Scores};
 use kat_mask_rcnn::MaskRcnn;
-use kat_mask_rcnn::structures::ImageResult;
 
 use super::Detect;
 use super::draw::{draw_found, draw_truth};
-use super::scored::{Figures, Scored};
+use super::held_out::Evaluation;
+use super::scored::Figures;
 use crate::config::Plan;
-use crate::draw::palette::class_colour;
+use crate::draw::palette::class_color;
 use crate::draw::side_by_side;
 use crate::plot::bars::{Bar, bars};
 use crate::plot::curves::{LineChart, Series};
-use crate::plot::scene::Scene;
+use crate::plot::{Plot, PlotError};
 use crate::report::about::about;
 use crate::report::charts::{charts, write_plots};
 use crate::report::html::{Column, Figure, Page};
@@ -33,24 +32,18 @@ const DRAWN: f32 = 0.5;
 /// Writes report.html and the plots of a finished run.
 ///
 /// # Errors
-/// Held-out images that cannot be read, or files that cannot be written.
+/// Images to show that cannot be read again, or files that cannot be written.
 pub fn write<D: Device>(
     task: &Detect<D>,
     model: &MaskRcnn<D>,
+    evaluation: &Evaluation,
     plan: &Plan,
     run: &RunDir,
 ) -> anyhow::Result<()> {
     let records = read(&run.metrics()).with_context(|| format!("cannot read {}", run.metrics().display()))?;
     let splits = task.splits();
     let categories = task.categories();
-    let mut scored = Scored::new(&splits.val.0, &categories)?;
-    let mut examples: Vec<ImageResult> = Vec::new();
-    task.held_out().look(model, &mut |batch, found| {
-        let room = plan.eval.examples.saturating_sub(examples.len());
-        examples.extend(found.iter().take(room).cloned());
-        batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
-    })?;
-    let figures = scored.figures(&scored.to_json()?)?;
+    let figures = &evaluation.figures;
     let lead = format!(
         "{} training and {} held-out images of {} categories",
         splits.train.0.len(),
@@ -58,28 +51,28 @@ pub fn write<D: Device>(
         categories.len()
     );
     let mut page = Page::new(&run.path().display().to_string(), &lead);
-    page.figures_of_merit(&merit(&figures, model.parameter_count()));
-    let mut plots = charts(&records);
+    page.figures_of_merit(&merit(figures, model.parameter_count()));
+    let mut plots = charts(&records)?;
     about(&mut page, &sessions::read(&run.sessions()));
     page.section("Curves");
-    page.plots(&plots.iter().map(|(_, scene)| scene.clone()).collect::<Vec<_>>());
+    page.plots(plots.iter().map(|(_, plot)| plot));
     let parts = [("boxes", Some(&figures.boxes)), ("masks", figures.masks.as_ref())];
-    for (what, evaluation) in parts.into_iter().filter_map(|(what, e)| Some((what, e?))) {
+    for (what, scores) in parts.into_iter().filter_map(|(what, e)| Some((what, e?))) {
         page.section(&format!("Precision of {what}"));
-        let scenes = [precision(what, evaluation), by_size(what, evaluation), by_category(what, evaluation)];
-        page.plots(&scenes);
-        for (scene, name) in scenes.into_iter().zip(["precision", "size", "category"]) {
-            plots.push((format!("{name}_{what}"), scene));
+        let drawn = [precision(what, scores)?, by_size(what, scores)?, by_category(what, scores)?];
+        page.plots(&drawn);
+        for (plot, name) in drawn.into_iter().zip(["precision", "size", "category"]) {
+            plots.push((format!("{name}_{what}"), plot));
         }
-        table(&mut page, evaluation);
+        table(&mut page, scores);
     }
     if let Some(reason) = &figures.no_masks {
         page.paragraph(&format!("Masks are not evaluated: {reason}."));
     }
     page.section("Ground truth and predictions");
     let mut pairs = Vec::new();
-    for (index, found) in examples.iter().enumerate() {
-        let sample = splits.val.get(index).map_err(|e| anyhow::anyhow!(e))?;
+    for (number, (id, found)) in evaluation.examples.iter().enumerate() {
+        let sample = splits.val.of_id(id).map_err(|e| anyhow::anyhow!(e))?;
         let truth = draw_truth(&sample, &categories)?;
         let predicted = draw_found(&sample.image, found, &categories, DRAWN);
         let pair = side_by_side(("ground truth", &truth), ("predicted", &predicted));
@@ -89,7 +82,7 @@ pub fn write<D: Device>(
             heading: format!("image {}", sample.id),
             caption: format!("{certain} detections of at least {:.0} %", 100.0 * DRAWN),
         });
-        if index == 0 {
+        if number == 0 {
             let path = run.plots().join("example.png");
             std::fs::create_dir_all(run.plots())?;
             pair.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -103,7 +96,7 @@ pub fn write<D: Device>(
 }
 
 fn merit(figures: &Figures, parameters: usize) -> Vec<(String, String)> {
-    let ap = |e: &Evaluation| format!("{:.1} %", 100.0 * e.ap());
+    let ap = |e: &Scores| format!("{:.1} %", 100.0 * e.ap());
     let mut merit = vec![(ap(&figures.boxes), "AP of boxes, held out".to_owned())];
     merit.extend(figures.masks.as_ref().map(|e| (ap(e), "AP of masks, held out".to_owned())));
     merit.push((parameters.to_string(), "parameters".to_owned()));
@@ -111,18 +104,18 @@ fn merit(figures: &Figures, parameters: usize) -> Vec<(String, String)> {
 }
 
 /// Precision over recall, the mean over categories, at three overlaps.
-fn precision(what: &str, evaluation: &Evaluation) -> Scene {
+fn precision(what: &str, scores: &Scores) -> Result<Plot, PlotError> {
     let series = [0.5, 0.75, 0.9].into_iter().filter_map(|iou| {
-        let curve = evaluation.curve(None, iou, AreaRange::All)?;
+        let curve = scores.curve(None, iou, AreaRange::All)?;
         let points = curve.iter().map(|p| (p.recall, p.precision)).collect();
         Some(Series::new(format!("IoU {iou}"), points))
     });
     let mut chart = LineChart::new(format!("precision of {what}"), "recall", series.collect());
     chart.y_range = Some((0.0, 1.0));
-    chart.scene()
+    chart.plot()
 }
 
-fn by_size(what: &str, evaluation: &Evaluation) -> Scene {
+fn by_size(what: &str, scores: &Scores) -> Result<Plot, PlotError> {
     let sizes = [
         ("all", AreaRange::All),
         ("small, to 32² pixels", AreaRange::Small),
@@ -130,26 +123,22 @@ fn by_size(what: &str, evaluation: &Evaluation) -> Scene {
         ("large", AreaRange::Large),
     ];
     let bar = |(i, (name, area)): (usize, (&str, AreaRange))| {
-        let by_iou: Vec<f64> = evaluation.ap_by_iou(area).into_iter().filter_map(|(_, ap)| ap).collect();
+        let by_iou: Vec<f64> = scores.ap_by_iou(area).into_iter().filter_map(|(_, ap)| ap).collect();
         let value = (!by_iou.is_empty()).then(|| by_iou.iter().sum::<f64>() / by_iou.len() as f64);
-        Bar { name: name.to_owned(), value, colour: class_colour(i) }
+        Bar { name: name.to_owned(), value, color: class_color(i) }
     };
     bars(&format!("AP of {what} by size"), &sizes.into_iter().enumerate().map(bar).collect::<Vec<_>>())
 }
 
-fn by_category(what: &str, evaluation: &Evaluation) -> Scene {
-    let bar = |(i, c): (usize, kat_coco::evaluate::CategoryFigures)| Bar {
-        name: c.name,
-        value: c.ap,
-        colour: class_colour(i),
-    };
-    let all: Vec<Bar> = evaluation.categories().into_iter().enumerate().map(bar).collect();
+fn by_category(what: &str, scores: &Scores) -> Result<Plot, PlotError> {
+    let bar = |(i, c): (usize, CategoryFigures)| Bar { name: c.name, value: c.ap, color: class_color(i) };
+    let all: Vec<Bar> = scores.categories().into_iter().enumerate().map(bar).collect();
     bars(&format!("AP of {what} by category"), &all)
 }
 
-fn table(page: &mut Page, evaluation: &Evaluation) {
+fn table(page: &mut Page, scores: &Scores) {
     let figure = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| format!("{:.1}", 100.0 * v));
-    let rows: Vec<Vec<String>> = evaluation
+    let rows: Vec<Vec<String>> = scores
         .categories()
         .into_iter()
         .map(|c| {

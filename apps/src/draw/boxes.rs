@@ -1,6 +1,8 @@
 //! Boxes with names on a picture.
 
 use image::{Rgb as Pixel, RgbImage};
+use imageproc::drawing::draw_filled_rect_mut;
+use imageproc::rect::Rect;
 
 use super::font::Font;
 use super::palette::{Rgb, text_on};
@@ -10,8 +12,8 @@ use super::palette::{Rgb, text_on};
 pub struct LabelledBox {
     /// [x0, y0, x1, y1] in pixels of the picture.
     pub bbox: [f32; 4],
-    /// Colour of the frame and of the label's background.
-    pub colour: Rgb,
+    /// Color of the frame and of the label's background.
+    pub color: Rgb,
     /// "person 98 %"; empty for a frame alone.
     pub label: String,
 }
@@ -27,7 +29,7 @@ pub fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
     let px = Font::size_for(width, height);
     let line = (px / 7.0).clamp(2.0, 6.0).round() as i64;
     for b in boxes {
-        frame(picture, b.bbox, line, b.colour);
+        frame(picture, b.bbox, line, b.color);
     }
     let mut taken: Vec<[f32; 4]> = Vec::new();
     // The most certain labels choose their place first.
@@ -41,8 +43,8 @@ pub fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
         placed.push((b, text, area));
     }
     for (b, text, area) in placed.iter().rev() {
-        fill(picture, *area, b.colour);
-        font.draw(picture, (area[0] + 0.25 * px, area[1]), text, px, text_on(b.colour));
+        fill(picture, *area, b.color);
+        font.draw(picture, (area[0] + 0.25 * px, area[1]), text, px, text_on(b.color));
     }
 }
 
@@ -61,28 +63,28 @@ fn place(bbox: [f32; 4], size: (f32, f32), picture: (f32, f32), taken: &[[f32; 4
 }
 
 /// A frame whose outer edge is the box.
-fn frame(picture: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], line: i64, colour: Rgb) {
+fn frame(picture: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], line: i64, color: Rgb) {
     if ![x0, y0, x1, y1].iter().all(|v| v.is_finite()) {
         return;
     }
     let t = line as f32;
-    fill(picture, [x0, y0, x1, y0 + t], colour);
-    fill(picture, [x0, y1 - t, x1, y1], colour);
-    fill(picture, [x0, y0, x0 + t, y1], colour);
-    fill(picture, [x1 - t, y0, x1, y1], colour);
+    fill(picture, [x0, y0, x1, y0 + t], color);
+    fill(picture, [x0, y1 - t, x1, y1], color);
+    fill(picture, [x0, y0, x0 + t, y1], color);
+    fill(picture, [x1 - t, y0, x1, y1], color);
 }
 
-/// Fills a rectangle, cut to the picture; one that is thinner than a pixel still fills one.
-fn fill(picture: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], colour: Rgb) {
+/// Fills a rectangle, cut to the image; one that is thinner than a pixel still fills one.
+fn fill(image: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], color: Rgb) {
     let span = |a: f32, b: f32, limit: u32| {
         let start = a.round().clamp(0.0, limit as f32) as u32;
         let end = b.round().clamp(0.0, limit as f32) as u32;
-        start..end.max((start + 1).min(limit))
+        (start, end.max((start + 1).min(limit)) - start)
     };
-    for y in span(y0, y1, picture.height()) {
-        for x in span(x0, x1, picture.width()) {
-            picture.put_pixel(x, y, Pixel(colour));
-        }
+    let ((x, width), (y, height)) = (span(x0, x1, image.width()), span(y0, y1, image.height()));
+    if width > 0 && height > 0 {
+        let place = Rect::at(x as i32, y as i32).of_size(width, height);
+        draw_filled_rect_mut(image, place, Pixel(color));
     }
 }
 
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     fn boxed(bbox: [f32; 4], label: &str) -> LabelledBox {
-        LabelledBox { bbox, colour: [200, 30, 30], label: label.into() }
+        LabelledBox { bbox, color: [200, 30, 30], label: label.into() }
     }
 
     #[test]

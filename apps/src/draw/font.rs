@@ -1,11 +1,13 @@
 //! Text without the system's fonts: DejaVu Sans, carried in the binary (licence: assets/DejaVuSans.LICENSE).
 
-use ab_glyph::{Font as _, FontRef, OutlineCurve, Point, PxScale, ScaleFont as _, point};
+use ab_glyph::{Font as _, FontRef, PxScale, ScaleFont as _};
 use image::RgbImage;
+use imageproc::drawing::draw_text_mut;
 
-use super::palette::{Rgb, blend};
+use super::palette::Rgb;
 
-const DEJAVU_SANS: &[u8] = include_bytes!("../../assets/DejaVuSans.ttf");
+/// The font file.
+pub const DEJAVU_SANS: &[u8] = include_bytes!("../../assets/DejaVuSans.ttf");
 
 /// The embedded font.
 #[derive(Debug, Clone)]
@@ -47,11 +49,6 @@ impl Font {
         self.0.as_scaled(self.scale(px)).height()
     }
 
-    /// Distance from the top of a line to its base line at the size `px`.
-    pub fn ascent(&self, px: f32) -> f32 {
-        self.0.as_scaled(self.scale(px)).ascent()
-    }
-
     /// `text`, or as much of it as fits in `max_width` with an ellipsis at its end.
     pub fn fit(&self, text: &str, px: f32, max_width: f32) -> String {
         if self.width(text, px) <= max_width {
@@ -67,57 +64,11 @@ impl Font {
         String::new()
     }
 
-    /// Draws `text` with the top left corner of its line at (x, y); what lies outside the picture is cut off.
-    pub fn draw(&self, picture: &mut RgbImage, (x, y): (f32, f32), text: &str, px: f32, colour: Rgb) {
-        let (width, height) = (picture.width() as i64, picture.height() as i64);
-        self.layout(text, px, (x, y + self.ascent(px)), |id, scale, at| {
-            let Some(outlined) = self.0.outline_glyph(id.with_scale_and_position(scale, at)) else { return };
-            let bounds = outlined.px_bounds();
-            outlined.draw(|gx, gy, coverage| {
-                let (px, py) = (bounds.min.x as i64 + i64::from(gx), bounds.min.y as i64 + i64::from(gy));
-                if (0..width).contains(&px) && (0..height).contains(&py) {
-                    let pixel = picture.get_pixel_mut(px as u32, py as u32);
-                    pixel.0 = blend(pixel.0, colour, coverage.min(1.0));
-                }
-            });
-        });
-    }
-
-    /// The outlines of `text` with its base line starting at the origin, as curves in pixels, y down.
-    pub fn outlines(&self, text: &str, px: f32) -> Vec<OutlineCurve> {
-        let mut curves = Vec::new();
-        self.layout(text, px, (0.0, 0.0), |id, scale, at| {
-            let Some(outline) = self.0.outline(id) else { return };
-            let factor = self.0.as_scaled(scale);
-            let (h, v) = (factor.h_scale_factor(), factor.v_scale_factor());
-            let place = |p: Point| point(at.x + p.x * h, at.y - p.y * v);
-            curves.extend(outline.curves.into_iter().map(|curve| match curve {
-                OutlineCurve::Line(a, b) => OutlineCurve::Line(place(a), place(b)),
-                OutlineCurve::Quad(a, b, c) => OutlineCurve::Quad(place(a), place(b), place(c)),
-                OutlineCurve::Cubic(a, b, c, d) => {
-                    OutlineCurve::Cubic(place(a), place(b), place(c), place(d))
-                }
-            }));
-        });
-        curves
-    }
-
-    fn layout(
-        &self,
-        text: &str,
-        px: f32,
-        origin: (f32, f32),
-        mut glyph: impl FnMut(ab_glyph::GlyphId, PxScale, Point),
-    ) {
-        let scale = self.scale(px);
-        let font = self.0.as_scaled(scale);
-        let (mut x, mut last) = (origin.0, None);
-        for c in text.chars() {
-            let id = font.glyph_id(c);
-            x += last.replace(id).map_or(0.0, |l| font.kern(l, id));
-            glyph(id, scale, point(x, origin.1));
-            x += font.h_advance(id);
-        }
+    /// Draws `text` with the top left corner of its line at (x, y); what lies outside the image is cut off.
+    pub fn draw(&self, image: &mut RgbImage, (x, y): (f32, f32), text: &str, px: f32, color: Rgb) {
+        // As far as an image may reach: text farther off is not seen.
+        let place = |v: f32| v.round().clamp(-65_536.0, 65_536.0) as i32;
+        draw_text_mut(image, image::Rgb(color), place(x), place(y), self.scale(px), &self.0, text);
     }
 
     /// ab_glyph scales by line height, people by the em.

@@ -1,6 +1,8 @@
-//! A panel beside a picture that says which colour is what.
+//! A panel beside a picture that says which color is what.
 
 use image::{Rgb as Pixel, RgbImage};
+use imageproc::drawing::draw_filled_rect_mut;
+use imageproc::rect::Rect;
 
 use super::font::Font;
 use super::palette::Rgb;
@@ -8,8 +10,8 @@ use super::palette::Rgb;
 /// One line of a legend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The colour in the picture.
-    pub colour: Rgb,
+    /// The color in the picture.
+    pub color: Rgb,
     /// What it stands for.
     pub name: String,
     /// Its share of the picture in [0, 1], if worth saying.
@@ -48,14 +50,8 @@ pub fn with_legend(picture: &RgbImage, entries: &[Entry]) -> RgbImage {
         for (i, (entry, text)) in entries[range.clone()].iter().zip(&texts[range]).enumerate() {
             let y = row * (i as f32 + 0.25);
             let top = y + (font.line_height(px) - px) / 2.0;
-            for dy in 0..px as u32 {
-                for dx in 0..px as u32 {
-                    let at = (x as u32 + dx, top as u32 + dy);
-                    if at.0 < out.width() && at.1 < out.height() {
-                        out.put_pixel(at.0, at.1, Pixel(entry.colour));
-                    }
-                }
-            }
+            let swatch = Rect::at(x as i32, top as i32).of_size(px as u32, px as u32);
+            draw_filled_rect_mut(&mut out, swatch, Pixel(entry.color));
             font.draw(&mut out, (x + px * 1.4, y), text, px, [28, 30, 33]);
         }
         x += width;
@@ -69,7 +65,7 @@ mod tests {
 
     fn entries(n: usize) -> Vec<Entry> {
         (0..n)
-            .map(|i| Entry { colour: [0, 100, i as u8 + 1], name: format!("class {i}"), share: Some(0.5) })
+            .map(|i| Entry { color: [0, 100, i as u8 + 1], name: format!("class {i}"), share: Some(0.5) })
             .collect()
     }
 
@@ -80,8 +76,8 @@ mod tests {
             let out = with_legend(&picture, &entries(n));
             assert_eq!(out.pixels().filter(|p| p.0 == [9, 9, 9]).count(), 300 * 200);
             for i in 0..n {
-                let colour = [0, 100, i as u8 + 1];
-                assert!(out.pixels().filter(|p| p.0 == colour).count() >= 100, "entry {i} of {n}");
+                let color = [0, 100, i as u8 + 1];
+                assert!(out.pixels().filter(|p| p.0 == color).count() >= 100, "entry {i} of {n}");
             }
         }
     }

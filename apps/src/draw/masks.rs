@@ -4,12 +4,12 @@ use image::{GrayImage, RgbImage};
 
 use super::palette::{Rgb, blend};
 
-/// Opacity at which both the picture and the colour can be seen.
+/// Opacity at which both the picture and the color can be seen.
 pub const OPACITY: f32 = 0.45;
 
-/// Lays a mask (0 outside) over the picture: blended inside, full colour along its outline. A mask of another
+/// Lays a mask (0 outside) over the picture: blended inside, full color along its outline. A mask of another
 /// size is stretched over the picture.
-pub fn draw_mask(picture: &mut RgbImage, mask: &GrayImage, colour: Rgb) {
+pub fn draw_mask(picture: &mut RgbImage, mask: &GrayImage, color: Rgb) {
     let (width, height) = picture.dimensions();
     if mask.width() == 0 || mask.height() == 0 {
         return;
@@ -27,31 +27,31 @@ pub fn draw_mask(picture: &mut RgbImage, mask: &GrayImage, colour: Rgb) {
             let edge = (1..=reach)
                 .any(|d| !(inside(x - d, y) && inside(x + d, y) && inside(x, y - d) && inside(x, y + d)));
             let pixel = picture.get_pixel_mut(x as u32, y as u32);
-            pixel.0 = if edge { colour } else { blend(pixel.0, colour, OPACITY) };
+            pixel.0 = if edge { color } else { blend(pixel.0, color, OPACITY) };
         }
     }
 }
 
-/// Lays a label map over the picture, each class in its colour; labels without a colour leave the picture as it
+/// Lays a label map over the picture, each class in its color; labels without a color leave the picture as it
 /// is. Borders between labels are drawn darker.
-pub fn draw_labels(picture: &mut RgbImage, labels: &GrayImage, colour: impl Fn(u8) -> Option<Rgb>) {
+pub fn draw_labels(picture: &mut RgbImage, labels: &GrayImage, color: impl Fn(u8) -> Option<Rgb>) {
     let size = picture.dimensions();
     if labels.width() == 0 || labels.height() == 0 {
         return;
     }
-    let table: Vec<Option<Rgb>> = (0..=255).map(colour).collect();
+    let table: Vec<Option<Rgb>> = (0..=255).map(color).collect();
     let reach = (outline_width(size.0, size.1) as u32 / 2).max(1);
     for y in 0..size.1 {
         for x in 0..size.0 {
             let label = nearest(labels, (x, y), size);
-            let Some(colour) = table[usize::from(label)] else { continue };
+            let Some(color) = table[usize::from(label)] else { continue };
             let right = nearest(labels, ((x + reach).min(size.0 - 1), y), size);
             let below = nearest(labels, (x, (y + reach).min(size.1 - 1)), size);
             let pixel = picture.get_pixel_mut(x, y);
             pixel.0 = if right != label || below != label {
-                blend(colour, [0, 0, 0], 0.35)
+                blend(color, [0, 0, 0], 0.35)
             } else {
-                blend(pixel.0, colour, OPACITY + 0.1)
+                blend(pixel.0, color, OPACITY + 0.1)
             };
         }
     }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_without_a_colour_show_the_picture() {
+    fn labels_without_a_color_show_the_picture() {
         let mut picture = RgbImage::from_pixel(10, 10, image::Rgb([80, 80, 80]));
         let labels = GrayImage::from_fn(10, 10, |x, _| image::Luma([if x < 5 { 3 } else { 255 }]));
         draw_labels(&mut picture, &labels, |l| (l == 3).then_some([0, 200, 0]));

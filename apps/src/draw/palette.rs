@@ -1,6 +1,6 @@
-//! Colours that can be told apart, and text that can be read on them.
+//! Colors that can be told apart, and text that can be read on them.
 
-/// An sRGB colour.
+/// An sRGB color.
 pub type Rgb = [u8; 3];
 
 /// Hand-picked and well apart; beyond them hues are generated.
@@ -19,10 +19,10 @@ const FIRST: [Rgb; 12] = [
     [60, 60, 160],
 ];
 
-/// A colour for a class; the same class has the same colour in every picture.
-pub fn class_colour(index: usize) -> Rgb {
-    if let Some(colour) = FIRST.get(index) {
-        return *colour;
+/// A color for a class; the same class has the same color in every picture.
+pub fn class_color(index: usize) -> Rgb {
+    if let Some(color) = FIRST.get(index) {
+        return *color;
     }
     // Steps of the golden angle keep any number of consecutive hues apart; lightness cycles besides.
     let hue = (index as f64 * 0.618_033_988_75).fract();
@@ -83,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn eighty_classes_have_eighty_colours() {
-        let colours: Vec<Rgb> = (0..80).map(class_colour).collect();
+    fn eighty_classes_have_eighty_colors() {
+        let colors: Vec<Rgb> = (0..80).map(class_color).collect();
         for i in 0..80 {
             for j in 0..i {
-                assert!(distance(colours[i], colours[j]) > 60, "{i} {:?} {j} {:?}", colours[i], colours[j]);
+                assert!(distance(colors[i], colors[j]) > 60, "{i} {:?} {j} {:?}", colors[i], colors[j]);
             }
         }
     }

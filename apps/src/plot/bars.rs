@@ -1,9 +1,16 @@
 //! Horizontal bars with a name and a value each: IoU or AP by class.
 
-use super::axis::label;
-use super::scene::{Anchor, Ink, Scene, Stroke};
+use plotters::prelude::{
+    ChartBuilder, Color as _, DrawingBackend, EmptyElement, LabelAreaPosition, Rectangle, Text,
+};
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::pen::{Area, Drawn, Ink, Pen, Tip};
+use super::range::label;
+use super::{Drawing, Plot, PlotError};
 use crate::draw::font::Font;
 use crate::draw::palette::Rgb;
+use crate::report::html::visible;
 
 /// One bar.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,65 +19,105 @@ pub struct Bar {
     pub name: String,
     /// Its value in [0, 1], or none where there is nothing to measure.
     pub value: Option<f64>,
-    /// Its colour.
-    pub colour: Rgb,
+    /// Its color.
+    pub color: Rgb,
 }
 
 /// Bars for values in [0, 1], below each other in the order given.
-pub fn bars(title: &str, bars: &[Bar]) -> Scene {
-    const ROW: f32 = 20.0;
-    const TOP: f32 = 48.0;
-    let font = Font::new();
-    let names: Vec<String> = bars.iter().map(|b| font.fit(&b.name, 12.0, 200.0)).collect();
-    let left = names.iter().map(|n| font.width(n, 12.0)).fold(40.0, f32::max) + 16.0;
-    let (width, height) = (560.0, TOP + ROW * bars.len() as f32 + 8.0);
-    let right = width - 56.0;
-    let mut scene = Scene::new(title, width, height);
-    scene.text((8.0, 18.0), title, 14.0, Ink::Text, Anchor::Start);
-    for quarter in 0..=4 {
-        let x = left + (right - left) * quarter as f32 / 4.0;
-        scene.line([(x, TOP - 6.0), (x, height - 6.0)], Stroke::solid(Ink::Grid, 1.0));
-        scene.text((x, TOP - 12.0), label(f64::from(quarter) / 4.0), 11.0, Ink::Muted, Anchor::Middle);
+///
+/// # Errors
+/// None on the backends that there are.
+pub fn bars(title: &str, bars: &[Bar]) -> Result<Plot, PlotError> {
+    Plot::of(&BarChart { title, bars })
+}
+
+const WIDTH: f32 = 560.0;
+const ROW: f32 = 20.0;
+const TOP: f32 = 48.0;
+const BELOW: f32 = 6.0;
+/// Right of the longest bar, for its value.
+const RIGHT: f32 = 56.0;
+
+struct BarChart<'a> {
+    title: &'a str,
+    bars: &'a [Bar],
+}
+
+impl Drawing for BarChart<'_> {
+    fn title(&self) -> &str {
+        self.title
     }
-    for (i, (bar, name)) in bars.iter().zip(names).enumerate() {
-        let y = TOP + ROW * i as f32;
-        scene.text((left - 8.0, y + 13.0), name, 12.0, Ink::Text, Anchor::End);
-        match bar.value.filter(|v| v.is_finite()) {
-            Some(value) => {
-                let length = (right - left) * value.clamp(0.0, 1.0) as f32;
-                let tip = format!("{}: {value:.4}", bar.name);
-                scene.rect_with_tip([left, y + 2.0, length, ROW - 5.0], Ink::Fixed(bar.colour), tip);
-                let at = (left + length + 6.0, y + 13.0);
-                scene.text(at, format!("{:.1} %", 100.0 * value), 11.0, Ink::Text, Anchor::Start);
+
+    fn size(&self) -> (u32, u32) {
+        (WIDTH as u32, (TOP + ROW * self.bars.len() as f32 + BELOW) as u32)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<Vec<Tip>, B> {
+        let font = Font::new();
+        let names: Vec<String> = self.bars.iter().map(|b| font.fit(&visible(&b.name), 12.0, 200.0)).collect();
+        let left = names.iter().map(|n| font.width(n, 12.0)).fold(40.0, f32::max) + 16.0;
+        pen.write(area, (8.0, 14.0), self.title, pen.text(14.0, Ink::Text, HPos::Left, VPos::Center))?;
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(pen.px(24.0))
+            .margin_right(pen.px(RIGHT))
+            .margin_bottom(pen.px(BELOW))
+            .set_label_area_size(LabelAreaPosition::Top, pen.px(TOP - 24.0))
+            .set_label_area_size(LabelAreaPosition::Left, pen.px(left))
+            .build_cartesian_2d(0.0..1.0, self.bars.len().max(1) as f64..0.0)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .disable_axes()
+            .y_labels(0)
+            .x_labels(5)
+            .x_max_light_lines(0)
+            .bold_line_style(pen.stroke(Ink::Grid, 1.0, 1.0))
+            .x_label_formatter(&|v| label(*v))
+            .label_style(pen.text(11.0, Ink::Muted, HPos::Center, VPos::Bottom))
+            .set_all_tick_mark_size(pen.px(4.0))
+            .draw()?;
+        let name_style = pen.text(12.0, Ink::Text, HPos::Right, VPos::Center);
+        let value_style = |ink| pen.text(11.0, ink, HPos::Left, VPos::Center);
+        let mut tips = Vec::new();
+        for (i, (bar, name)) in self.bars.iter().zip(names).enumerate() {
+            let (y, middle) = (i as f64, i as f64 + 0.5);
+            let named = Text::new(name, pen.at(-8.0, 0.0), name_style.clone());
+            let value = bar.value.filter(|v| v.is_finite());
+            let length = value.unwrap_or(0.0).clamp(0.0, 1.0);
+            let (said, ink) = match value {
+                Some(value) => (format!("{:.1} %", 100.0 * value), Ink::Text),
+                None => ("not present".to_owned(), Ink::Muted),
+            };
+            let said = Text::new(said, pen.at(6.0, 0.0), value_style(ink));
+            if let Some(value) = value {
+                let corners = [(0.0, y + 0.1), (length, y + 0.85)];
+                chart.draw_series([Rectangle::new(corners, Ink::Fixed(bar.color).color().filled())])?;
+                let [a, b] = corners.map(|corner| chart.backend_coord(&corner));
+                let text = format!("{}: {value:.4}", bar.name);
+                tips.push(Tip { frame: [a.0, a.1, b.0 - a.0, b.1 - a.1], text });
             }
-            None => scene.text((left + 6.0, y + 13.0), "not present", 11.0, Ink::Muted, Anchor::Start),
+            chart.draw_series([EmptyElement::at((0.0, middle)) + named])?;
+            chart.draw_series([EmptyElement::at((length, middle)) + said])?;
         }
+        Ok(tips)
     }
-    scene
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::scene::Shape;
 
     #[test]
     fn lengths_are_proportional_and_absent_classes_are_said() {
-        let bar = |name: &str, value| Bar { name: name.into(), value, colour: [1, 2, 3] };
+        let bar = |name: &str, value| Bar { name: name.into(), value, color: [1, 2, 3] };
         let all = [bar("a", Some(1.0)), bar("b", Some(0.25)), bar("c", None), bar("d", Some(f64::NAN))];
-        let scene = bars("IoU", &all);
-        let lengths: Vec<f32> = scene
-            .shapes
-            .iter()
-            .filter_map(|s| match s {
-                Shape::Rect { frame, .. } => Some(frame[2]),
-                _ => None,
-            })
+        let plot = bars("IoU", &all).unwrap();
+        let rects = plot.svg().split("<rect ").skip(1).filter(|rect| rect.contains("fill=\"#010203\""));
+        let lengths: Vec<f64> = rects
+            .map(|rect| rect.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap())
             .collect();
         assert_eq!(lengths.len(), 2);
-        assert!((lengths[0] - 4.0 * lengths[1]).abs() < 1e-3);
-        let absent =
-            scene.shapes.iter().filter(|s| matches!(s, Shape::Text(t) if t.text == "not present")).count();
-        assert_eq!(absent, 2);
+        assert!((lengths[0] - 4.0 * lengths[1]).abs() <= 4.0, "{lengths:?}");
+        assert_eq!(plot.svg().matches("not present").count(), 2);
     }
 }

@@ -1,9 +1,20 @@
 //! Line charts: loss, rate, accuracy over the steps; precision over recall; anything of that kind.
 
-use super::axis::{Axis, Spread, label};
-use super::scene::{Anchor, Ink, Scene, Stroke};
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::{
+    ChartBuilder, Circle, Color as _, DrawingBackend, IntoLogRange as _, LabelAreaPosition, LineSeries,
+    PathElement, Ranged, ShapeStyle,
+};
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::pen::{Area, Drawn, Ink, Pen, Tip};
+use super::range::{Spread, covering, label};
+use super::{Drawing, Plot, PlotError};
 use crate::draw::font::Font;
-use crate::draw::palette::{Rgb, class_colour};
+use crate::draw::palette::class_color;
+use crate::report::html::visible;
 
 /// One curve.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +53,7 @@ pub struct LineChart {
     /// Range of y where it should not follow the data.
     pub y_range: Option<(f64, f64)>,
     /// Width and height in pixels.
-    pub size: (f32, f32),
+    pub size: (u32, u32),
 }
 
 impl LineChart {
@@ -54,110 +65,129 @@ impl LineChart {
             series,
             spread: Spread::Linear,
             y_range: None,
-            size: (480.0, 300.0),
+            size: (480, 300),
         }
     }
 
-    /// The chart as shapes.
-    pub fn scene(&self) -> Scene {
-        let (width, height) = self.size;
-        let mut scene = Scene::new(&self.title, width, height);
-        let font = Font::new();
-        let legend = if self.series.len() > 1 { 20.0 } else { 0.0 };
-        let values = |pick: fn(&(f64, f64)) -> f64| {
-            self.series.iter().flat_map(move |s| s.points.iter().map(pick)).filter(|v| v.is_finite())
-        };
-        let y = match self.y_range {
-            Some((low, high)) => Axis::exact(low, high),
-            None => Axis::covering(values(|p| p.1), self.spread),
-        };
-        let (x_low, x_high) =
-            values(|p| p.0).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        let x = if x_low < x_high {
-            Axis::exact(x_low, x_high)
-        } else {
-            Axis::covering(values(|p| p.0), Spread::Linear)
-        };
-        let y_ticks = y.ticks(5);
-        let widest = y_ticks.iter().map(|t| font.width(&label(*t), 11.0)).fold(0.0, f32::max);
-        let area =
-            Area { left: widest + 14.0, top: 34.0 + legend, right: width - 14.0, bottom: height - 42.0 };
+    /// Draws the chart.
+    ///
+    /// # Errors
+    /// None on the backends that there are.
+    pub fn plot(&self) -> Result<Plot, PlotError> {
+        Plot::of(self)
+    }
 
-        scene.text((area.left, 18.0), &self.title, 14.0, Ink::Text, Anchor::Start);
-        for tick in y_ticks {
-            let at = area.y(y.position(tick));
-            scene.line([(area.left, at), (area.right, at)], Stroke::solid(Ink::Grid, 1.0));
-            scene.text((area.left - 7.0, at + 4.0), label(tick), 11.0, Ink::Muted, Anchor::End);
-        }
-        for tick in x.ticks(((area.right - area.left) / 80.0) as usize) {
-            let at = area.x(x.position(tick));
-            scene.text((at, area.bottom + 16.0), label(tick), 11.0, Ink::Muted, Anchor::Middle);
-        }
-        scene.line([(area.left, area.bottom), (area.right, area.bottom)], Stroke::solid(Ink::Muted, 1.0));
-        let middle = (area.left + area.right) / 2.0;
-        scene.text((middle, height - 8.0), &self.x, 11.0, Ink::Muted, Anchor::Middle);
+    fn values(&self, pick: fn(&(f64, f64)) -> f64) -> impl Iterator<Item = f64> {
+        self.series.iter().flat_map(move |s| s.points.iter().map(pick)).filter(|v| v.is_finite())
+    }
 
-        let mut pen = area.left;
-        for (i, series) in self.series.iter().enumerate() {
-            let colour = class_colour(i);
-            self.curve(&mut scene, series, colour, |(px, py)| {
-                (area.x(x.position(px)), area.y(y.position(py)))
-            });
-            if legend > 0.0 && pen < area.right {
-                let stroke = Stroke::solid(Ink::Fixed(colour), 3.0);
-                scene.line([(pen + 2.0, 36.0), (pen + 16.0, 36.0)], stroke);
-                let name = font.fit(&series.name, 11.0, area.right - pen - 22.0);
-                let advance = font.width(&name, 11.0) + 38.0;
-                scene.text((pen + 22.0, 40.0), name, 11.0, Ink::Text, Anchor::Start);
-                pen += advance;
+    /// The range of x, which ends where the data end.
+    fn x_range(&self) -> Range<f64> {
+        let ends =
+            self.values(|p| p.0).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if ends.0 < ends.1 { ends.0..ends.1 } else { covering(self.values(|p| p.0), Spread::Linear) }
+    }
+
+    /// One line of names, each beside its color; `left` is where the plotting area begins.
+    fn legend<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen, left: f32) -> Drawn<(), B> {
+        let (font, right, mut x) = (Font::new(), self.size.0 as f32 - 14.0, left);
+        for (i, series) in self.series.iter().enumerate().take_while(|_| self.series.len() > 1) {
+            if x >= right {
+                break;
             }
+            let stroke = pen.stroke(Ink::Fixed(class_color(i)), 3.0, 1.0);
+            area.draw(&PathElement::new([pen.at(x + 2.0, 37.0), pen.at(x + 16.0, 37.0)], stroke))?;
+            let name = font.fit(&visible(&series.name), 11.0, right - x - 22.0);
+            pen.write(area, (x + 22.0, 37.0), &name, pen.text(11.0, Ink::Text, HPos::Left, VPos::Center))?;
+            x += font.width(&name, 11.0) + 38.0;
         }
-        scene
+        Ok(())
     }
 
-    fn curve(
-        &self,
-        scene: &mut Scene,
-        series: &Series,
-        colour: Rgb,
-        place: impl Fn((f64, f64)) -> (f32, f32),
-    ) {
-        let solid = Stroke::solid(Ink::Fixed(colour), 2.0);
-        let clipped = |p: (f32, f32)| (p.0, p.1.clamp(-1e4, 1e4));
-        if series.smooth && series.points.len() > 20 {
-            let faint = Stroke { width: 1.0, opacity: 0.3, ..solid };
-            scene.line(series.points.iter().map(|p| clipped(place(*p))), faint);
-            scene.line(smoothed(&series.points).into_iter().map(|p| clipped(place(p))), solid);
-        } else {
+    /// Axes, grid and curves in an area under the headings.
+    fn body<B, Y>(&self, area: &Area<B>, pen: Pen, left: f32, y: Y) -> Drawn<(), B>
+    where
+        B: DrawingBackend,
+        Y: AsRangedCoord<Value = f64>,
+        Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        let mut chart = ChartBuilder::on(area)
+            .margin_right(pen.px(14.0))
+            .set_label_area_size(LabelAreaPosition::Left, pen.px(left))
+            .set_label_area_size(LabelAreaPosition::Bottom, pen.px(40.0))
+            .build_cartesian_2d(self.x_range(), y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .disable_y_axis()
+            .max_light_lines(0)
+            .bold_line_style(pen.stroke(Ink::Grid, 1.0, 1.0))
+            .axis_style(pen.stroke(Ink::Muted, 1.0, 1.0))
+            .x_labels(6)
+            .y_labels(6)
+            .x_label_formatter(&|v| label(*v))
+            .y_label_formatter(&|v| label(*v))
+            .label_style(pen.text(11.0, Ink::Muted, HPos::Center, VPos::Center))
+            .set_all_tick_mark_size(pen.px(3.0))
+            .x_desc(visible(&self.x))
+            .axis_desc_style(pen.text(11.0, Ink::Muted, HPos::Center, VPos::Center))
+            .draw()?;
+        let shown = |p: &(f64, f64)| {
+            p.0.is_finite() && p.1.is_finite() && (self.spread == Spread::Linear || p.1 > 0.0)
+        };
+        for (i, series) in self.series.iter().enumerate() {
+            let ink = Ink::Fixed(class_color(i));
+            let mut line = |points: &[(f64, f64)], stroke: ShapeStyle| -> Drawn<(), B> {
+                for run in points.chunk_by(|a, b| shown(a) == shown(b)).filter(|run| shown(&run[0])) {
+                    chart.draw_series(LineSeries::new(run.iter().copied(), stroke))?;
+                }
+                Ok(())
+            };
+            if series.smooth && series.points.len() > 20 {
+                line(&series.points, pen.stroke(ink, 1.0, 0.3))?;
+                line(&smoothed(&series.points), pen.stroke(ink, 2.0, 1.0))?;
+                continue;
+            }
             // Two points make no trend.
             if series.points.len() > 2 {
-                scene.line(series.points.iter().map(|p| clipped(place(*p))), solid);
+                line(&series.points, pen.stroke(ink, 2.0, 1.0))?;
             }
             if series.points.len() <= 12 {
-                for p in &series.points {
-                    let (px, py) = place(*p);
-                    scene.line([(px, py)], Stroke::solid(Ink::Fixed(colour), 6.0));
-                }
+                let dot = |p: &(f64, f64)| Circle::new(*p, pen.px(3.0), ink.color().filled());
+                chart.draw_series(series.points.iter().filter(|p| shown(p)).map(dot))?;
             }
         }
+        Ok(())
     }
 }
 
-/// The plotting area within a chart.
-struct Area {
-    left: f32,
-    top: f32,
-    right: f32,
-    bottom: f32,
-}
-
-impl Area {
-    fn x(&self, position: f64) -> f32 {
-        self.left + (self.right - self.left) * position as f32
+impl Drawing for LineChart {
+    fn title(&self) -> &str {
+        &self.title
     }
 
-    fn y(&self, position: f64) -> f32 {
-        self.bottom - (self.bottom - self.top) * position as f32
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<Vec<Tip>, B> {
+        let y = match self.y_range {
+            Some((low, high)) => low..high,
+            None => covering(self.values(|p| p.1), self.spread),
+        };
+        let font = Font::new();
+        // The longest label is that of an end or of a step between: as long as with one digit more.
+        let widest = [y.start, y.end, (y.end - y.start) / 5.0].map(|v| font.width(&label(v), 11.0));
+        let left = widest.into_iter().fold(24.0, f32::max) + 14.0;
+        pen.write(area, (left, 14.0), &self.title, pen.text(14.0, Ink::Text, HPos::Left, VPos::Center))?;
+        self.legend(area, pen, left)?;
+        let top = if self.series.len() > 1 { 54.0 } else { 34.0 };
+        let (_, below) = area.split_vertically(pen.px(top));
+        match self.spread {
+            Spread::Linear => self.body(&below, pen, left, y)?,
+            Spread::Log => self.body(&below, pen, left, y.log_scale())?,
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -190,10 +220,24 @@ fn line_at_zero(points: &[(f64, f64)]) -> f64 {
     }
 }
 
+/// The points of the curves of a plot, for tests: those of polylines of more than two, in pixels of the backend.
+#[cfg(test)]
+pub(crate) fn polylines(svg: &str) -> Vec<Vec<(f64, f64)>> {
+    let points =
+        svg.split("<polyline").skip(1).filter_map(|line| line.split("points=\"").nth(1)?.split('"').next());
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    points
+        .map(|text| {
+            let pairs = text.split_whitespace().map(|pair| pair.split_once(',').unwrap());
+            pairs.map(|(x, y)| (number(x), number(y))).collect::<Vec<_>>()
+        })
+        .filter(|points| points.len() > 2)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::scene::Shape;
 
     #[test]
     fn curves_stay_inside_the_chart() {
@@ -201,21 +245,25 @@ mod tests {
         let val = vec![(99.0, 0.1), (199.0, f64::NAN)];
         let chart =
             LineChart::new("Loss", "step", vec![Series::noisy("train", points), Series::new("val", val)]);
-        let scene = chart.scene();
-        for shape in &scene.shapes {
-            if let Shape::Line { points, .. } = shape {
-                assert!(points.iter().all(|(x, y)| (0.0..=480.0).contains(x) && (0.0..=300.0).contains(y)));
-            }
+        let plot = chart.plot().unwrap();
+        let (width, height) = Pen::FINEST.scaled(chart.size);
+        let curves = polylines(plot.svg());
+        assert_eq!(curves.len(), 2);
+        for (x, y) in curves.into_iter().flatten() {
+            assert!((0.0..=f64::from(width)).contains(&x) && (0.0..=f64::from(height)).contains(&y));
         }
-        let says = |text: &str| scene.shapes.iter().any(|s| matches!(s, Shape::Text(t) if t.text == text));
-        assert!(says("Loss") && says("step") && says("train") && says("val"));
+        let says = |text: &str| plot.svg().contains(&format!(">\n{text}\n</text>"));
+        assert!(says("Loss") && says("step") && says("train") && says("val"), "{}", plot.svg());
     }
 
     #[test]
     fn charts_without_data_are_empty_axes() {
         for series in [vec![], vec![Series::new("a", vec![])], vec![Series::new("a", vec![(1.0, f64::NAN)])]]
         {
-            assert!(!LineChart::new("t", "x", series).scene().shapes.is_empty());
+            for spread in [Spread::Linear, Spread::Log] {
+                let chart = LineChart { spread, ..LineChart::new("t", "x", series.clone()) };
+                assert!(chart.plot().unwrap().svg().contains("var(--grid)"));
+            }
         }
     }
 
@@ -239,13 +287,9 @@ mod tests {
     fn two_evaluations_are_two_points_and_no_line() {
         let lines = |count: u32| {
             let points = (0..count).map(|i| (f64::from(i), f64::from(i))).collect();
-            let scene = LineChart::new("t", "x", vec![Series::new("val", points)]).scene();
-            let coloured = |s: &&Shape| {
-                matches!(s, Shape::Line { points, stroke }
-                    if points.len() > 1 && stroke.ink == Ink::Fixed(class_colour(0)))
-            };
-            scene.shapes.iter().filter(coloured).count()
+            let plot = LineChart::new("t", "x", vec![Series::new("val", points)]).plot().unwrap();
+            (polylines(plot.svg()).len(), plot.svg().matches("<circle").count())
         };
-        assert_eq!((lines(1), lines(2), lines(3)), (0, 0, 1));
+        assert_eq!((lines(1), lines(2), lines(3)), ((0, 1), (0, 2), (1, 3)));
     }
 }

@@ -4,48 +4,60 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::plot::axis::Spread;
 use crate::plot::curves::{LineChart, Series};
-use crate::plot::raster::write_png;
-use crate::plot::scene::Scene;
+use crate::plot::range::Spread;
+use crate::plot::{Plot, PlotError};
 use crate::run::metrics_log::Record;
 
-/// Values of one batch, drawn with their moving average.
+/// Values of one batch, drawn with their moving average; parts of the loss are such too.
 const NOISY: [&str; 2] = ["loss", "gradient norm"];
+/// Before the name of a part of the loss.
+const PART: &str = "loss_";
+/// The chart that all parts of the loss share.
+const PARTS: &str = "parts of the loss";
 
-/// Charts of all values of a run, each with a name for a file. "val/loss" shares a chart with "loss".
-pub fn charts(records: &[Record]) -> Vec<(String, Scene)> {
+/// The chart that a value is drawn in, and the name of its curve there. "val/loss" shares a chart with "loss".
+fn place(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((part, measure)) => (measure.rsplit('/').next().unwrap_or(measure), part),
+        None => name.strip_prefix(PART).map_or((name, "train"), |part| (PARTS, part)),
+    }
+}
+
+/// Charts of all values of a run, each with a name for a file.
+///
+/// # Errors
+/// A chart that cannot be drawn.
+pub fn charts(records: &[Record]) -> Result<Vec<(String, Plot)>, PlotError> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in records.iter().flat_map(|r| &r.values) {
         if !names.contains(&name.as_str()) {
             names.push(name);
         }
     }
-    let measure = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
-    let mut measures: Vec<String> = Vec::new();
-    for name in &names {
-        if !measures.contains(&measure(name)) {
-            measures.push(measure(name));
+    let mut titles: Vec<&str> = Vec::new();
+    for (title, _) in names.iter().map(|name| place(name)) {
+        if !titles.contains(&title) {
+            titles.push(title);
         }
     }
-    let chart = |wanted: String| {
-        let series: Vec<Series> = names
-            .iter()
-            .filter(|name| measure(name) == wanted)
-            .map(|name| {
-                let points = records.iter().filter_map(|r| Some((r.step as f64, r.get(name)?))).collect();
-                let label = name.split_once('/').map_or("train", |(part, _)| part);
-                // The rate is exact: an average would take its peak and its warm-up away.
-                if NOISY.contains(name) { Series::noisy(label, points) } else { Series::new(label, points) }
-            })
-            .collect();
-        let mut chart = LineChart::new(wanted.as_str(), "step", series);
-        if wanted.contains("loss") && spans_decades(&chart.series) {
+    let chart = |title: &str| {
+        let series = names.iter().filter(|name| place(name).0 == title).map(|name| {
+            let points = records.iter().filter_map(|r| Some((r.step as f64, r.get(name)?))).collect();
+            let label = place(name).1;
+            // The rate is exact: an average would take its peak and its warm-up away.
+            match NOISY.contains(name) || title == PARTS {
+                true => Series::noisy(label, points),
+                false => Series::new(label, points),
+            }
+        });
+        let mut chart = LineChart::new(title, "step", series.collect());
+        if title.contains("loss") && spans_decades(&chart.series) {
             chart.spread = Spread::Log;
         }
-        (wanted.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), chart.scene())
+        Ok((title.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), chart.plot()?))
     };
-    measures.into_iter().map(chart).collect()
+    titles.into_iter().map(chart).collect()
 }
 
 /// Whether all values are positive and the largest is over a hundred times the smallest.
@@ -56,11 +68,14 @@ fn spans_decades(series: &[Series]) -> bool {
 }
 
 /// Writes each chart as DIR/NAME.png.
-pub fn write_plots(charts: &[(String, Scene)], dir: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// A folder or file that cannot be written.
+pub fn write_plots(charts: &[(String, Plot)], dir: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    for (name, scene) in charts {
+    for (name, plot) in charts {
         let path = dir.join(format!("{name}.png"));
-        write_png(scene, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        plot.write_png(&path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -68,6 +83,7 @@ pub fn write_plots(charts: &[(String, Scene)], dir: &Path) -> anyhow::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::curves::polylines;
 
     #[test]
     fn the_rate_is_drawn_as_it_is() {
@@ -76,15 +92,25 @@ mod tests {
             .map(|i| Record::new(i, &[("loss", rate(i)), ("lr", rate(i)), ("gradient norm", 1.0)]))
             .collect();
         let lines = |name: &str| {
-            let (_, scene) = charts(&records).into_iter().find(|(n, _)| n == name).unwrap();
-            let curves = scene.shapes.into_iter().filter_map(|s| match s {
-                crate::plot::scene::Shape::Line { points, .. } if points.len() > 20 => Some(points),
-                _ => None,
-            });
-            curves.collect::<Vec<_>>()
+            let (_, plot) = charts(&records).unwrap().into_iter().find(|(n, _)| n == name).unwrap();
+            polylines(plot.svg()).into_iter().filter(|points| points.len() > 20).collect::<Vec<_>>()
         };
         assert_eq!((lines("loss").len(), lines("gradient_norm").len(), lines("lr").len()), (2, 2, 1));
-        let top = |points: &[(f32, f32)]| points.iter().map(|p| p.1).fold(f32::INFINITY, f32::min);
+        let top = |points: &[(f64, f64)]| points.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
         assert_eq!(top(&lines("lr")[0]), top(&lines("loss")[0]), "the peak of the rate is where it was");
+    }
+
+    #[test]
+    fn parts_of_a_loss_share_a_chart() {
+        let value = |i: u64| 1.0 / i as f64;
+        let records: Vec<Record> = (1..5)
+            .map(|i| Record::new(i, &[("loss", value(i)), ("loss_cls", value(i)), ("loss_mask", value(i))]))
+            .chain([Record::new(5, &[("val/loss", 0.5)])])
+            .collect();
+        let all = charts(&records).unwrap();
+        let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["loss", "parts_of_the_loss"]);
+        assert_eq!([0, 1].map(|i| polylines(all[i].1.svg()).len()), [1, 2]);
+        assert!(all[1].1.svg().contains("\ncls\n") && all[1].1.svg().contains("\nmask\n"));
     }
 }

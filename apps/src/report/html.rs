@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plot::scene::Scene;
-use crate::plot::svg::{escape, to_svg};
+use crate::plot::Plot;
 
 /// A page under construction.
 #[derive(Debug, Clone)]
@@ -30,6 +29,32 @@ pub enum Column {
     Text,
     /// Numbers, to the right.
     Number,
+}
+
+/// Text with what must not be in a page replaced: control characters, which XML does not allow at all, and those that
+/// turn the direction of what follows around.
+pub fn visible(text: &str) -> String {
+    let acts = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Text made safe inside HTML and SVG, attributes included.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in visible(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 impl Page {
@@ -59,10 +84,10 @@ impl Page {
     }
 
     /// Plots beside each other as far as the window is wide.
-    pub fn plots(&mut self, scenes: &[Scene]) {
+    pub fn plots<'p>(&mut self, plots: impl IntoIterator<Item = &'p Plot>) {
         self.body.push_str("<div class=\"plots\">");
-        for scene in scenes {
-            self.push(format_args!("<figure class=\"plot\">{}</figure>", to_svg(scene)));
+        for plot in plots {
+            self.push(format_args!("<figure class=\"plot\">{}</figure>", plot.svg()));
         }
         self.body.push_str("</div>\n");
     }
@@ -134,6 +159,7 @@ main{max-width:1080px;margin:0 auto;padding:32px 24px 64px}\
 h1{font-size:26px;line-height:1.2;margin:0 0 4px}header p{margin:0;color:var(--muted)}\
 h2{font-size:18px;margin:40px 0 12px}p{max-width:70ch}\
 svg{display:block;max-width:100%;height:auto;font-family:inherit}\
+polyline{stroke-linejoin:round;stroke-linecap:round}\
 figure{margin:0}\
 .merit{display:flex;flex-wrap:wrap;gap:12px;margin:24px 0 0}\
 .merit div{background:var(--surface);border:1px solid var(--grid);border-radius:8px;padding:12px 20px;\
@@ -160,13 +186,14 @@ font:13px/1.5 ui-monospace,\"DejaVu Sans Mono\",monospace}\
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::curves::LineChart;
 
     #[test]
     fn pages_are_whole_and_need_nothing_from_outside() {
         let mut page = Page::new("Run <1>", "KAT & co");
         page.figures_of_merit(&[("97.1 %".into(), "top-1".into())]);
         page.section("Curves");
-        page.plots(&[Scene::new("empty", 10.0, 10.0)]);
+        page.plots([&LineChart::new("empty", "x", Vec::new()).plot().unwrap()]);
         let heads = [("class", Column::Text), ("count", Column::Number)];
         page.table(&heads, &[vec!["a<b".into(), "3".into(), "dropped".into()]]);
         let source = "data:image/jpeg;base64,AA==".to_owned();

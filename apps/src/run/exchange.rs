@@ -13,9 +13,9 @@ pub trait GradientExchange<D: Device> {
 }
 
 /// One process: nothing to average.
-pub struct Alone;
+pub struct SingleProcess;
 
-impl<D: Device> GradientExchange<D> for Alone {
+impl<D: Device> GradientExchange<D> for SingleProcess {
     fn average(&mut self, _: &mut GradientSet<D>) -> anyhow::Result<()> {
         Ok(())
     }

@@ -11,6 +11,7 @@ pub mod loading;
 mod logs;
 pub mod memory;
 pub mod metrics_log;
+mod monitor;
 pub mod param_groups;
 pub mod resume;
 pub mod run_dir;

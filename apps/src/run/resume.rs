@@ -87,7 +87,7 @@ pub fn read<T: Task>(task: &T, last: &Path, previous: &Path) -> anyhow::Result<(
 /// The number and a checksum of the names of the images, in their order.
 pub fn fingerprint<T: Task>(task: &T, part: Part) -> String {
     let (mut crc, mut count) = (0, 0_u64);
-    task.each_image(part, &mut |name| {
+    task.for_each_image(part, &mut |name| {
         crc = crc32c::crc32c_append(crc, &(name.len() as u64).to_le_bytes());
         crc = crc32c::crc32c_append(crc, name.as_bytes());
         count += 1;

@@ -8,7 +8,7 @@ use kat_images::loader::{Loader, LoaderState};
 
 use crate::config::{Plan, TaskKind};
 use crate::run::run_dir::RunDir;
-use crate::shell::progress::{Screen, Style};
+use crate::shell::progress::Screen;
 
 /// A part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub enum Part {
     HeldOut,
 }
 
+/// The loss of a batch.
+pub struct Losses<D: Device> {
+    /// The loss that is minimized, a scalar.
+    pub total: Tensor<D>,
+    /// What it is the sum of, by the name in the records; empty where it is one thing. Nobody reads them within a
+    /// step: they stay on the device until the total is read.
+    pub parts: Vec<(&'static str, Tensor<D>)>,
+}
+
 /// What the trainer needs of a task. Everything else (rates, checkpoints, logs) is the same for all.
 pub trait Task {
     /// Where it computes.
@@ -27,6 +36,8 @@ pub trait Task {
     type Model: Module<Self::Device> + Clone;
     /// What the loader delivers.
     type Batch: Send + 'static;
+    /// What an evaluation of the held-out part found: its figures, and what a report shows beside them.
+    type Evaluation;
 
     /// Where it computes.
     fn device(&self) -> &Self::Device;
@@ -42,7 +53,7 @@ pub trait Task {
     /// # Errors
     /// Data that cannot be read, or a state of another run.
     fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<Self::Batch>>;
-    /// The loss of a batch, a scalar.
+    /// The loss of a batch.
     ///
     /// # Errors
     /// A batch that does not fit the model.
@@ -51,19 +62,19 @@ pub trait Task {
         model: &Self::Model,
         graph: &mut Graph<Self::Device>,
         batch: &Self::Batch,
-    ) -> anyhow::Result<Tensor<Self::Device>>;
-    /// Figures of the held-out part, such as ("val/top1", 0.95); the screen shows how far it is.
+    ) -> anyhow::Result<Losses<Self::Device>>;
+    /// Evaluates the held-out part, and keeps up to `examples` images of it to show; the screen shows how far it is.
     ///
     /// # Errors
     /// Data that cannot be read.
-    fn evaluate_on(&self, model: &Self::Model, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>>;
-    /// As [`Task::evaluate_on`], without showing anything.
-    ///
-    /// # Errors
-    /// Data that cannot be read.
-    fn evaluate(&self, model: &Self::Model) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        self.evaluate_on(model, &Screen::new(Style::Hidden))
-    }
+    fn evaluate(
+        &self,
+        model: &Self::Model,
+        screen: &Screen,
+        examples: usize,
+    ) -> anyhow::Result<Self::Evaluation>;
+    /// The figures of an evaluation, such as ("val/top1", 0.95).
+    fn figures(&self, evaluation: &Self::Evaluation) -> Vec<(&'static str, f64)>;
     /// Checks, before the first step, what can be checked without a model of that on which an evaluation would fail.
     ///
     /// # Errors
@@ -73,8 +84,8 @@ pub trait Task {
     fn class_names(&self) -> Vec<String>;
     /// The key under which [`Task::metadata`] has them.
     fn classes_key(&self) -> &'static str;
-    /// Calls `see` with the name of each image of a part, relative to the data's folder, in the data's order.
-    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str));
+    /// Calls `visit` with the name of each image of a part, relative to the data's folder, in the data's order.
+    fn for_each_image(&self, part: Part, visit: &mut dyn FnMut(&str));
     /// Which of those figures picks the best checkpoint; higher is better.
     fn criterion(&self) -> &'static str;
     /// What a checkpoint says of the model, by key: its configuration, the classes.
@@ -97,9 +108,15 @@ pub trait Trainable: Task + Sized {
     fn open(device: Self::Device, plan: &Plan) -> anyhow::Result<Self>;
     /// What there is to learn from, in words.
     fn summary(&self) -> String;
-    /// Writes the page at the end of a run.
+    /// Writes the page at the end of a run, with what the evaluation of the final weights found.
     ///
     /// # Errors
-    /// Held-out images that cannot be read, or files that cannot be written.
-    fn report(&self, model: &Self::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()>;
+    /// Files that cannot be written, or images to show that cannot be read again.
+    fn report(
+        &self,
+        model: &Self::Model,
+        evaluation: &Self::Evaluation,
+        plan: &Plan,
+        run: &RunDir,
+    ) -> anyhow::Result<()>;
 }

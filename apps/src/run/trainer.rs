@@ -6,13 +6,14 @@
 
 use anyhow::Context;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
-use kat_backbone::watch::{Clip, Failure, Readings, Watch};
+use kat_backbone::watch::{Clip, Failure, Readings};
 use kat_backbone::{Backend as _, Graph};
 use kat_images::loader::LoaderState;
 
 pub use super::error::TrainError;
-pub use super::exchange::{Alone, GradientExchange};
+pub use super::exchange::{GradientExchange, SingleProcess};
 use super::logs::Logs;
+use super::monitor::Monitor;
 use super::param_groups::ParamRules;
 use super::run_dir::{RunDir, RunDirError};
 use super::schedule::Schedule;
@@ -38,7 +39,7 @@ pub enum Ended {
 }
 
 /// What a run needs beside its task.
-pub struct Setting<'a> {
+pub struct RunContext<'a> {
     /// The configuration.
     pub plan: &'a Plan,
     /// Where files go.
@@ -54,12 +55,12 @@ pub struct Setting<'a> {
 /// A run under way.
 pub struct Trainer<'a, T: Task> {
     task: &'a T,
-    setting: Setting<'a>,
+    context: RunContext<'a>,
     exchange: Box<dyn GradientExchange<T::Device>>,
     model: T::Model,
     ema: Option<T::Model>,
     optimizer: AdamW<T::Device>,
-    watch: Watch<T::Device>,
+    monitor: Monitor<T::Device>,
     step: u64,
     resume: Option<Progress>,
     best: Option<f64>,
@@ -67,13 +68,10 @@ pub struct Trainer<'a, T: Task> {
     images: [String; 2],
     /// Whether the evaluation after the newest step is still to be done.
     evaluation_due: bool,
-    /// What the evaluation after the newest step said.
-    figures: Option<Figures>,
+    /// What the evaluation after the newest step found.
+    evaluation: Option<T::Evaluation>,
     sessions: SessionLog,
 }
-
-/// Figures of the held-out part by name.
-type Figures = Vec<(&'static str, f64)>;
 
 impl<'a, T: Task> Trainer<'a, T> {
     /// A run from the start, or from the newest checkpoint of the directory where there is one.
@@ -82,10 +80,10 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// A model that cannot be built or a checkpoint that does not fit it.
     pub fn new(
         task: &'a T,
-        setting: Setting<'a>,
+        context: RunContext<'a>,
         exchange: Box<dyn GradientExchange<T::Device>>,
     ) -> anyhow::Result<Self> {
-        let plan = setting.plan;
+        let plan = context.plan;
         task.check_held_out()?;
         let mut model = task.build()?;
         let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth());
@@ -96,11 +94,11 @@ impl<'a, T: Task> Trainer<'a, T> {
             ParameterOptions { lr_scale: rule.lr_scale, weight_decay }
         })?;
         let mut ema = (plan.train.ema_decay > 0.0).then(|| model.clone());
-        let (last, previous) = (setting.run.last(), setting.run.previous());
+        let (last, previous) = (context.run.last(), context.run.previous());
         let mut resume = None;
         if last.is_file() || previous.is_file() {
             let (map, progress) = resume::read(task, &last, &previous)?;
-            warn_of_changes(setting.plan, map.metadata.get(PLAN_KEY));
+            warn_of_changes(context.plan, map.metadata.get(PLAN_KEY));
             state::restore(&mut model, &map, "", &last)?;
             if let Some(ema) = &mut ema {
                 state::restore(ema, &map, EMA, &last)?;
@@ -117,32 +115,38 @@ impl<'a, T: Task> Trainer<'a, T> {
             model,
             ema,
             optimizer,
-            watch: Watch::new(task.device())?,
+            monitor: Monitor::new(task.device())?,
             step,
             evaluation_due: resume.as_ref().is_some_and(|p| p.evaluation_due),
             images: [Part::Train, Part::HeldOut].map(|part| resume::fingerprint(task, part)),
             resume,
             best,
-            figures: None,
-            sessions: SessionLog::begin(&setting.run.sessions(), step, setting.device),
-            setting,
+            evaluation: None,
+            sessions: SessionLog::begin(&context.run.sessions(), step, context.device),
+            context,
         })
     }
 
     /// The weights that evaluation looks at: the averaged ones where kept and wanted.
     pub fn evaluated(&self) -> &T::Model {
         match &self.ema {
-            Some(ema) if self.setting.plan.eval.use_ema => ema,
+            Some(ema) if self.context.plan.eval.use_ema => ema,
             _ => &self.model,
         }
     }
 
-    /// Figures of the held-out part for these weights; a run that just ended has them already.
+    /// What there is to say of these weights on the held-out part; a run that just ended has it already.
     ///
     /// # Errors
     /// Data that cannot be read.
-    pub fn figures(&self) -> anyhow::Result<Figures> {
-        self.figures.clone().map_or_else(|| self.task.evaluate(self.evaluated()), Ok)
+    pub fn evaluation(&mut self) -> anyhow::Result<T::Evaluation> {
+        match self.evaluation.take() {
+            Some(evaluation) => Ok(evaluation),
+            None => {
+                let examples = self.context.plan.eval.examples;
+                self.task.evaluate(self.evaluated(), self.context.screen, examples)
+            }
+        }
     }
 
     /// Trains to the end, or until asked to stop.
@@ -151,7 +155,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// [`TrainError`], data that cannot be read, or files that cannot be written.
     pub fn run(&mut self) -> anyhow::Result<Ended> {
         // Where the directory is gone, that is the reason, whichever write noticed it.
-        self.train().map_err(|error| match self.setting.run.check() {
+        self.train().map_err(|error| match self.context.run.check() {
             Ok(()) => error,
             Err(gone) if error.is::<RunDirError>() => gone.into(),
             Err(gone) => error.context(gone),
@@ -159,7 +163,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     fn train(&mut self) -> anyhow::Result<Ended> {
-        let (plan, interrupt) = (self.setting.plan, self.setting.interrupt);
+        let (plan, interrupt) = (self.context.plan, self.context.interrupt);
         let held = interrupt.hold();
         let t = &plan.train;
         let mut loader = self.task.batches(self.resume.as_ref().map(|p| p.loader.clone()))?;
@@ -169,18 +173,18 @@ impl<'a, T: Task> Trainer<'a, T> {
         let total = schedule.total() as u64;
         let resumed =
             self.resume.as_ref().map(|p| Resumed { step: p.step, evaluation_due: p.evaluation_due });
-        let mut logs = Logs::open(self.setting.run, plan.tensorboard, resumed)?;
+        let mut logs = Logs::open(self.context.run, plan.tensorboard, resumed)?;
         if self.evaluation_due && !self.evaluate(&mut logs, &loader.state(), &schedule, &held)? {
             return Ok(Ended::Interrupted(self.step));
         }
-        let mut progress = self.setting.screen.progress("training", "steps", self.step, total);
+        let mut progress = self.context.screen.progress("training", "steps", self.step, total);
         while self.step < total {
             let before = loader.state();
             let mut gradients: Option<GradientSet<T::Device>> = None;
             for micro in 0..t.accumulate as u64 {
                 if interrupt.requested() {
                     // A step that is not complete is done again by the resumed run.
-                    self.save(&self.setting.run.last(), &before)?;
+                    self.save(&self.context.run.last(), &before)?;
                     progress.finish();
                     return Ok(Ended::Interrupted(self.step));
                 }
@@ -203,11 +207,12 @@ impl<'a, T: Task> Trainer<'a, T> {
             let due = t.save_every > 0 && self.step.is_multiple_of(t.save_every as u64);
             // A GPU is asked only when something depends on the answer.
             if !T::Device::WAITS || log || evaluate || epoch_ends || due || stop {
-                let seen = if log { self.watch.take()? } else { self.watch.read() };
+                let seen = if log { self.monitor.take()? } else { self.monitor.read() };
                 self.check(&seen, &schedule)?;
                 progress.update(self.step, &[("loss", seen.loss), ("lr", lr)]);
                 if log {
-                    let values = [("loss", seen.loss), ("lr", lr), ("gradient norm", seen.norm)];
+                    let mut values = vec![("loss", seen.loss), ("lr", lr), ("gradient norm", seen.norm)];
+                    values.extend(self.monitor.take_parts()?);
                     logs.push(self.step, &values)?;
                 }
             }
@@ -218,7 +223,7 @@ impl<'a, T: Task> Trainer<'a, T> {
                     return Ok(Ended::Interrupted(self.step));
                 }
             } else if epoch_ends || due || stop {
-                self.save(&self.setting.run.last(), &loader.state())?;
+                self.save(&self.context.run.last(), &loader.state())?;
             }
             if stop && !done {
                 progress.finish();
@@ -231,41 +236,41 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// The gradients of one batch.
     fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
-        let t = &self.setting.plan.train;
+        let t = &self.context.plan.train;
         let mut graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
-        let loss = self.task.loss(&self.model, &mut graph, batch)?;
-        self.watch.loss(&loss, self.step)?;
-        Ok(GradientSet::take(&self.model, graph.backward(&loss)?)?)
+        let losses = self.task.loss(&self.model, &mut graph, batch)?;
+        self.monitor.losses(&losses, self.step)?;
+        Ok(GradientSet::take(&self.model, graph.backward(&losses.total)?)?)
     }
 
     /// Clips, updates weights and averages.
     fn update(&mut self, gradients: &GradientSet<T::Device>, schedule: &Schedule) -> anyhow::Result<()> {
-        let t = &self.setting.plan.train;
+        let t = &self.context.plan.train;
         let clip = Clip { mean: 1.0 / t.accumulate as f64, max_norm: t.clip_grad };
-        self.watch.gradients(gradients, clip, self.step)?;
+        self.monitor.gradients(gradients, clip, self.step)?;
         let lr = schedule.lr(self.step as usize);
-        self.optimizer.step(&mut self.model, gradients, lr, &self.watch)?;
+        self.optimizer.step(&mut self.model, gradients, lr, self.monitor.steps())?;
         if let Some(ema) = &mut self.ema {
             average_weights(ema, &self.model, ema::decay(t, self.step))?;
         }
         self.step += 1;
-        self.figures = None;
+        self.evaluation = None;
         Ok(())
     }
 
-    /// Stops at what the watch saw fail; the weights are those before it.
+    /// Stops at what the monitor saw fail; the weights are those before it.
     fn check(&self, seen: &Readings, schedule: &Schedule) -> Result<(), TrainError> {
         seen.failure.map_or(Ok(()), |failure| Err(self.not_finite(failure, schedule)))
     }
 
     fn not_finite(&self, Failure { what, value, step }: Failure, schedule: &Schedule) -> TrainError {
-        let last = Some(self.setting.run.last()).filter(|path| state::is_good(path));
+        let last = Some(self.context.run.last()).filter(|path| state::is_good(path));
         TrainError::NotFinite { what, value, step, lr: schedule.lr(step as usize), last }
     }
 
     /// Saves the newest checkpoint before it is evaluated, and keeps the one before it until that has gone well.
     fn save_unevaluated(&mut self, loader: &LoaderState) -> anyhow::Result<()> {
-        let (last, previous) = (self.setting.run.last(), self.setting.run.previous());
+        let (last, previous) = (self.context.run.last(), self.context.run.previous());
         if last.is_file() {
             let refused = || format!("cannot write {}", previous.display());
             if previous.exists() {
@@ -289,13 +294,15 @@ impl<'a, T: Task> Trainer<'a, T> {
         schedule: &Schedule,
         held: &Held<'_>,
     ) -> anyhow::Result<bool> {
-        let (run, screen) = (self.setting.run, self.setting.screen);
+        let (run, screen) = (self.context.run, self.context.screen);
         let saved = format!("{} is at step {}; --resume goes on", run.last().display(), self.step);
         let failed = || format!("the evaluation at step {} failed; {saved}", self.step);
-        let Some(values) = held.released(&saved, || self.task.evaluate_on(self.evaluated(), screen)) else {
-            return Ok(false);
-        };
-        let values = values.with_context(failed)?;
+        // Only the evaluation of the final weights is shown.
+        let examples = if self.step == schedule.total() as u64 { self.context.plan.eval.examples } else { 0 };
+        let evaluated = held.released(&saved, || self.task.evaluate(self.evaluated(), screen, examples));
+        let Some(evaluation) = evaluated else { return Ok(false) };
+        let evaluation = evaluation.with_context(failed)?;
+        let values = self.task.figures(&evaluation);
         for (name, value) in &values {
             if !value.is_finite() {
                 if run.previous().is_file() {
@@ -310,11 +317,10 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let mut shown: Vec<(String, f64)> = values.iter().map(|(name, v)| (name.to_string(), *v)).collect();
         match &self.ema {
-            Some(ema) if self.setting.plan.eval.use_ema && ema::distance(&self.model, ema) > APART => {
-                let Some(plain) = held.released(&saved, || self.task.evaluate_on(&self.model, screen)) else {
-                    return Ok(false);
-                };
-                let plain = plain.with_context(failed)?;
+            Some(ema) if self.context.plan.eval.use_ema && ema::distance(&self.model, ema) > APART => {
+                let plain = held.released(&saved, || self.task.evaluate(&self.model, screen, 0));
+                let Some(plain) = plain else { return Ok(false) };
+                let plain = self.task.figures(&plain.with_context(failed)?);
                 shown.extend(plain.iter().map(|(name, v)| (name.replacen("val/", "without_ema/", 1), *v)));
             }
             _ => {}
@@ -329,7 +335,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.best = Some(figure);
             self.save(&run.best(), loader)?;
         }
-        self.figures = Some(values);
+        self.evaluation = Some(evaluation);
         self.save(&run.last(), loader)?;
         if run.previous().exists() {
             let refused = || format!("cannot remove {}", run.previous().display());
@@ -339,7 +345,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     fn save(&mut self, path: &std::path::Path, loader: &LoaderState) -> anyhow::Result<()> {
-        self.setting.run.check()?;
+        self.context.run.check()?;
         let [train_images, held_out_images] = self.images.clone();
         let progress = Progress {
             step: self.step,
@@ -351,7 +357,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             held_out_images: Some(held_out_images),
         };
         let mut metadata = self.task.metadata(&self.model)?;
-        metadata.insert(PLAN_KEY.to_owned(), self.setting.plan.to_toml());
+        metadata.insert(PLAN_KEY.to_owned(), self.context.plan.to_toml());
         let contents = Contents {
             model: &self.model,
             ema: self.ema.as_ref(),

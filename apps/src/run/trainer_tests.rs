@@ -61,10 +61,10 @@ fn train(plan: &Plan, run: &Path, mode: OpenMode, stop_after: Option<u64>) -> an
     let task = Classify::new(Cpu::default(), plan)?;
     let exchange: Box<dyn GradientExchange<Cpu>> = match stop_after {
         Some(steps) => Box::new(StopAfter(steps, interrupt.clone())),
-        None => Box::new(Alone),
+        None => Box::new(SingleProcess),
     };
-    let setting = Setting { plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
-    Trainer::new(&task, setting, exchange)?.run()
+    let context = RunContext { plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
+    Trainer::new(&task, context, exchange)?.run()
 }
 
 fn losses(run: &Path) -> Vec<(u64, Option<f64>)> {
@@ -188,12 +188,12 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
 
     let task = Classify::new(device, &plan).unwrap();
     let logged = read(&path.join("metrics.jsonl")).unwrap();
-    let evaluated = task.evaluate(&again.model).unwrap();
-    for (name, value) in &evaluated {
-        assert_eq!(logged.last().unwrap().get(name), Some(*value), "{name}");
+    let evaluation = task.evaluate(&again.model, &Screen::new(Style::Hidden), 24).unwrap();
+    for (name, value) in task.figures(&evaluation) {
+        assert_eq!(logged.last().unwrap().get(name), Some(value), "{name}");
     }
     let run = RunDir::open(&path, OpenMode::Resume).unwrap();
-    report::write(&task, &again.model, &plan, &run).unwrap();
+    report::write(&task, &again.model, &evaluation, &plan, &run).unwrap();
     let page = std::fs::read_to_string(run.report()).unwrap();
     for part in ["top-1, held out", "Most confident mistakes", "blocks.1.mlp.act2", "data:image/jpeg;base64,"]
     {

@@ -18,6 +18,7 @@ use crate::shell::Misuse;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
+use crate::shell::progress::Screen;
 
 /// Measure a checkpoint on annotated images: aAcc, mIoU, mAcc, and each class
 #[derive(Debug, Args)]
@@ -55,11 +56,11 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or data that cannot be read, data of other classes, or files that cannot be written.
-    pub fn run(&self) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device))
+    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen))
     }
 
-    fn measure<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.checkpoint)?;
         // data without names of their own are taken to have the checkpoint's
         let data = &trained.plan.data;
@@ -83,10 +84,11 @@ impl EvalCommand {
             settings: &settings,
             images: &images,
             plan: &trained.plan,
+            screen: &screen.on_terminal(),
         };
         let mut matrix = ConfusionMatrix::new(LabelConfig::new(trained.classes.len()))?;
         let mut count = 0;
-        part.look(|seen| {
+        part.for_each_image(|seen| {
             let counted = matrix.update(seen.labels.as_raw(), seen.predicted.as_raw());
             counted.with_context(|| seen.sample.id.clone())?;
             count += 1;

@@ -9,9 +9,11 @@ use kat_images::loader::Dataset as _;
 use kat_images::sample::{Sample, Target};
 use kat_upernet::Segmentor;
 
+use super::examples::{Example, Kept};
 use super::inference::{Inference, Settings};
 use crate::config::{OnCorrupt, Plan};
 use crate::run::loading::MAX_BAD;
+use crate::shell::progress::Screen;
 
 /// Images to evaluate on, with the network to evaluate.
 pub struct HeldOut<'a, D: Device> {
@@ -25,6 +27,16 @@ pub struct HeldOut<'a, D: Device> {
     pub images: &'a LabelFolders,
     /// What to do about an image that cannot be read.
     pub plan: &'a Plan,
+    /// Where it is shown how far an evaluation is.
+    pub screen: &'a Screen,
+}
+
+/// What an evaluation found.
+pub struct Evaluation {
+    /// How often each class was taken for each.
+    pub matrix: ConfusionMatrix,
+    /// Images to show, the worst first.
+    pub examples: Vec<Example>,
 }
 
 /// One image, its annotation and the prediction, all of one size.
@@ -38,12 +50,17 @@ pub struct Seen<'a> {
 }
 
 impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all images in order.
+    /// Goes through all images in order: `visit` is given each with its annotation and prediction.
     ///
     /// # Errors
-    /// An image that cannot be read (where they are not to be skipped, or too many of them), or an error of `see`.
-    pub fn look(&self, mut see: impl FnMut(Seen<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    /// An image that cannot be read (where they are not to be skipped, or too many of them), or an error of
+    /// `visit`.
+    pub fn for_each_image(
+        &self,
+        mut visit: impl FnMut(Seen<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let inference = Inference { device: self.device, model: self.model, settings: self.settings };
+        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.len() as u64);
         let mut skipped = 0;
         for index in 0..self.images.len() {
             let sample = match self.images.get(index) {
@@ -57,39 +74,35 @@ impl<D: Device> HeldOut<'_, D> {
             };
             let Target::LabelMap(labels) = &sample.target else { continue };
             let predicted = gray(&inference.labels(&sample.image).with_context(|| sample.id.clone())?)?;
-            see(Seen { sample: &sample, labels, predicted: &predicted })?;
+            progress.advance(1);
+            visit(Seen { sample: &sample, labels, predicted: &predicted })?;
         }
+        progress.finish();
         let share = skipped as f64 / self.images.len() as f64;
         ensure!(share <= MAX_BAD, "{skipped} of {} held-out images cannot be read", self.images.len());
         Ok(())
     }
 
-    /// How often each class was taken for each.
+    /// Counts all images and keeps up to `examples`: half of them the worst, half the first ones as they come.
     ///
     /// # Errors
-    /// Those of [`HeldOut::look`]; not one pixel that counts.
-    pub fn matrix(&self, classes: usize) -> anyhow::Result<ConfusionMatrix> {
-        self.matrix_seen(classes, || ())
-    }
-
-    /// As [`HeldOut::matrix`]; `seen_one` is called after each image.
-    ///
-    /// # Errors
-    /// Those of [`HeldOut::matrix`].
-    pub fn matrix_seen(&self, classes: usize, mut seen_one: impl FnMut()) -> anyhow::Result<ConfusionMatrix> {
+    /// Those of [`HeldOut::for_each_image`]; not one pixel that counts.
+    pub fn evaluate(&self, classes: usize, examples: usize) -> anyhow::Result<Evaluation> {
         // Labels have been reduced to class indices while they were read.
         let mut matrix = ConfusionMatrix::new(LabelConfig::new(classes))?;
-        self.look(|seen| {
-            seen_one();
+        let mut kept = Kept::new(examples);
+        self.for_each_image(|seen| {
             let counted = matrix.update(seen.labels.as_raw(), seen.predicted.as_raw());
-            counted.with_context(|| seen.sample.id.clone())
+            counted.with_context(|| seen.sample.id.clone())?;
+            kept.offer(&seen);
+            Ok(())
         })?;
         let folder = self.images.labels.display();
         ensure!(
             matrix.counts().iter().any(|n| *n > 0),
             "{folder}: every pixel of every label map is ignored"
         );
-        Ok(matrix)
+        Ok(Evaluation { matrix, examples: kept.into_sorted() })
     }
 }
 

@@ -190,7 +190,7 @@ impl<D: Device> Inference<'_, D> {
             Direction::Mirrored => image.width() as usize - window.x - width,
         };
         let part = crop_imm(image, x as u32, window.y as u32, width as u32, height as u32).to_image();
-        // Patches that stick out at the right and below hold the mean colour there, as padding in training does.
+        // Patches that stick out at the right and below hold the mean color there, as padding in training does.
         let [patch_height, patch_width] = self.model.patch();
         let (rows, columns) = (height.next_multiple_of(patch_height), width.next_multiple_of(patch_width));
         let canvas = Size::new(rows, columns);

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod check;
 pub mod data;
 pub mod eval;
+pub mod examples;
 pub mod held_out;
 pub mod inference;
 pub mod miou;
@@ -34,12 +35,12 @@ use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
 use crate::run::run_dir::RunDir;
-use crate::run::task::{Part, Task, Trainable};
+use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
 use batch::{SegmentBatch, TrainCollate};
 use data::Splits;
-use held_out::HeldOut;
+use held_out::{Evaluation, HeldOut};
 use inference::Settings;
 use model::{segment_loss, segmentor_config};
 
@@ -85,11 +86,6 @@ impl<D: Device> Segment<D> {
         self.splits.counts()
     }
 
-    /// The held-out part with a network and the settings of the configuration.
-    pub fn held_out<'a>(&'a self, model: &'a Segmentor<D>, settings: &'a Settings) -> HeldOut<'a, D> {
-        HeldOut { device: &self.device, model, settings, images: &self.splits.val, plan: &self.plan }
-    }
-
     fn pipeline(&self) -> anyhow::Result<SegmentTrain> {
         let (a, s) = (&self.plan.augment, &self.plan.segment);
         let crop = u32::try_from(s.crop).context("segment.crop")?;
@@ -116,8 +112,14 @@ impl<D: Device> Trainable for Segment<D> {
         format!("{} classes, {train} training and {val} held-out images", self.classes().len())
     }
 
-    fn report(&self, model: &<Self as Task>::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()> {
-        report::write(self, model, plan, run)
+    fn report(
+        &self,
+        model: &Segmentor<D>,
+        evaluation: &Evaluation,
+        plan: &Plan,
+        run: &RunDir,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, plan, run)
     }
 }
 
@@ -125,6 +127,7 @@ impl<D: Device> Task for Segment<D> {
     type Device = D;
     type Model = Segmentor<D>;
     type Batch = SegmentBatch;
+    type Evaluation = Evaluation;
 
     fn device(&self) -> &D {
         &self.device
@@ -156,20 +159,26 @@ impl<D: Device> Task for Segment<D> {
         model: &Segmentor<D>,
         graph: &mut Graph<D>,
         batch: &SegmentBatch,
-    ) -> anyhow::Result<Tensor<D>> {
+    ) -> anyhow::Result<Losses<D>> {
         let side = batch.side;
         let images = Tensor::from_slice(&self.device, &batch.images, [batch.count, 3, side, side])?;
         let scores = model.scores(graph, &images)?;
-        Ok(self.loss.forward(graph, &scores, &batch.labels, [side, side])?)
+        let losses = self.loss.parts(graph, &scores, &batch.labels, [side, side])?;
+        let total = losses.total(graph)?;
+        let mut parts = vec![("loss_decode", losses.decoded)];
+        parts.extend(losses.auxiliary.map(|auxiliary| ("loss_aux", auxiliary)));
+        Ok(Losses { total, parts })
     }
 
-    fn evaluate_on(&self, model: &Segmentor<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        let settings = Settings::of(&self.plan);
-        let mut progress = screen.progress("evaluating", "images", 0, self.counts().1 as u64);
-        let held_out = self.held_out(model, &settings);
-        let scores = held_out.matrix_seen(self.classes().len(), || progress.advance(1))?.scores();
-        progress.finish();
-        Ok(vec![("val/aAcc", scores.a_acc), ("val/mIoU", scores.m_iou), ("val/mAcc", scores.m_acc)])
+    fn evaluate(&self, model: &Segmentor<D>, screen: &Screen, examples: usize) -> anyhow::Result<Evaluation> {
+        let (settings, images) = (&Settings::of(&self.plan), &self.splits.val);
+        let part = HeldOut { device: &self.device, model, settings, images, plan: &self.plan, screen };
+        part.evaluate(self.classes().len(), examples)
+    }
+
+    fn figures(&self, evaluation: &Evaluation) -> Vec<(&'static str, f64)> {
+        let scores = evaluation.matrix.scores();
+        vec![("val/aAcc", scores.a_acc), ("val/mIoU", scores.m_iou), ("val/mAcc", scores.m_acc)]
     }
 
     fn check_held_out(&self) -> anyhow::Result<()> {
@@ -189,14 +198,14 @@ impl<D: Device> Task for Segment<D> {
         CLASSES_KEY
     }
 
-    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+    fn for_each_image(&self, part: Part, visit: &mut dyn FnMut(&str)) {
         let images = match part {
             Part::Train => &self.splits.train,
             Part::HeldOut => &self.splits.val,
         };
         for index in 0..images.len() {
             let path = images.image_path(index);
-            see(&path.strip_prefix(&images.images).unwrap_or(&path).to_string_lossy());
+            visit(&path.strip_prefix(&images.images).unwrap_or(&path).to_string_lossy());
         }
     }
 

@@ -12,7 +12,7 @@ use super::args::ViewArgs;
 use crate::draw::legend::{Entry, with_legend};
 use crate::segment::held_out::gray;
 use crate::segment::inference::Inference;
-use crate::segment::report::{Colours, overlay};
+use crate::segment::report::{Colors, overlay};
 use crate::segment::trained::Trained;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
@@ -94,7 +94,7 @@ impl PredictCommand {
             let shares = shares(&labels, &trained.classes);
             let name = unused_name(&path, &mut used);
             let picture =
-                (!self.labels_only).then(|| draw(&image, &labels, &shares, Colours::of(&trained.classes)));
+                (!self.labels_only).then(|| draw(&image, &labels, &shares, Colors::of(&trained.classes)));
             let written = self.write(&name, &labels, picture)?;
             print(&self.line(&path, &shares, &written))?;
         }
@@ -134,12 +134,12 @@ impl PredictCommand {
 }
 
 /// The picture under its labels, with a legend of those that are painted.
-fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colours: Colours) -> RgbImage {
+fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colors: Colors) -> RgbImage {
     let entry = |s: &Share<'_>| {
-        let colour = colours.painted(s.class)?;
-        Some(Entry { colour, name: s.name.to_owned(), share: Some(s.share) })
+        let color = colors.painted(s.class)?;
+        Some(Entry { color, name: s.name.to_owned(), share: Some(s.share) })
     };
-    with_legend(&overlay(image, labels, colours), &shares.iter().filter_map(entry).collect::<Vec<_>>())
+    with_legend(&overlay(image, labels, colors), &shares.iter().filter_map(entry).collect::<Vec<_>>())
 }
 
 /// The classes that occur, the largest first.

@@ -44,6 +44,12 @@ impl Screen {
         Screen { style, bars: MultiProgress::with_draw_target(target) }
     }
 
+    /// The same screen, for work whose progress is worth a bar but no lines in a log.
+    pub fn on_terminal(&self) -> Self {
+        let style = if self.style == Style::Lines { Style::Hidden } else { self.style };
+        Self { style, bars: self.bars.clone() }
+    }
+
     /// Follows a piece of work of `total` `unit`s (a plural: "steps", "images") from `start` on.
     pub fn progress(&self, name: &str, unit: &'static str, start: u64, total: u64) -> Progress {
         let bar = self.bars.add(ProgressBar::new(total));

@@ -27,6 +27,9 @@ pub struct ReportCommand {
 
 impl ReportCommand {
     /// Writes the page and the plots.
+    ///
+    /// # Errors
+    /// A directory that holds no run, or files that cannot be read or written.
     pub fn run(&self) -> anyhow::Result<()> {
         let metrics = self.run.join("metrics.jsonl");
         if !metrics.is_file() {
@@ -35,11 +38,11 @@ impl ReportCommand {
             );
         }
         let records = read(&metrics).with_context(|| format!("cannot read {}", metrics.display()))?;
-        let charts = charts(&records);
+        let charts = charts(&records)?;
         let mut page = Page::new(&self.run.display().to_string(), &lead(&records));
         about(&mut page, &sessions::read(&self.run.join("sessions.jsonl")));
         page.section("Curves");
-        page.plots(&charts.iter().map(|(_, scene)| scene.clone()).collect::<Vec<_>>());
+        page.plots(charts.iter().map(|(_, plot)| plot));
         if let Ok(config) = std::fs::read_to_string(self.run.join("config.toml")) {
             page.folded("Configuration", &config);
         }

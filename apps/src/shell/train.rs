@@ -15,7 +15,7 @@ use crate::run::run_dir::{OpenMode, RunDir};
 use crate::run::signals::Interrupt;
 use crate::run::state::{self, PLAN_KEY};
 use crate::run::task::Trainable;
-use crate::run::trainer::{Alone, Ended, Setting, Trainer};
+use crate::run::trainer::{Ended, RunContext, SingleProcess, Trainer};
 use crate::shell::progress::Screen;
 
 /// Train a model; Ctrl-C saves and stops, --resume goes on
@@ -96,8 +96,8 @@ fn train<P: Trainable>(device: P::Device, around: Around<'_>) -> anyhow::Result<
     let Around { plan, run, screen, interrupt, device: described } = around;
     prepare(plan, screen, interrupt)?;
     let task = P::open(device, plan)?;
-    let setting = Setting { plan, run, screen, interrupt, device: described };
-    let mut trainer = Trainer::new(&task, setting, Box::new(Alone))?;
+    let context = RunContext { plan, run, screen, interrupt, device: described };
+    let mut trainer = Trainer::new(&task, context, Box::new(SingleProcess))?;
     // Only now is it certain that there will be a run: nothing of an earlier one has been touched.
     run.accept()?;
     run.write_config(&plan.to_toml())?;
@@ -108,13 +108,14 @@ fn train<P: Trainable>(device: P::Device, around: Around<'_>) -> anyhow::Result<
         return Err(interrupt.stopped(what).into());
     }
     interrupt.note(format!("training is complete, {} is its end", run.last().display()));
-    for (name, value) in trainer.figures()? {
+    let evaluation = trainer.evaluation()?;
+    for (name, value) in task.figures(&evaluation) {
         let printed = super::printable::print(&format!("{name} {value:.4}\n"));
         // Nobody reads the figures any more: the report is written all the same.
         printed.or_else(|error| if super::status(&error) == 0 { Ok(()) } else { Err(error) })?;
     }
     if plan.report {
-        task.report(trainer.evaluated(), plan, run)?;
+        task.report(trainer.evaluated(), &evaluation, plan, run)?;
         tracing::info!("wrote {}", run.report().display());
     }
     Ok(())

@@ -36,7 +36,7 @@ mod views;
 
 pub use cost::Operations;
 pub use fcn_head::FcnHead;
-pub use loss::{IGNORE, SegmentLoss};
+pub use loss::{IGNORE, SegmentLoss, SegmentLosses};
 pub use neck::{Bare, MultiLevelNeck, Scales};
 pub use pyramid_pooling::PyramidPooling;
 pub use resized::ResizedRows;

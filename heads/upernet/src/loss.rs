@@ -22,8 +22,43 @@ pub struct SegmentLoss {
     pub auxiliary_weight: f32,
 }
 
+/// The loss of each head, a scalar each.
+pub struct SegmentLosses<D: Device> {
+    /// Of the head.
+    pub decoded: Tensor<D>,
+    /// Of the auxiliary head, times its factor.
+    pub auxiliary: Option<Tensor<D>>,
+}
+
+impl<D: Device> SegmentLosses<D> {
+    /// Their sum.
+    ///
+    /// # Errors
+    /// None for losses as [`SegmentLoss::parts`] makes them.
+    pub fn total(&self, graph: &mut Graph<D>) -> Result<Tensor<D>, Error> {
+        match &self.auxiliary {
+            Some(auxiliary) => ops::add(graph, &self.decoded, auxiliary),
+            None => Ok(self.decoded.clone()),
+        }
+    }
+}
+
 impl SegmentLoss {
-    /// The loss, a scalar: the sum over the pixels that count, divided by the number of all pixels, as mmsegmentation
+    /// The loss, a scalar: the sum of [`SegmentLoss::parts`].
+    ///
+    /// # Errors
+    /// As [`SegmentLoss::parts`].
+    pub fn forward<D: Device>(
+        &self,
+        graph: &mut Graph<D>,
+        scores: &Scores<D>,
+        labels: &[u8],
+        size: [usize; 2],
+    ) -> Result<Tensor<D>, Error> {
+        self.parts(graph, scores, labels, size)?.total(graph)
+    }
+
+    /// The loss of each head, a scalar: the sum over the pixels that count, divided by the number of all pixels, as mmsegmentation
     /// has it. Scores are brought to the size of the labels first.
     ///
     /// # Shapes
@@ -31,13 +66,13 @@ impl SegmentLoss {
     ///
     /// # Errors
     /// Labels of another number, or above the classes.
-    pub fn forward<D: Device>(
+    pub fn parts<D: Device>(
         &self,
         graph: &mut Graph<D>,
         scores: &Scores<D>,
         labels: &[u8],
         [height, width]: [usize; 2],
-    ) -> Result<Tensor<D>, Error> {
+    ) -> Result<SegmentLosses<D>, Error> {
         let [batch, _, _, _] = scores.decoded.axes("segmentation loss", "scores (B, K, H, W)")?;
         same_length("label pixels", labels.len(), batch * height * width)?;
         let classes = labels.iter().map(|&label| u32::from(label)).collect();
@@ -57,11 +92,7 @@ impl SegmentLoss {
         if let Some(sampler) = &self.ohem {
             options.position_weights = Some(sampler.sample(&map, &targets)?);
         }
-        let loss = ops::softmax_cross_entropy(graph, &map, &targets, &options)?;
-        Ok(match auxiliary {
-            Some(auxiliary) => ops::add(graph, &loss, &auxiliary)?,
-            None => loss,
-        })
+        Ok(SegmentLosses { decoded: ops::softmax_cross_entropy(graph, &map, &targets, &options)?, auxiliary })
     }
 }
 

@@ -1,0 +1,139 @@
+//! The held-out images, classified and counted.
+
+use std::sync::Arc;
+
+use kat_backbone::{Device, Graph, Kat, Tensor};
+use kat_imagenet::LabelledImages;
+use kat_imagenet::topk::TopK;
+use kat_images::loader::{Dataset as _, Loader};
+use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
+use kat_images::transform::crop::CenterCrop;
+use kat_images::transform::resize::Filter;
+
+use super::batch::{ClassifyBatch, EvalCollate};
+use super::mistakes::{Mistake, MistakeKeeper};
+use crate::config::Plan;
+use crate::plot::confusion::Confusion;
+use crate::run::loading::{self, decoded};
+use crate::shell::progress::Screen;
+
+/// Images to evaluate on.
+pub struct HeldOut<'a, D: Device> {
+    /// Where to compute.
+    pub device: &'a D,
+    /// How images are prepared and read.
+    pub plan: &'a Plan,
+    /// The images.
+    pub images: &'a LabelledImages,
+    /// Where it is shown how far an evaluation is.
+    pub screen: &'a Screen,
+}
+
+/// What an evaluation found.
+pub struct Evaluation {
+    /// Right answers among the first and the first five.
+    pub top: TopK,
+    /// What was taken for what.
+    pub confusion: Confusion,
+    /// The most confident mistakes, as many as were asked for.
+    pub mistakes: Vec<Mistake>,
+    /// Sum of the cross entropies.
+    loss: f64,
+}
+
+impl Evaluation {
+    /// The mean cross entropy.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.top.accuracy().samples as f64
+    }
+}
+
+impl<D: Device> HeldOut<'_, D> {
+    /// Goes through all of them in order: `visit` is given each batch and its logits (N, K).
+    ///
+    /// # Errors
+    /// Images that cannot be read, or an error of `visit`.
+    pub fn for_each_batch(
+        &self,
+        model: &Kat<D>,
+        mut visit: impl FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
+        let config = loading::evaluation(self.plan);
+        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.len() as u64);
+        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
+            let batch = batch?;
+            if batch.ids.is_empty() {
+                continue;
+            }
+            let logits = model.forward(&mut Graph::inference(), &images(self.device, &batch)?)?.to_vec();
+            progress.advance(batch.ids.len() as u64);
+            visit(&batch, &logits)?;
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// Counts all of them, and keeps up to `examples` mistakes.
+    ///
+    /// # Errors
+    /// As [`HeldOut::for_each_batch`].
+    pub fn evaluate(&self, model: &Kat<D>, names: &[String], examples: usize) -> anyhow::Result<Evaluation> {
+        let (mut top, mut confusion) = (TopK::new(names.len()), Confusion::new(names.to_vec()));
+        let (mut keeper, mut loss) = (MistakeKeeper::new(examples), 0.0);
+        self.for_each_batch(model, |batch, logits| {
+            top.update(logits, &batch.labels)?;
+            let labelled = || logits.chunks(names.len()).zip(&batch.labels);
+            loss += labelled().map(|(row, label)| negative_log(row, *label)).sum::<f64>();
+            for (slot, (row, label)) in labelled().enumerate() {
+                let Some(best) = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)))
+                else {
+                    continue;
+                };
+                confusion.add(*label as usize, best);
+                if best != *label as usize {
+                    let probability = probabilities(row)[best];
+                    keeper.offer(probability, || Mistake {
+                        id: batch.ids[slot].clone(),
+                        truth: names[*label as usize].clone(),
+                        predicted: names[best].clone(),
+                        probability,
+                        image: self.plan.data.normalize.picture(batch.image(slot), batch.side),
+                    });
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Evaluation { top, confusion, mistakes: keeper.into_sorted(), loss })
+    }
+}
+
+/// The images of a batch as a tensor (N, 3, S, S).
+pub(super) fn images<D: Device>(device: &D, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
+    let shape = [batch.ids.len(), 3, batch.side, batch.side];
+    Ok(Tensor::from_slice(device, &batch.images, shape)?)
+}
+
+/// -log softmax(row)[label].
+fn negative_log(row: &[f32], label: u32) -> f64 {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
+    sum.ln() - f64::from(row[label as usize] - largest)
+}
+
+/// Softmax of one row of logits.
+pub fn probabilities(row: &[f32]) -> Vec<f32> {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| (p / sum) as f32).collect()
+}
+
+/// What evaluation does to an image.
+///
+/// # Errors
+/// A setting out of range.
+pub fn eval_pipeline(plan: &Plan, side: u32) -> anyhow::Result<ClassifyEval> {
+    let crop = CenterCrop { size: side, crop_pct: plan.eval.crop, filter: Filter::Bicubic };
+    Ok(ClassifyEval::new(ClassifyEvalConfig { crop, normalize: plan.data.normalize })?)
+}
