@@ -2,7 +2,7 @@
 //!
 //! An op's `mod.rs` holds the function that modules call (shape checks, recording), the kernel trait that a
 //! device implements, and the formula; `cpu.rs` the kernel. To add one: write the folder, add its kernel trait
-//! to [`device::Device`], and compare it with a plain f64 reference by `check::Case` in its tests.
+//! to [`Device`](crate::Device), and compare it with a plain f64 reference by `check::Case` in its tests.
 
 pub mod adamw;
 pub mod add;
@@ -12,31 +12,23 @@ pub mod bspline;
 pub mod channel_norm;
 #[cfg(test)]
 pub(crate) mod check;
-mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
-#[cfg(feature = "cuda")]
-pub mod cuda;
-pub mod device;
 pub mod dropout;
 pub mod elementwise_loss;
 pub mod gelu;
-pub mod host;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod nms;
 pub mod patchify;
 pub mod pool;
-pub mod random;
 pub mod rational;
 pub mod relu;
 pub mod resample;
 pub mod resize;
 pub mod roi_align;
-pub mod simd;
 pub mod softmax_cross_entropy;
-pub mod tape;
 pub mod tokens;
 pub mod watch;
 pub mod window;

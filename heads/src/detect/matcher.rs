@@ -7,7 +7,7 @@
 //! # Shapes
 //! M candidates (anchors or proposals), G annotated boxes.
 
-use kat_backbone::ops::simd::vectorized;
+use kat_backbone::cpu::simd::vectorized;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! # Shapes
 //! C classes; rows (C, source width) in, (C, target width) out.
 
-use kat_backbone::ops::simd::vectorized;
+use kat_backbone::cpu::simd::vectorized;
 use rayon::prelude::*;
 
 use super::LogitRows;

@@ -6,7 +6,7 @@
 //! # Shapes
 //! C classes; window scores (C, height, width); strip (window height, C, image width).
 
-use kat_backbone::ops::simd::vectorized;
+use kat_backbone::cpu::simd::vectorized;
 use rayon::prelude::*;
 
 use super::LogitRows;

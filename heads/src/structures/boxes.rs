@@ -3,7 +3,7 @@
 //! # Shapes
 //! N boxes `[x0, y0, x1, y1]`; an IoU matrix is (N, M), row-major.
 
-use kat_backbone::ops::simd::vectorized;
+use kat_backbone::cpu::simd::vectorized;
 use rayon::prelude::*;
 
 use super::ImageSize;

@@ -12,8 +12,9 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
 use crate::tensor::Tensor;
 
 const OP: &str = "adamw";

@@ -1,10 +1,10 @@
 //! Addition and scaling on the GPU.
 
 use super::AddKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::sums::sum_blocks;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::sums::sum_blocks;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl AddKernel for Cuda {
     fn add_forward(&self, a: View<'_>, b: View<'_>, repeats: usize) -> Result<Buffer> {

@@ -1,10 +1,10 @@
 //! Attention on the CPU: tiles of queries in parallel, products by single-threaded GEMM.
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm, gemm_strided};
+use crate::cpu::simd::{exp, vectorized};
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm, gemm_strided};
-use crate::ops::simd::{exp, vectorized};
 use rayon::prelude::*;
 
 /// Queries of one tile: a tile's logits against 197 keys take 50 KB, against 4096 keys 1 MB.

@@ -2,9 +2,9 @@
 //! does not depend on the number of threads.
 
 use super::{BatchNormKernel, BatchStatistics, ParameterGradients, Terms};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Values that are summed in f32 before the sum goes into f64.

@@ -9,10 +9,11 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::host::Cpu;
-use super::tape::Graph;
+use crate::cpu::Cpu;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use std::rc::Rc;
 

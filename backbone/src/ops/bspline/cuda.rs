@@ -1,9 +1,9 @@
 //! KAN edges on the GPU.
 
 use super::{BsplineKernel, knots};
+use crate::cuda::launch::{Grid, THREADS};
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Grid, THREADS};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "B-spline basis";
 

@@ -2,11 +2,11 @@
 //! pixels as lanes.
 
 use super::ChannelNormKernel;
+use crate::cpu::columns::{WIDTH, block_start, column_blocks};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::columns::{WIDTH, block_start, column_blocks};
-use crate::ops::host::{Cpu, overwritten};
 use crate::ops::layer_norm::{NormGradients, Normalized};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl ChannelNormKernel for Cpu {

@@ -7,10 +7,11 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
 use super::layer_norm::{NormGradients, Normalized};
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Channels-first layer norm on a device; the number of channels is that of the weight.

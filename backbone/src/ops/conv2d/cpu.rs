@@ -5,10 +5,10 @@ use super::columns::columns;
 use super::gradient::{scattered_gradient, weight_gradient};
 use super::tiles::{Piece, channel_block, pieces, segments, tile_len};
 use super::{Conv2dKernel, Geometry, Placement};
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl Conv2dKernel for Cpu {

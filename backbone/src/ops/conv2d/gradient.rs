@@ -4,8 +4,8 @@ use super::Geometry;
 use super::columns::{columns, scatter, tiles_exactly};
 use super::cpu::weight_columns;
 use super::tiles::{Segment, channel_block, segments};
-use crate::ops::host::overwritten;
-use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::overwritten;
 use rayon::prelude::*;
 
 /// Positions of dy that one product takes.

@@ -13,10 +13,11 @@ mod reference;
 mod tests;
 mod tiles;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 pub use super::window::Placement;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Sizes of a convolution; pairs are (vertical, horizontal).

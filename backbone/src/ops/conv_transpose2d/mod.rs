@@ -3,9 +3,9 @@
 //! products of the convolution serve it in other roles.
 
 use super::conv2d::{Geometry, Placement, check_bias};
-use super::device::Device;
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Transposed convolution of a feature map; 2×2 at stride 2 doubles the grid.

@@ -4,10 +4,11 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN};
-use super::tape::Graph;
+use crate::cpu::{Cpu, GRAIN};
+use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

@@ -1,9 +1,9 @@
 //! GELU on the GPU.
 
 use super::GeluKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl GeluKernel for Cuda {
     fn gelu_forward(&self, x: View<'_>) -> Result<Buffer> {

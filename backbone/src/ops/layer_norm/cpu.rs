@@ -1,9 +1,9 @@
 //! Layer norm on the CPU: rows in parallel, each read while it is in the first cache.
 
 use super::{LayerNormKernel, NormGradients, Normalized};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Sum of `f` over a slice in 16 lanes, which the compiler keeps in one vector.

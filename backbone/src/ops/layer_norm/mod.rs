@@ -6,9 +6,10 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// What a layer norm's backward pass needs: y and, for each row, 1/√(variance + eps) and the mean.

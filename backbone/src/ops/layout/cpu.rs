@@ -1,8 +1,8 @@
 //! Moving values on the CPU, by copies of whole rows where they are contiguous.
 
 use super::LayoutKernel;
+use crate::cpu::{Cpu, GRAIN, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -6,10 +6,11 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use std::ops::Range;
 

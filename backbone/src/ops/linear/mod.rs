@@ -1,17 +1,16 @@
 //! The linear layer y = x Wᵀ + b over the last axis.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
 #[cfg(feature = "cuda")]
 mod cuda;
-pub mod gemm;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN, overwritten};
-use super::tape::Graph;
+use crate::cpu::gemm::{self, Dst, Mat, Threads};
+use crate::cpu::{Cpu, GRAIN, overwritten};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
-use gemm::{Dst, Mat, Threads};
 use rayon::prelude::*;
 
 /// Sizes of a linear layer: `rows` of `inputs` channels become `rows` of `outputs` channels.

@@ -10,8 +10,9 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::Cpu;
+use crate::cpu::Cpu;
+use crate::device::Device;
+use crate::tensor::Backend;
 use thiserror::Error;
 
 /// What is wrong with the input of a suppression.

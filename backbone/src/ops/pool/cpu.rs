@@ -1,9 +1,9 @@
 //! Pooling on the CPU: planes in parallel, neighbours in a row as lanes.
 
 use super::{MaxGeometry, PoolKernel, Windows};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Runs `work` on each plane of `out` with the same plane of `input`, several small planes a task.

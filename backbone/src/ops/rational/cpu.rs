@@ -1,9 +1,9 @@
 //! The group rational on the CPU: rows in parallel, channels of a group in vectors, coefficients in registers.
 
 use super::{Geometry, MAX_COEFFICIENTS, RationalGradients, RationalKernel};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Coefficients of one group: a0…am and |b1|…|bn|, zeros behind.

@@ -16,11 +16,12 @@ mod reference;
 mod tests;
 
 #[cfg(feature = "cuda")]
-pub(in crate::ops) use cuda::LaunchSizes;
+pub(crate) use cuda::LaunchSizes;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// The most coefficients a numerator or a denominator can have.

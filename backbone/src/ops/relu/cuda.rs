@@ -1,9 +1,9 @@
 //! ReLU and the logistic function on the GPU.
 
 use super::ReluKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl ReluKernel for Cuda {
     fn relu_forward(&self, x: View<'_>) -> Result<Buffer> {

@@ -3,11 +3,12 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN, overwritten};
-use super::simd::{exp, vectorized};
-use super::tape::Graph;
+use crate::cpu::simd::{exp, vectorized};
+use crate::cpu::{Cpu, GRAIN, overwritten};
+use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 

@@ -4,11 +4,12 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, overwritten};
-use super::linear::gemm::{Dst, Mat, Threads, gemm};
-use super::tape::Graph;
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::{Cpu, overwritten};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// How values between grid points are found.

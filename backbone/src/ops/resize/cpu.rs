@@ -2,9 +2,9 @@
 //! pixel sees the fewer rows of the input; then rows, in vectors.
 
 use super::{Axis, ResizeKernel};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl ResizeKernel for Cpu {

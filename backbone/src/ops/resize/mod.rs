@@ -14,9 +14,10 @@ mod tests;
 
 pub use axis::Axis;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// How pixels between pixels are made.

@@ -2,9 +2,9 @@
 //! channels of a box; backward some planes of the map, to which it adds all boxes of that image.
 
 use super::{Bins, Plan, RoiAlignKernel};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Channels of a task.

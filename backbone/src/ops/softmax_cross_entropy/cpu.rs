@@ -2,9 +2,9 @@
 //! of a vector; with none, the classes are.
 
 use super::{IGNORED, Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
+use crate::cpu::simd::{exp, vectorized};
+use crate::cpu::{Cpu, overwritten};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::{exp, vectorized};
 use rayon::prelude::*;
 
 /// Positions of one task where there are several behind the class axis: K rows of 1 KiB stay in L2.

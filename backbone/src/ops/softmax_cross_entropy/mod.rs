@@ -14,10 +14,11 @@ mod tests;
 
 pub use ohem::OhemSampler;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

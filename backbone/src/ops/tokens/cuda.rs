@@ -1,9 +1,9 @@
 //! Moves of token sequences on the GPU.
 
 use super::TokensKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 use std::ops::Range;
 
 impl TokensKernel for Cuda {

@@ -3,10 +3,11 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, overwritten};
-use super::tape::Graph;
+use crate::cpu::{Cpu, overwritten};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::ops::Range;
