@@ -12,6 +12,7 @@ macro_rules! device_of {
 }
 
 device_of!(
+    crate::ops::activation::ActivationKernel,
     crate::ops::adamw::AdamWKernel,
     crate::ops::add::AddKernel,
     crate::ops::attention::AttentionKernel,
@@ -21,7 +22,6 @@ device_of!(
     crate::ops::conv2d::Conv2dKernel,
     crate::ops::dropout::DropoutKernel,
     crate::ops::elementwise_loss::ElementwiseLossKernel,
-    crate::ops::gelu::GeluKernel,
     crate::ops::layer_norm::LayerNormKernel,
     crate::ops::layout::LayoutKernel,
     crate::ops::linear::LinearKernel,
@@ -29,7 +29,7 @@ device_of!(
     crate::ops::patchify::PatchifyKernel,
     crate::ops::pool::PoolKernel,
     crate::ops::rational::RationalKernel,
-    crate::ops::relu::ReluKernel,
+    crate::ops::reduce::ReduceKernel,
     crate::ops::resample::ResampleKernel,
     crate::ops::resize::ResizeKernel,
     crate::ops::roi_align::RoiAlignKernel,

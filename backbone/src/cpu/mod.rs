@@ -6,4 +6,4 @@ pub mod gemm;
 pub mod simd;
 
 pub use crate::tensor::dfdx::Cpu;
-pub use buffer::{GRAIN, overwritten};
+pub use buffer::{GRAIN, Unwritten, build};

@@ -55,6 +55,12 @@ pub fn erf(x: f32) -> f32 {
     x * p / q
 }
 
+/// σ(x) = 1/(1 + e^-x), without overflow on either side.
+#[inline(always)]
+pub fn logistic(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

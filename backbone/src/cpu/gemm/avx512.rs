@@ -8,6 +8,7 @@ use super::{Dst, Mat, Product};
 use rayon::prelude::*;
 use std::arch::x86_64::*;
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 
 /// Rows of a register tile: 28 sums, 2 right-hand vectors and a broadcast fill the 32 registers.
 const ROWS: usize = 14;
@@ -46,7 +47,7 @@ fn with_space<R>(
 
 /// `dst (+)= factor · lhs · rhs`; the caller has checked that `dst` holds it. Must only be called where
 /// [`available`] is true.
-pub fn product(dst: &mut [f32], p: Product<'_>, parallel: bool) {
+pub fn product(dst: &mut [MaybeUninit<f32>], p: Product<'_>, parallel: bool) {
     assert!(available(), "AVX-512 kernels need AVX-512");
     let (k, n) = (p.lhs.cols, p.rhs.cols);
     let passes = k.div_ceil(DEPTH).max(1);
@@ -104,7 +105,13 @@ fn pack_right(rhs: Mat<'_>, inner: std::ops::Range<usize>, first: usize, panel: 
 }
 
 /// Rows `top…` of the product, as many as `dst` has.
-fn block(dst: &mut [f32], p: Product<'_>, top: usize, inner: std::ops::Range<usize>, packed: &[f32]) {
+fn block(
+    dst: &mut [MaybeUninit<f32>],
+    p: Product<'_>,
+    top: usize,
+    inner: std::ops::Range<usize>,
+    packed: &[f32],
+) {
     let rows = BLOCK.min(p.lhs.rows - top);
     let depth = inner.len();
     if p.lhs.col_stride == 1 {
@@ -132,7 +139,7 @@ fn block(dst: &mut [f32], p: Product<'_>, top: usize, inner: std::ops::Range<usi
 /// All register tiles of a block. `lhs` is the values, where a tile starts in them, and the distances of rows and
 /// of inner steps.
 fn tiles(
-    dst: &mut [f32],
+    dst: &mut [MaybeUninit<f32>],
     p: Product<'_>,
     rows: usize,
     depth: usize,
@@ -154,8 +161,9 @@ fn tiles(
             assert!(bias.is_none_or(|bias| bias.len() >= columns), "bias of a product");
             let args = Tile { left: left.as_ptr(), row_step, inner_step, right, columns, bias, p };
             // SAFETY: AVX-512 was found in `product`. Within `left`, `dst` and `bias` the kernel touches what the
-            // asserts above have checked, and of `right` exactly its `depth` rows of 32.
-            unsafe { args.run(height, depth, dst.as_mut_ptr()) }
+            // asserts above have checked, and of `right` exactly its `depth` rows of 32. What it reads of `dst`, where it adds
+            // to it, an earlier pass or the caller has written.
+            unsafe { args.run(height, depth, dst.as_mut_ptr().cast()) }
         }
     }
 }
@@ -194,7 +202,7 @@ impl Tile<'_> {
     ///
     /// # Safety
     /// Needs AVX-512. `left` must be readable at `r · row_step + i · inner_step` for r < R, i < depth, `right` hold
-    /// 32 · depth values, `dst` be writable for R rows of `columns` at distance `p.stride`, and `bias`, if there is
+    /// 32 · depth values, `dst` be writable for R rows of `columns` at distance `p.stride` (and written before, where the product is added), and `bias`, if there is
     /// one, hold `columns` values.
     #[target_feature(enable = "avx512f")]
     unsafe fn kernel<const R: usize>(&self, depth: usize, dst: *mut f32) {

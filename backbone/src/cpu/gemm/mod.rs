@@ -5,6 +5,9 @@
 mod avx512;
 mod portable;
 
+use super::buffer::Unwritten;
+use std::mem::MaybeUninit;
+
 /// A matrix in a slice, by strides.
 #[derive(Clone, Copy, Debug)]
 pub struct Mat<'a> {
@@ -101,8 +104,30 @@ pub fn gemm_strided(
     run(dst, Product { lhs, rhs, factor, start, bias: None, stride }, threads);
 }
 
+/// `lhs · rhs`, and `bias` in every row, into a new buffer's memory.
+pub fn write<'a>(
+    mut dst: Unwritten<'a>,
+    lhs: Mat<'_>,
+    rhs: Mat<'_>,
+    bias: Option<&[f32]>,
+    threads: Threads,
+) -> &'a mut [f32] {
+    assert_eq!(lhs.rows * rhs.cols, dst.len(), "destination of a product");
+    let p = Product { lhs, rhs, factor: 1.0, start: Dst::Overwrite, bias, stride: rhs.cols };
+    run_on(dst.slots(), p, threads);
+    // SAFETY: a product that overwrites writes every value of its rows, and there is nothing between the rows.
+    unsafe { dst.assume_written() }
+}
+
 /// A product as described. Panics where sizes do not fit: they are the caller's arithmetic, not the user's data.
 pub fn run(dst: &mut [f32], p: Product<'_>, threads: Threads) {
+    // SAFETY: an f32 lies as a MaybeUninit<f32> does, and `run_on` writes numbers only.
+    let dst = unsafe { std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), dst.len()) };
+    run_on(dst, p, threads);
+}
+
+/// As [`run`]; reads `dst` only with [`Dst::Accumulate`].
+fn run_on(dst: &mut [MaybeUninit<f32>], p: Product<'_>, threads: Threads) {
     let (m, k, n) = (p.lhs.rows, p.lhs.cols, p.rhs.cols);
     assert_eq!(k, p.rhs.rows, "inner sizes of a product");
     if m == 0 || n == 0 {

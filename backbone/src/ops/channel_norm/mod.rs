@@ -8,11 +8,8 @@ mod cuda;
 mod tests;
 
 use super::layer_norm::{NormGradients, Normalized};
-use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::Backend;
-use crate::tensor::Graph;
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// Channels-first layer norm on a device; the number of channels is that of the weight.
 pub trait ChannelNormKernel: Backend {
@@ -40,7 +37,7 @@ pub trait ChannelNormKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (C), bias (C) → (B, C, H, W).
-pub fn channel_norm<D: Device>(
+pub fn channel_norm<D: ChannelNormKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,

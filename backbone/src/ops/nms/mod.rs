@@ -11,7 +11,6 @@ mod cpu;
 mod cuda;
 
 use crate::cpu::Cpu;
-use crate::device::Device;
 use crate::tensor::Backend;
 use thiserror::Error;
 
@@ -97,7 +96,7 @@ impl Nms {
     ///
     /// # Errors
     /// As [`Nms::run`]; a device that fails.
-    pub fn run_grouped_on<D: Device>(
+    pub fn run_grouped_on<D: NmsKernel>(
         &self,
         device: &D,
         boxes: &[[f32; 4]],

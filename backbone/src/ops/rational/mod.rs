@@ -18,11 +18,8 @@ mod tests;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::LaunchSizes;
 
-use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::Backend;
-use crate::tensor::Graph;
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// The most coefficients a numerator or a denominator can have.
 pub const MAX_COEFFICIENTS: usize = 13;
@@ -45,7 +42,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    fn of<D: Device>(
+    fn of<D: RationalKernel>(
         x: &Tensor<D>,
         numerator: &Tensor<D>,
         denominator: &Tensor<D>,
@@ -108,7 +105,7 @@ pub trait RationalKernel: Backend {
 ///
 /// # Shapes
 /// x (…, C), numerator (1 or G, m+1), denominator (1 or G, n) → (…, C).
-pub fn rational<D: Device>(
+pub fn rational<D: RationalKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     numerator: &Tensor<D>,
