@@ -41,3 +41,8 @@ pub use device::Device;
 pub use kat::Kat;
 pub use tensor::dfdx::Cpu;
 pub use tensor::{Backend, Error, Gradients, Grads, Graph, Mode, Result, Shape, Tensor, error, shape};
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

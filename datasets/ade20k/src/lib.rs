@@ -113,3 +113,8 @@ impl LabelError {
         move |source| Self::Io { path, source }
     }
 }
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

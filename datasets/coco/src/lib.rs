@@ -23,3 +23,8 @@ pub use arena::{Annotations, Record, Segmentation};
 pub use dataset::CocoDataset;
 pub use error::CocoError;
 pub use json::{Category, CocoFile, ImageInfo};
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

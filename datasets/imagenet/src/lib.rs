@@ -100,3 +100,8 @@ fn shorten(text: String) -> String {
     }
     format!("\"{escaped}\"")
 }
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,3 +25,8 @@ pub use polygon::Polygon;
 pub use rect::Rect;
 pub use rle::{MaskError, Rle};
 pub use size::Size;
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,3 +52,8 @@ pub use rpn::{
     RpnMaps, RpnSampling, RpnTargets, assign_anchors, rpn_loss, select_proposals,
 };
 pub use vit::Vit;
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -64,3 +64,8 @@ pub trait LogitRows {
     /// Whatever the network that makes the scores reports.
     fn next_row(&mut self) -> Result<Option<&[f32]>, Self::Error>;
 }
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
