@@ -48,10 +48,10 @@ fn write_split(dir: &Path, split: &str, sizes: &[(u32, u32)], annotations: &[Val
     let mut images = Vec::new();
     for (i, (width, height)) in sizes.iter().enumerate() {
         let name = format!("{i}.png");
-        let picture = image::RgbImage::from_fn(*width, *height, |x, y| {
+        let pixels = image::RgbImage::from_fn(*width, *height, |x, y| {
             image::Rgb([(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x + y) * 3 % 256) as u8])
         });
-        picture.save(dir.join(split).join(&name)).unwrap();
+        pixels.save(dir.join(split).join(&name)).unwrap();
         images.push(json!({"id": i + 1, "file_name": name, "width": width, "height": height}));
     }
     let numbered: Vec<Value> = annotations
@@ -130,7 +130,7 @@ fn odd_data_are_trained_on_and_evaluated_and_the_results_file_says_the_same() {
         assert_eq!(yeti.unwrap()["ap"], 0.0, "annotated, never learnt");
     }
 
-    // what eval and predict take, exported: pictures, JSON, a folder, a broken file
+    // what eval and predict take, exported: images, JSON, a folder, a broken file
     let export = detect(dir, &["export", "--checkpoint", "run/last.safetensors", "small.safetensors"]);
     assert_eq!(export.status, 0, "{export:?}");
     let predict =

@@ -58,7 +58,7 @@ fn golden_center_crops() {
         assert_near(&crop.apply(&source).unwrap(), &expected, 1, name);
         checked += 1;
     }
-    assert!(checked >= 1, "no centre crop in the file");
+    assert!(checked >= 1, "no center crop in the file");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Label maps as PNG: the class index of each pixel, gray or palette (the index counts, not the colour it stands for).
+//! Label maps as PNG: the class index of each pixel, gray or palette (the index counts, not the color it stands for).
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn indices_not_colours_at_every_depth() {
+    fn indices_not_colors_at_every_depth() {
         let eight = encode(3, ColorType::Indexed, BitDepth::Eight, &[1, 2, 3, 4, 5, 15]);
         assert_eq!(parse(&eight).unwrap().as_raw(), &[1, 2, 3, 4, 5, 15]);
         let four = encode(3, ColorType::Indexed, BitDepth::Four, &[0x12, 0x30, 0x45, 0xf0]);

@@ -1,7 +1,7 @@
-//! The colours in which ADE20K's label maps are usually drawn.
+//! The colors in which ADE20K's label maps are usually drawn.
 
 /// RGB of each of the 150 SceneParsing classes, as `0xRRGGBB`, in the order of [`super::classes::NAMES`].
-const COLOURS: [u32; 150] = [
+const COLORS: [u32; 150] = [
     0x787878, 0xB47878, 0x06E6E6, 0x503232, 0x04C803, 0x787850, 0x8C8C8C, 0xCC05FF, 0xE6E6E6, 0x04FA07,
     0xE005FF, 0xEBFF07, 0x96053D, 0x787846, 0x08FF33, 0xFF0652, 0x8FFF8C, 0xCCFF04, 0xFF3307, 0xCC4603,
     0x0066C8, 0x3DE6FA, 0xFF0633, 0x0B66FF, 0xFF0747, 0xFF09E0, 0x0907E6, 0xDCDCDC, 0xFF095C, 0x7009FF,
@@ -19,9 +19,9 @@ const COLOURS: [u32; 150] = [
     0x4700FF, 0x7A00FF, 0x00FFB8, 0x005CFF, 0xB8FF00, 0x0085FF, 0xFFD600, 0x19C2C2, 0x66FF00, 0x5C00FF,
 ];
 
-/// RGB of a class; past the 150th the colours start again.
-pub fn colour(class: usize) -> [u8; 3] {
-    let [_, r, g, b] = COLOURS[class % COLOURS.len()].to_be_bytes();
+/// RGB of a class; past the 150th the colors start again.
+pub fn color(class: usize) -> [u8; 3] {
+    let [_, r, g, b] = COLORS[class % COLORS.len()].to_be_bytes();
     [r, g, b]
 }
 
@@ -31,9 +31,9 @@ mod tests {
 
     #[test]
     fn wall_sky_and_flag() {
-        assert_eq!(colour(0), [120, 120, 120]);
-        assert_eq!(colour(2), [6, 230, 230]);
-        assert_eq!(colour(149), [92, 0, 255]);
-        assert_eq!(colour(150), colour(0));
+        assert_eq!(color(0), [120, 120, 120]);
+        assert_eq!(color(2), [6, 230, 230]);
+        assert_eq!(color(149), [92, 0, 255]);
+        assert_eq!(color(150), color(0));
     }
 }

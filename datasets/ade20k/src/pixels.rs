@@ -11,7 +11,7 @@ use kat_images::decode::guard::guarded;
 use kat_images::decode::{MAX_MEMORY, MAX_PIXELS};
 use kat_images::files::{MAX_IMAGE_BYTES, open_regular, read_regular};
 
-/// The stored index of each pixel: of a palette image the index, not the colour.
+/// The stored index of each pixel: of a palette image the index, not the color.
 pub(super) fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
     let bytes = read_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
     if let Some(read) = palette_indices(&bytes) {

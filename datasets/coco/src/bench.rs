@@ -40,12 +40,12 @@ const CATEGORIES: usize = 80;
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
 
-/// A blob: centre, radii and turn.
+/// A blob: center, radii and turn.
 #[derive(Clone, Copy)]
 struct Blob {
     image: usize,
     category: usize,
-    centre: [f64; 2],
+    center: [f64; 2],
     radii: [f64; 2],
     turn: f64,
 }
@@ -57,7 +57,7 @@ impl Blob {
         Blob {
             image: rng.random_range(0..images),
             category: rng.random_range(0..CATEGORIES),
-            centre: [rng.random_range(0.0..f64::from(WIDTH)), rng.random_range(0.0..f64::from(HEIGHT))],
+            center: [rng.random_range(0.0..f64::from(WIDTH)), rng.random_range(0.0..f64::from(HEIGHT))],
             radii: [radius(rng), radius(rng)],
             turn: rng.random_range(0.0..TAU),
         }
@@ -68,8 +68,8 @@ impl Blob {
         let amount = rng.random_range(0.0..0.3);
         let mut shift = |r: f64| r * rng.random_range(-amount..=amount);
         let [rx, ry] = self.radii;
-        let centre = [self.centre[0] + shift(rx), self.centre[1] + shift(ry)];
-        Blob { centre, radii: [rx + shift(rx), ry + shift(ry)], ..self }
+        let center = [self.center[0] + shift(rx), self.center[1] + shift(ry)];
+        Blob { center, radii: [rx + shift(rx), ry + shift(ry)], ..self }
     }
 
     /// x, y, x, y … within the image, two decimals as in COCO's files.
@@ -80,8 +80,8 @@ impl Blob {
             let (s, c) = (TAU * i as f64 / corners as f64).sin_cos();
             let (x, y) = (self.radii[0] * c, self.radii[1] * s);
             [
-                round(self.centre[0] + x * cos - y * sin, WIDTH),
-                round(self.centre[1] + x * sin + y * cos, HEIGHT),
+                round(self.center[0] + x * cos - y * sin, WIDTH),
+                round(self.center[1] + x * sin + y * cos, HEIGHT),
             ]
         };
         (0..corners).flat_map(corner).collect()

@@ -1,5 +1,5 @@
 //! Prints the speed of the ImageNet training pipeline: `cargo run --release -p kat-images --example bench_classify
-//! [FILE.jpg …]`, on generated pictures of 500 x 375 where no file is given.
+//! [FILE.jpg …]`, on generated images of 500 x 375 where no file is given.
 
 use std::error::Error;
 

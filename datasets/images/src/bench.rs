@@ -1,4 +1,4 @@
-//! The ImageNet training pipeline: JPEG in memory -> decode, RandomResizedCrop 224 bicubic, mirror, normalise into
+//! The ImageNet training pipeline: JPEG in memory -> decode, RandomResizedCrop 224 bicubic, mirror, normalize into
 //! f32 (3, 224, 224).
 
 use std::io::Cursor;
@@ -57,7 +57,7 @@ pub struct ClassifyFigure {
     pub images_per_second: f64,
 }
 
-/// Puts `images` pictures, taken in turn from the JPEG files in `jpegs`, through the pipeline on `threads` threads,
+/// Puts `images` images, taken in turn from the JPEG files in `jpegs`, through the pipeline on `threads` threads,
 /// `rounds` times, and reports the fastest round. Each thread has a decode buffer and an output slice of its own.
 ///
 /// # Errors
@@ -126,7 +126,7 @@ fn run(
     Ok(())
 }
 
-/// A picture with the detail of a photograph: soft shapes of many sizes under fine noise, as a JPEG of the usual
+/// A image with the detail of a photograph: soft shapes of many sizes under fine noise, as a JPEG of the usual
 /// quality. About 60 kB at 500 x 375.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ impl Mask {
         }
     }
 
-    /// What of the shape lies in `roi`, stretched to `side` by `side` pixels. An outline is rasterised on that
+    /// What of the shape lies in `roi`, stretched to `side` by `side` pixels. An outline is rasterized on that
     /// grid; a bitmap is averaged over each cell (RoIAlign, aligned, as many samples as pixels) and cut at a half.
     /// A box with a coordinate that is not finite, or beyond the image, gives an empty grid.
     pub fn crop_and_resize(&self, roi: [f32; 4], side: usize) -> Vec<u8> {

@@ -1,7 +1,7 @@
-//! Outlines and their rasterisation, pixel for pixel as the COCO tools do it.
+//! Outlines and their rasterization, pixel for pixel as the COCO tools do it.
 //!
 //! An outline is first drawn on a grid five times finer, one point a step of the longer axis; where the drawn line
-//! passes the column of fine points at a pixel's centre, the pixels below it change sides. Only those passages
+//! passes the column of fine points at a pixel's center, the pixels below it change sides. Only those passages
 //! decide the result, so they are computed directly: the cost goes with the pixels of the grid, not with how far a
 //! polygon reaches beyond it.
 //!
@@ -133,7 +133,7 @@ pub fn fill<R: Iterator<Item = (f64, f64)>>(
     Ok(runs.finish(size))
 }
 
-/// Calls `flip` with the column-major pixel index at each passage of the closed ring `points` through the centre
+/// Calls `flip` with the column-major pixel index at each passage of the closed ring `points` through the center
 /// line of a column of the grid.
 fn crossings(points: impl Iterator<Item = (f64, f64)>, size: Size, mut flip: impl FnMut(usize)) {
     let fine = |v: f64| (FINE * v + 0.5).trunc().clamp(-FARTHEST, FARTHEST);
@@ -163,7 +163,7 @@ fn crossings(points: impl Iterator<Item = (f64, f64)>, size: Size, mut flip: imp
     }
 }
 
-/// Columns k of the grid whose centre line, between fine columns 5k + 2 and 5k + 3, lies within [low, high].
+/// Columns k of the grid whose center line, between fine columns 5k + 2 and 5k + 3, lies within [low, high].
 fn columns_between(low: f64, high: f64, width: usize) -> std::ops::Range<usize> {
     let first = ((low - 2.0) / FINE).ceil().max(0.0);
     let end = (((high - 3.0) / FINE).floor() + 1.0).min(width as f64);

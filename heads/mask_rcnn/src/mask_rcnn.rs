@@ -1,7 +1,7 @@
 //! Mask R-CNN (arXiv 1703.06870) on the plain backbone: features → proposals → detections with masks, or the losses.
 //!
 //! # Shapes
-//! images (B, 3, H, W), each picture at the top left of its canvas, its own size beside it.
+//! images (B, 3, H, W), each image at the top left of its canvas, its own size beside it.
 
 use kat_backbone::nn::Builder;
 use kat_backbone::{Device, Graph, Tensor, module, ops};

@@ -52,7 +52,7 @@ impl<D: Device> Vit<D> {
         })
     }
 
-    /// The last block's map; sides that are no multiple of the patch are padded with zeros, the mean colour, at the
+    /// The last block's map; sides that are no multiple of the patch are padded with zeros, the mean color, at the
     /// right and bottom.
     ///
     /// # Errors

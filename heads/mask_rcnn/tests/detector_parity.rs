@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const CANVAS: usize = 128;
-/// The picture is smaller than its canvas.
+/// The image is smaller than its canvas.
 const IMAGE: (f64, f64) = (116.0, 101.0);
 const STRIDES: [usize; 5] = [4, 8, 16, 32, 64];
 const CHANNELS: usize = 6;

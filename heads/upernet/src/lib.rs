@@ -4,7 +4,7 @@
 //!
 //! Class scores of a large image do not fit in memory: 150 classes at 6000 × 4000 pixels are 14.4 GB in f32. So
 //! they are handled a row at a time ([`LogitRows`]): [`SlidingRows`] makes rows from windows, [`ResizedRows`] brings
-//! them to the picture's size, [`AveragedViews`] averages several scales and flips, and [`argmax`] turns rows into
+//! them to the image's size, [`AveragedViews`] averages several scales and flips, and [`argmax`] turns rows into
 //! labels. Each pulls from the one before it; none holds more than a strip one window high.
 //!
 //! For 6000 × 4000 with 150 classes and 512-pixel windows:

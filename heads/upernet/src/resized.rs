@@ -1,4 +1,4 @@
-//! Bilinear resizing of class scores, a row at a time (sample centres at half pixels, edges repeated).
+//! Bilinear resizing of class scores, a row at a time (sample centers at half pixels, edges repeated).
 //!
 //! # Shapes
 //! C classes; rows (C, source width) in, (C, target width) out.

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_large_picture() {
+    fn memory_of_a_large_image() {
         let g = grid(4000, 6000, 512, 341);
         let bytes = SlidingRows::<fn(Window) -> Result<Vec<f32>, Error>>::strip_bytes(&g, 150);
         assert_eq!(bytes, 512 * 150 * 6000 * 4);

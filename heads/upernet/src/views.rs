@@ -1,6 +1,6 @@
 //! Averaging over scales and flips, and labels from scores.
 //!
-//! Each view of the picture (a scale, mirrored or not) gives class probabilities by softmax; their mean over the
+//! Each view of the image (a scale, mirrored or not) gives class probabilities by softmax; their mean over the
 //! views decides.
 //!
 //! # Shapes
@@ -17,7 +17,7 @@ use kat_images::Size;
 /// Pixels a task.
 const PIECE: usize = 512;
 
-/// Whether a view shows the picture mirrored left to right.
+/// Whether a view shows the image mirrored left to right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flip {
     /// As it is.
@@ -35,7 +35,7 @@ pub struct AveragedViews<S> {
 }
 
 impl<S: LogitRows> AveragedViews<S> {
-    /// Joins the views, each already brought to the picture's size.
+    /// Joins the views, each already brought to the image's size.
     ///
     /// # Errors
     /// No view, or views that differ in size or classes.
@@ -107,7 +107,7 @@ fn softmax(logits: &[f32], width: usize) -> Vec<f32> {
 /// The class of each pixel, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMap {
-    /// Size of the picture.
+    /// Size of the image.
     pub size: Size,
     /// Class indices.
     pub labels: Vec<u16>,

@@ -13,7 +13,7 @@ use super::*;
 const SAMPLINGS: [SamplingFactor; 4] =
     [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_1_2, SamplingFactor::F_2_2];
 
-/// A JPEG of noise on a ramp, so that every block has its own colours and many coefficients.
+/// A JPEG of noise on a ramp, so that every block has its own colors and many coefficients.
 fn encode(size: Size, sampling: SamplingFactor, restart_interval: u16) -> Vec<u8> {
     let (width, height) = size.dimensions();
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(width * 1000 + height));

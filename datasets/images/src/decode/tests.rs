@@ -56,7 +56,7 @@ fn gray_alpha_and_sixteen_bits() {
     assert_eq!(rgb.get_pixel(2, 1).0, [81; 3]);
     let gray_alpha = GrayAlphaImage::from_pixel(2, 2, image::LumaA([200, 0]));
     assert_eq!(decode(&encode(gray_alpha, ImageFormat::Png)).unwrap().get_pixel(0, 0).0, [200; 3]);
-    // fully transparent pixels keep their colour
+    // fully transparent pixels keep their color
     let alpha = RgbaImage::from_pixel(2, 2, image::Rgba([1, 2, 3, 0]));
     assert_eq!(decode(&encode(alpha, ImageFormat::Png)).unwrap().get_pixel(1, 1).0, [1, 2, 3]);
     let deep: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_pixel(2, 1, Luma([0x80ff]));

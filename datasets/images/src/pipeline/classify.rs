@@ -16,7 +16,7 @@ use crate::transform::three_augment::three_augment;
 use crate::transform::{TransformError, check_probability};
 use crate::{Rect, Size};
 
-/// What is done to colours beside cropping and mirroring.
+/// What is done to colors beside cropping and mirroring.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ColorAugment {
@@ -27,7 +27,7 @@ pub enum ColorAugment {
     Jitter(ColorJitter),
     /// RandAugment by timm's name, such as `rand-m9-mstd0.5`.
     Rand(String),
-    /// ThreeAugment, then colour jitter.
+    /// ThreeAugment, then color jitter.
     Three(ColorJitter),
 }
 
@@ -39,7 +39,7 @@ pub struct ClassifyTrainConfig {
     pub crop: RandomResizedCrop,
     /// Probability of mirroring.
     pub flip: f64,
-    /// Colours.
+    /// Colors.
     pub augment: ColorAugment,
     /// Random erasing, none where absent.
     pub erasing: Option<RandomErasing>,
@@ -68,7 +68,7 @@ enum Colors {
     Three(ColorJitter),
 }
 
-/// Training: random crop, mirror, colours, erasing.
+/// Training: random crop, mirror, colors, erasing.
 #[derive(Debug, Clone)]
 pub struct ClassifyTrain {
     config: ClassifyTrainConfig,
@@ -108,7 +108,7 @@ impl ClassifyTrain {
         Size::square(self.config.crop.size as usize)
     }
 
-    /// The augmented sample, before normalisation and erasing.
+    /// The augmented sample, before normalization and erasing.
     ///
     /// # Errors
     /// [`TransformError::Target`] for boxes, masks or label maps; [`TransformError::Empty`] for no image.
@@ -132,7 +132,7 @@ impl ClassifyTrain {
         }
     }
 
-    /// Writes an augmented image to `out`, (3, size, size), normalised and erased.
+    /// Writes an augmented image to `out`, (3, size, size), normalized and erased.
     ///
     /// # Errors
     /// [`TransformError::BufferLength`] or [`TransformError::DoesNotFit`].
@@ -147,8 +147,8 @@ impl ClassifyTrain {
         self.config.crop.draw(size, rng)
     }
 
-    /// From the decoded part that [`Self::region`] named to the slice of the batch, with mirroring and normalisation
-    /// in one pass where no colours change in between; the same numbers as [`Self::apply`] on the whole image, then
+    /// From the decoded part that [`Self::region`] named to the slice of the batch, with mirroring and normalization
+    /// in one pass where no colors change in between; the same numbers as [`Self::apply`] on the whole image, then
     /// [`Self::write`], with the same generator.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl ClassifyTrain {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassifyEvalConfig {
-    /// The centre crop.
+    /// The center crop.
     pub crop: CenterCrop,
     /// Mean and deviation.
     pub normalize: Normalize,
@@ -200,7 +200,7 @@ impl Default for ClassifyEvalConfig {
     }
 }
 
-/// Evaluation: short side resized, centre cut.
+/// Evaluation: short side resized, center cut.
 #[derive(Debug, Clone)]
 pub struct ClassifyEval {
     config: ClassifyEvalConfig,
@@ -220,7 +220,7 @@ impl ClassifyEval {
         Size::square(self.config.crop.size as usize)
     }
 
-    /// The centre crop; nothing is drawn from `rng`.
+    /// The center crop; nothing is drawn from `rng`.
     ///
     /// # Errors
     /// As [`ClassifyTrain::apply`].

@@ -61,7 +61,7 @@ impl DetectTrain {
         self.config.jitter.apply(sample, rng)
     }
 
-    /// Writes the image to the top left of `out`, (3, size, size); the rest is 0, the mean colour.
+    /// Writes the image to the top left of `out`, (3, size, size); the rest is 0, the mean color.
     ///
     /// # Errors
     /// [`TransformError::BufferLength`] or [`TransformError::DoesNotFit`].
@@ -109,7 +109,7 @@ impl DetectEval {
         self.config.resize.apply(sample)
     }
 
-    /// Writes the image to the top left of `out`, (3, size, size); the rest is 0, the mean colour.
+    /// Writes the image to the top left of `out`, (3, size, size); the rest is 0, the mean color.
     ///
     /// # Errors
     /// [`TransformError::BufferLength`] or [`TransformError::DoesNotFit`].

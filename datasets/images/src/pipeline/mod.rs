@@ -1,7 +1,7 @@
 //! The published pipelines, one for training and one for evaluation of each task.
 //!
 //! Each is made from a configuration that is checked once; `apply` gives the transformed sample, `write` puts its
-//! image, normalised, into a slice of the batch.
+//! image, normalized, into a slice of the batch.
 
 mod classify;
 mod detect;

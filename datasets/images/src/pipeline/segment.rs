@@ -41,7 +41,7 @@ impl Default for SegmentTrainConfig {
     }
 }
 
-/// Training: random size, crop, mirror, colours; padded when written.
+/// Training: random size, crop, mirror, colors; padded when written.
 #[derive(Debug, Clone)]
 pub struct SegmentTrain {
     config: SegmentTrainConfig,

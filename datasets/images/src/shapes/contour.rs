@@ -13,7 +13,7 @@ pub struct Outline {
     pub rings: Vec<Vec<[u32; 2]>>,
     /// Run lengths down the columns, starting with zeros (COCO's uncompressed RLE).
     pub counts: Vec<u32>,
-    /// (height, width) of the picture.
+    /// (height, width) of the image.
     pub size: [u32; 2],
 }
 
@@ -137,13 +137,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(picture: &[&str]) -> (Vec<u16>, u32, u32) {
-        let owner = picture.iter().flat_map(|l| l.bytes().map(|b| (b == b'#') as u16)).collect();
-        (owner, picture[0].len() as u32, picture.len() as u32)
+    fn parse(rows: &[&str]) -> (Vec<u16>, u32, u32) {
+        let owner = rows.iter().flat_map(|l| l.bytes().map(|b| (b == b'#') as u16)).collect();
+        (owner, rows[0].len() as u32, rows.len() as u32)
     }
 
     fn fill(rings: &[Vec<[u32; 2]>], w: u32, h: u32) -> Vec<u16> {
-        // even-odd rule at pixel centres
+        // even-odd rule at pixel centers
         let inside = |x: f32, y: f32, ring: &Vec<[u32; 2]>| {
             let edges = ring.iter().zip(ring.iter().cycle().skip(1));
             edges

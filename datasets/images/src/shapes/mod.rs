@@ -1,6 +1,6 @@
 //! Sample data generated on disk: simple shapes that must be told apart by their outline.
 //!
-//! Colour, texture, size, rotation, place, light and noise are drawn independently of the class, so nothing
+//! Color, texture, size, rotation, place, light and noise are drawn independently of the class, so nothing
 //! but shape predicts it. Shapes are lighter than the ground. The three layouts are those of the real datasets, so that the same readers serve:
 //! * [`Layout::ImageFolders`] has `train/<class>/*.JPEG`, `val/<class>/*.JPEG`, one shape an image, perhaps
 //!   crossed by a bar;
@@ -24,7 +24,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 pub use contour::Outline;
-pub use render::{Picture, render};
+pub use render::{Image, render};
 pub use scene::{Object, Scene, SceneKind};
 pub use shape::Shape;
 pub use write::{write_shapes, write_shapes_while};

@@ -8,7 +8,7 @@ use rand_distr::{Distribution, StandardNormal};
 use super::Shape;
 use super::scene::{Pattern, Scene, Texture};
 
-/// Where an outline lies: centre and radius in pixels, rotation in radians.
+/// Where an outline lies: center and radius in pixels, rotation in radians.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pose {
     pub(super) x: f32,
@@ -17,7 +17,7 @@ pub(super) struct Pose {
     pub(super) angle: f32,
 }
 
-/// The share of each pixel that an outline covers, within the part of the picture it touches.
+/// The share of each pixel that an outline covers, within the part of the image it touches.
 #[derive(Debug, Clone)]
 pub(super) struct Coverage {
     x0: u32,
@@ -36,9 +36,9 @@ impl Coverage {
 
     /// Coverage of the figure `inside`, given in the unit circle's coordinates.
     pub(super) fn of(pose: &Pose, width: u32, height: u32, inside: impl Fn(f32, f32) -> bool) -> Self {
-        let span = |centre: f32, side: u32| {
-            let low = (centre - pose.radius - 1.0).floor().clamp(0.0, side as f32) as u32;
-            let high = (centre + pose.radius + 1.0).ceil().clamp(0.0, side as f32) as u32;
+        let span = |center: f32, side: u32| {
+            let low = (center - pose.radius - 1.0).floor().clamp(0.0, side as f32) as u32;
+            let high = (center + pose.radius + 1.0).ceil().clamp(0.0, side as f32) as u32;
             (low, high)
         };
         let ((x0, x1), (y0, y1)) = (span(pose.x, width), span(pose.y, height));
@@ -58,8 +58,8 @@ impl Coverage {
             for i in 0..corners - 1 {
                 let (x, y) = ((x0 + i as u32) as f32, y as f32);
                 let count = upper[i] as u8 + upper[i + 1] as u8 + lower[i] as u8 + lower[i + 1] as u8;
-                let centre = hit(x + 0.5, y + 0.5);
-                alpha.push(match (count, centre) {
+                let center = hit(x + 0.5, y + 0.5);
+                alpha.push(match (count, center) {
                     (0, false) => 0.0,
                     (4, true) => 1.0,
                     _ => subsample(x, y, &hit),
@@ -70,7 +70,7 @@ impl Coverage {
         Self { x0, y0, columns, alpha }
     }
 
-    /// Calls `f(index of the pixel in the picture, alpha)` for each pixel that is touched.
+    /// Calls `f(index of the pixel in the image, alpha)` for each pixel that is touched.
     pub(super) fn for_each(&self, width: u32, mut f: impl FnMut(usize, f32)) {
         if self.columns == 0 {
             return;
@@ -104,7 +104,7 @@ fn subsample(x: f32, y: f32, hit: &impl Fn(f32, f32) -> bool) -> f32 {
 
 /// A painted scene.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub struct Image {
     /// The image.
     pub image: RgbImage,
     /// For each pixel, row by row, which object of the scene is seen there: its index + 1, or 0 for none. A
@@ -113,7 +113,7 @@ pub struct Picture {
 }
 
 /// Paints a scene.
-pub fn render(scene: &Scene) -> Picture {
+pub fn render(scene: &Scene) -> Image {
     let (w, h) = (scene.width as usize, scene.height as usize);
     let mut canvas = Vec::with_capacity(w * h);
     for y in 0..h {
@@ -122,8 +122,8 @@ pub fn render(scene: &Scene) -> Picture {
     let mut owner = vec![0u16; w * h];
     let mut paint = |texture: &Texture, coverage: &Coverage, id: u16| {
         coverage.for_each(scene.width, |at, alpha| {
-            let colour = texture.at((at % w) as f32, (at / w) as f32);
-            for (c, new) in canvas[at].iter_mut().zip(colour) {
+            let color = texture.at((at % w) as f32, (at / w) as f32);
+            for (c, new) in canvas[at].iter_mut().zip(color) {
                 *c += (new - *c) * alpha;
             }
             if alpha >= 0.5 {
@@ -137,7 +137,7 @@ pub fn render(scene: &Scene) -> Picture {
     for bar in &scene.bars {
         paint(&bar.texture, &bar.coverage, 0);
     }
-    Picture { image: expose(scene, &canvas), owner }
+    Image { image: expose(scene, &canvas), owner }
 }
 
 /// Light, sensor noise and rounding to 8 bits.
@@ -157,7 +157,7 @@ fn expose(scene: &Scene, canvas: &[[f32; 3]]) -> RgbImage {
 }
 
 impl Texture {
-    /// Colour at a pixel.
+    /// Color at a pixel.
     fn at(&self, x: f32, y: f32) -> [f32; 3] {
         let (cos, sin) = self.direction;
         let (p, q) = ((cos * x + sin * y) / self.period, (cos * y - sin * x) / self.period);

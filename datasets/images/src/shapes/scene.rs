@@ -24,13 +24,13 @@ pub enum SceneKind {
     },
 }
 
-/// A pattern in two colours.
+/// A pattern in two colors.
 #[derive(Debug, Clone)]
 pub struct Texture {
     pub(super) pattern: Pattern,
-    /// Main colour, RGB in 0..=255.
+    /// Main color, RGB in 0..=255.
     pub(super) a: [f32; 3],
-    /// Second colour.
+    /// Second color.
     pub(super) b: [f32; 3],
     /// Period in pixels.
     pub(super) period: f32,
@@ -62,7 +62,7 @@ pub struct Object {
     pub(super) coverage: Coverage,
 }
 
-/// A bar across the picture that hides what is below it; it belongs to no class.
+/// A bar across the image that hides what is below it; it belongs to no class.
 #[derive(Debug, Clone)]
 pub(super) struct Bar {
     pub(super) texture: Texture,
@@ -82,7 +82,7 @@ pub struct Scene {
     pub(super) bars: Vec<Bar>,
     /// Exposure, per channel.
     pub(super) gain: [f32; 3],
-    /// Change of brightness across the picture: (along x, along y), as a share.
+    /// Change of brightness across the image: (along x, along y), as a share.
     pub(super) shade: (f32, f32),
     /// Standard deviation of the sensor noise in levels.
     pub(super) noise: f32,
@@ -93,7 +93,7 @@ pub struct Scene {
 /// A shape is placed only where each one below keeps at least this share of its pixels visible: no
 /// annotation is of a sliver and nothing visible goes without one.
 const LEAST_VISIBLE: f32 = 0.4;
-/// Range of a ground's colour channels, and of what stands on it. Shapes are lighter than the ground: with both
+/// Range of a ground's color channels, and of what stands on it. Shapes are lighter than the ground: with both
 /// signs of the contrast a small transformer needs some ten times as many images to find the outlines.
 const GROUND: std::ops::Range<f32> = 20.0..100.0;
 const FIGURE: std::ops::Range<f32> = 120.0..235.0;
@@ -109,7 +109,7 @@ impl Scene {
         let (width, height) = (side(config.width), side(config.height));
         let short = width.min(height) as f32;
         let background = Texture::draw(&[], short, rng);
-        let mut colours = vec![background.a];
+        let mut colors = vec![background.a];
         let shapes = config.shapes();
         let mut objects: Vec<Object> = Vec::new();
         // topmost object of each pixel, as index + 1
@@ -139,14 +139,14 @@ impl Scene {
                         owner[at] = objects.len() as u16 + 1;
                     }
                 });
-                let texture = Texture::draw(&colours, short, rng);
-                colours.push(texture.a);
+                let texture = Texture::draw(&colors, short, rng);
+                colors.push(texture.a);
                 objects.push(Object { class, shape: shapes[class], texture, coverage });
                 break;
             }
         }
         let bars = match kind {
-            SceneKind::Single { .. } => draw_bars(&owner, (width, height).into(), &colours, rng),
+            SceneKind::Single { .. } => draw_bars(&owner, (width, height).into(), &colors, rng),
             SceneKind::Several { .. } => Vec::new(),
         };
         let exposure = rng.random_range(0.75..1.2);
@@ -164,7 +164,7 @@ impl Scene {
     }
 }
 
-/// Centre of a shape: a single one stays wholly inside where it fits, others may stick out by a third.
+/// Center of a shape: a single one stays wholly inside where it fits, others may stick out by a third.
 fn place(kind: SceneKind, size: (f32, f32), radius: f32, rng: &mut ChaCha8Rng) -> (f32, f32) {
     let margin = match kind {
         SceneKind::Single { .. } => radius,
@@ -206,7 +206,7 @@ fn leaves_enough(owner: &[u16], objects: &[Object], new: &Coverage, width: u32) 
 }
 
 /// At most one bar, which hides at most a quarter of the shape.
-fn draw_bars(owner: &[u16], size: Size, colours: &[[f32; 3]], rng: &mut ChaCha8Rng) -> Vec<Bar> {
+fn draw_bars(owner: &[u16], size: Size, colors: &[[f32; 3]], rng: &mut ChaCha8Rng) -> Vec<Bar> {
     let (width, height) = size.dimensions();
     let short = width.min(height) as f32;
     let total = owner.iter().filter(|&&o| o > 0).count();
@@ -225,14 +225,14 @@ fn draw_bars(owner: &[u16], size: Size, colours: &[[f32; 3]], rng: &mut ChaCha8R
         coverage.for_each(width, |at, alpha| after[at] |= alpha >= 0.5 && owner[at] > 0);
         if after.iter().filter(|&&h| h).count() * 4 <= total {
             hidden = after;
-            bars.push(Bar { texture: Texture::draw(colours, short, rng), coverage });
+            bars.push(Bar { texture: Texture::draw(colors, short, rng), coverage });
         }
     }
     bars
 }
 
 impl Texture {
-    /// Draws a texture whose main colour is as far as possible, of 12 tries, from each in `others`.
+    /// Draws a texture whose main color is as far as possible, of 12 tries, from each in `others`.
     fn draw(others: &[[f32; 3]], short: f32, rng: &mut ChaCha8Rng) -> Self {
         let distance = |a: &[f32; 3], b: &[f32; 3]| {
             // luminance counts most: that is what is left of an outline under noise
@@ -244,13 +244,13 @@ impl Texture {
         let tries = if others.is_empty() { 1 } else { 12 };
         let channels = if others.is_empty() { GROUND } else { FIGURE };
         for _ in 0..tries {
-            let colour: [f32; 3] = std::array::from_fn(|_| rng.random_range(channels.clone()));
-            let nearest = others.iter().map(|o| distance(o, &colour)).fold(f32::INFINITY, f32::min);
+            let color: [f32; 3] = std::array::from_fn(|_| rng.random_range(channels.clone()));
+            let nearest = others.iter().map(|o| distance(o, &color)).fold(f32::INFINITY, f32::min);
             // the background counts double, whichever shapes overlap
-            let ground = others.first().map_or(f32::INFINITY, |o| distance(o, &colour));
+            let ground = others.first().map_or(f32::INFINITY, |o| distance(o, &color));
             let score = nearest.min(ground * 0.5);
             if score > best.1 {
-                best = (colour, score);
+                best = (color, score);
             }
             if score > 60.0 {
                 break;

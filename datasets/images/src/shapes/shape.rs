@@ -2,7 +2,7 @@
 
 use std::f32::consts::TAU;
 
-/// An outline, centred on the origin and within the unit circle; y points down.
+/// An outline, centerd on the origin and within the unit circle; y points down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Shape {
@@ -70,7 +70,7 @@ impl Shape {
             Shape::Cross => u.abs().min(v.abs()) <= 0.26 && u.abs().max(v.abs()) <= 0.95,
             Shape::Crescent => (u - 0.5) * (u - 0.5) + v * v >= 0.56,
             Shape::Heart => {
-                // (x² + y² − 1)³ ≤ x²y³, scaled into the unit circle and centred
+                // (x² + y² − 1)³ ≤ x²y³, scaled into the unit circle and centerd
                 let (x, y) = (u * 1.32, -v * 1.32 + 0.12);
                 let a = x * x + y * y - 1.0;
                 a * a * a - x * x * y * y * y <= 0.0

@@ -128,10 +128,10 @@ impl Folders {
         index: usize,
     ) -> Result<Entry, ShapesError> {
         let scene = config.scene(layout, split, index);
-        let picture = render(&scene);
-        let (width, height) = picture.image.dimensions();
+        let drawn = render(&scene);
+        let (width, height) = drawn.image.dimensions();
         let mut pixels = vec![0u64; self.classes.len() + 1];
-        let labels: Vec<u8> = picture
+        let labels: Vec<u8> = drawn
             .owner
             .iter()
             .map(|&o| if o == 0 { 0 } else { scene.objects[o as usize - 1].class as u8 + 1 })
@@ -141,18 +141,18 @@ impl Folders {
             .objects
             .iter()
             .enumerate()
-            .filter_map(|(i, o)| Some((o.class, Outline::of(&picture.owner, width, height, i as u16 + 1)?)))
+            .filter_map(|(i, o)| Some((o.class, Outline::of(&drawn.owner, width, height, i as u16 + 1)?)))
             .collect();
         let file_name = match layout {
             Layout::ImageFolders => {
                 let class = &self.classes[index % self.classes.len()];
                 let folder = self.images.join(class);
-                write_jpeg(&folder.join(format!("{class}_{index:06}.JPEG")), &picture.image)?;
+                write_jpeg(&folder.join(format!("{class}_{index:06}.JPEG")), &drawn.image)?;
                 format!("{class}_{index:06}.JPEG")
             }
             Layout::Coco => {
                 let name = format!("{:012}.jpg", index + 1);
-                write_jpeg(&self.images.join(&name), &picture.image)?;
+                write_jpeg(&self.images.join(&name), &drawn.image)?;
                 name
             }
             Layout::SceneParsing => {
@@ -160,7 +160,7 @@ impl Folders {
                     Split::Train => format!("SHAPES_train_{:08}", index + 1),
                     Split::Val => format!("SHAPES_val_{:08}", index + 1),
                 };
-                write_jpeg(&self.images.join(format!("{stem}.jpg")), &picture.image)?;
+                write_jpeg(&self.images.join(format!("{stem}.jpg")), &drawn.image)?;
                 let path = self.labels.join(format!("{stem}.png"));
                 let file = BufWriter::new(fs::File::create(&path).map_err(io_error(&path))?);
                 PngEncoder::new(file)
@@ -306,23 +306,23 @@ mod tests {
     }
 
     #[test]
-    fn masks_boxes_and_labels_agree_with_the_picture() {
+    fn masks_boxes_and_labels_agree_with_the_drawn() {
         let config = ShapesConfig { width: 96, height: 64, vary: 0.4, ..Default::default() };
         let mut hidden = 0;
         for index in 0..60 {
             let scene = config.scene(Layout::Coco, Split::Train, index);
-            let picture = render(&scene);
-            assert_eq!(picture.image.dimensions(), (scene.width, scene.height));
+            let drawn = render(&scene);
+            assert_eq!(drawn.image.dimensions(), (scene.width, scene.height));
             assert!(!scene.objects.is_empty());
             let mut visible = 0;
             for (i, object) in scene.objects.iter().enumerate() {
-                let outline = Outline::of(&picture.owner, scene.width, scene.height, i as u16 + 1).unwrap();
+                let outline = Outline::of(&drawn.owner, scene.width, scene.height, i as u16 + 1).unwrap();
                 assert!(outline.area >= 24);
                 assert!(outline.area as usize <= object.coverage.pixels());
                 hidden += ((outline.area as usize) < object.coverage.pixels()) as usize;
                 visible += outline.area as usize;
             }
-            assert_eq!(visible, picture.owner.iter().filter(|&&o| o > 0).count());
+            assert_eq!(visible, drawn.owner.iter().filter(|&&o| o > 0).count());
         }
         assert!(hidden > 10, "hardly anything is occluded: {hidden}");
     }

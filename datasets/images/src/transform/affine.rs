@@ -1,5 +1,5 @@
 //! Images under an affine map, sampled as PIL's `Image.transform` does: the map goes from output to input, pixels are
-//! taken at their centres, and what comes from outside the input is filled.
+//! taken at their centers, and what comes from outside the input is filled.
 
 use crate::Size;
 use image::{Rgb, RgbImage};
@@ -29,7 +29,7 @@ pub fn affine(image: &RgbImage, map: Map, filter: Filter, fill: [u8; 3]) -> RgbI
     out
 }
 
-/// The map that turns an image of that size about its centre, counter-clockwise, by `degrees`.
+/// The map that turns an image of that size about its center, counter-clockwise, by `degrees`.
 pub fn rotation(degrees: f64, size: Size) -> Map {
     let (width, height) = size.dimensions();
     // PIL rounds to 15 decimals so that quarter turns are exact

@@ -1,4 +1,4 @@
-//! Operations on colours, to the digit as PIL's ImageOps and ImageEnhance do them.
+//! Operations on colors, to the digit as PIL's ImageOps and ImageEnhance do them.
 
 use image::{Rgb, RgbImage};
 
@@ -41,7 +41,7 @@ pub fn saturation(image: &mut RgbImage, factor: f32) {
     }
 }
 
-/// Distance from a smoothed copy (3x3, centre 5 of 13, the outermost pixels kept) times `factor`.
+/// Distance from a smoothed copy (3x3, center 5 of 13, the outermost pixels kept) times `factor`.
 pub fn sharpness(image: &mut RgbImage, factor: f32) {
     let (width, height) = image.dimensions();
     if width < 3 || height < 3 {

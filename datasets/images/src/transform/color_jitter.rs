@@ -42,7 +42,7 @@ impl ColorJitter {
         check((0.0..=0.5).contains(&self.hue), "hue", self.hue, "a share of a turn in [0, 0.5]")
     }
 
-    /// Changes the colours of `image`.
+    /// Changes the colors of `image`.
     pub fn apply(&self, image: &mut RgbImage, rng: &mut impl Rng) {
         let mut changes = Vec::with_capacity(4);
         for (strength, change) in [

@@ -1,4 +1,4 @@
-//! Cropping and padding: of images, of samples, and the centre crop of evaluation.
+//! Cropping and padding: of images, of samples, and the center crop of evaluation.
 
 use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};

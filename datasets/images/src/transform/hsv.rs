@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pure_colours() {
+    fn pure_colors() {
         assert_eq!(rgb_to_hsv([255, 0, 0]), [0, 255, 255]);
         assert_eq!(rgb_to_hsv([0, 255, 0]), [85, 255, 255]);
         assert_eq!(rgb_to_hsv180([0, 255, 0]), [60, 255, 255]);

@@ -109,8 +109,8 @@ impl Mixup {
         let side = (1.0 - share).sqrt();
         let mut span = |length: usize| {
             let half = (length as f64 * side) as usize / 2;
-            let centre = rng.random_range(0..length.max(1));
-            (centre.saturating_sub(half), (centre + half).min(length))
+            let center = rng.random_range(0..length.max(1));
+            (center.saturating_sub(half), (center + half).min(length))
         };
         let (y, x) = (span(height), span(width));
         // the share really left: the rectangle may reach beyond the border

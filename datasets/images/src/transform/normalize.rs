@@ -2,7 +2,7 @@
 //!
 //! # Shapes
 //! in: RGB (H, W, 3); out: (3, H', W') with H' >= H and W' >= W, the image at the top left, the rest 0, which is the
-//! mean colour.
+//! mean color.
 
 use crate::Size;
 use image::RgbImage;
@@ -45,16 +45,16 @@ impl Normalize {
         check(good, "std", self.std, "positive numbers")
     }
 
-    /// The mean colour in levels, for filling.
+    /// The mean color in levels, for filling.
     pub fn mean_level(&self) -> [u8; 3] {
         self.mean.map(|m| (m * 255.0).round_ties_even() as u8)
     }
 
-    /// The reverse: planes (3, `side`, `side`) as a picture, rounded to 8 bits.
+    /// The reverse: planes (3, `side`, `side`) as an image, rounded to 8 bits.
     ///
     /// # Panics
     /// If there are fewer than 3 · side² values.
-    pub fn picture(&self, planes: &[f32], side: usize) -> RgbImage {
+    pub fn to_image(&self, planes: &[f32], side: usize) -> RgbImage {
         let plane = side * side;
         RgbImage::from_fn(side as u32, side as u32, |x, y| {
             let at = y as usize * side + x as usize;

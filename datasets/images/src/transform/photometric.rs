@@ -41,7 +41,7 @@ impl Photometric {
         check((0..=90).contains(&self.hue_delta), "hue_delta", self.hue_delta, "steps in [0, 90]")
     }
 
-    /// Distorts the colours of `image`.
+    /// Distorts the colors of `image`.
     pub fn apply(&self, image: &mut RgbImage, rng: &mut impl Rng) {
         if rng.random_bool(0.5) {
             let delta = uniform(rng, -self.brightness_delta, self.brightness_delta) as f32;

@@ -35,7 +35,7 @@ pub struct RandAugment {
     pub probability: f64,
     /// Which set of tables (`inc`).
     pub severity: Severity,
-    /// Colour of what comes into view, the dataset's mean.
+    /// Color of what comes into view, the dataset's mean.
     pub fill: [u8; 3],
 }
 

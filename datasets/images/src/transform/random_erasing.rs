@@ -1,4 +1,4 @@
-//! Random erasing (Zhong et al., arXiv 1708.04896) in timm's pixel mode: a rectangle of the normalised image becomes
+//! Random erasing (Zhong et al., arXiv 1708.04896) in timm's pixel mode: a rectangle of the normalized image becomes
 //! standard normal noise.
 
 use crate::Size;
@@ -41,7 +41,7 @@ impl RandomErasing {
         check(self.max_count > 0, "max_count", self.max_count, "at least 1")
     }
 
-    /// Erases in a normalised image (3, height, width).
+    /// Erases in a normalized image (3, height, width).
     ///
     /// # Errors
     /// [`TransformError::BufferLength`] if `image` has another length.

@@ -33,7 +33,7 @@ impl BoxCoder {
                 return Err(HeadError::value(what, b, "finite corners and positive sides"));
             }
         }
-        let ([cx, cy, w, h], [tx, ty, tw, th]) = (centred(reference), centred(target));
+        let ([cx, cy, w, h], [tx, ty, tw, th]) = (centerd(reference), centerd(target));
         let [wx, wy, ww, wh] = self.weights;
         Ok([wx * (tx - cx) / w, wy * (ty - cy) / h, ww * (tw / w).ln(), wh * (th / h).ln()])
     }
@@ -41,7 +41,7 @@ impl BoxCoder {
     /// The box that `deltas` lead to from `reference`. A NaN in the deltas gives NaN corners.
     #[inline]
     pub fn decode(&self, reference: [f32; 4], deltas: [f32; 4]) -> [f32; 4] {
-        let [cx, cy, w, h] = centred(reference);
+        let [cx, cy, w, h] = centerd(reference);
         let [wx, wy, ww, wh] = self.weights;
         // Not f32::min, which would turn a NaN into the limit.
         let limited = |d: f32| if d > MAX_LOG_SCALE { MAX_LOG_SCALE } else { d };
@@ -51,9 +51,9 @@ impl BoxCoder {
     }
 }
 
-/// Centre, width and height.
+/// Center, width and height.
 #[inline]
-fn centred([x0, y0, x1, y1]: [f32; 4]) -> [f32; 4] {
+fn centerd([x0, y0, x1, y1]: [f32; 4]) -> [f32; 4] {
     let (w, h) = (x1 - x0, y1 - y0);
     [x0 + 0.5 * w, y0 + 0.5 * h, w, h]
 }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn encode_by_hand() {
-        // Centre (5, 10) to (7, 5), width 10 to 20, height 20 to 10.
+        // Center (5, 10) to (7, 5), width 10 to 20, height 20 to 10.
         let deltas = BoxCoder::BOX_HEAD.encode([0., 0., 10., 20.], [-3., 0., 17., 10.]).unwrap();
         let ln2 = std::f32::consts::LN_2;
         assert_eq!(deltas, [2.0, -2.5, 5.0 * ln2, -5.0 * ln2]);

@@ -1,4 +1,4 @@
-//! From the box head's scores and boxes to the detections of an image, and those to the picture's own size.
+//! From the box head's scores and boxes to the detections of an image, and those to the image's own size.
 //!
 //! # Shapes
 //! R proposals, K classes: scores (R, K + 1) probabilities, the last column background; boxes (R, K) or, where the
@@ -105,7 +105,7 @@ pub fn select_detections(
     Ok(Detections::new(image, list.into(), scores, labels)?.select(&kept))
 }
 
-/// Brings detections from the size the model saw to `output`, the picture's own, and pastes their masks there.
+/// Brings detections from the size the model saw to `output`, the image's own, and pastes their masks there.
 /// Boxes that have no area at that size are dropped with their masks.
 ///
 /// # Errors
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn results_come_at_the_pictures_size() {
+    fn results_come_at_the_images_size() {
         let boxes = vec![[10., 20., 30., 40.], [0., 0., 1., 1.]];
         let found = Detections::new(IMAGE, boxes.into(), vec![0.9, 0.5], vec![3, 4]).unwrap();
         let grids = MaskGrids::new(28, vec![1.0; 2 * 28 * 28]).unwrap();

@@ -1,8 +1,8 @@
-//! A mask on a small grid over its box, brought to the picture's pixels.
+//! A mask on a small grid over its box, brought to the image's pixels.
 //!
-//! A pixel is inside where the bilinear interpolation of the grid at the pixel's centre reaches one half; beyond the
+//! A pixel is inside where the bilinear interpolation of the grid at the pixel's center reaches one half; beyond the
 //! grid the probability is 0. The result is made column by column as run lengths, so that no bitmap is held: 100
-//! masks of a 24-megapixel picture would take 2.4 GB. Down a column the interpolation is linear between two grid
+//! masks of a 24-megapixel image would take 2.4 GB. Down a column the interpolation is linear between two grid
 //! rows; where both ends are on the same side of one half the whole stretch is one run.
 //!
 //! # Shapes
@@ -13,7 +13,7 @@ use kat_images::{Rle, Size};
 
 const HALF: f32 = 0.5;
 
-/// The mask of an `image`-sized picture from `grid` over `roi` (in the picture's pixels). A box that is not finite,
+/// The mask of an `image`-sized image from `grid` over `roi` (in the image's pixels). A box that is not finite,
 /// has no area or lies outside gives an empty mask; a NaN in the grid counts as outside.
 pub fn paste_mask(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Rle {
     let mut runs = Runs::default();
@@ -28,7 +28,7 @@ pub fn paste_mask(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Rle 
         _ => 0.0,
     };
     runs.push(false, across.first * image.height);
-    // The grid's values down the picture's column, with the zeros beyond either end.
+    // The grid's values down the image's column, with the zeros beyond either end.
     let mut values = vec![0f32; side + 2];
     for column in across.first..across.end {
         let (left, t) = across.place(column);
@@ -52,7 +52,7 @@ pub fn paste_mask(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Rle 
     runs.finish(image)
 }
 
-/// One side of the box laid over the picture's pixels.
+/// One side of the box laid over the image's pixels.
 struct Axis {
     low: f32,
     /// Grid cells a pixel.
@@ -77,7 +77,7 @@ impl Axis {
         (rate.is_finite() && axis.first < axis.end).then_some(axis)
     }
 
-    /// Grid cell before the pixel's centre (-1: before the first), and how far on towards the next.
+    /// Grid cell before the pixel's center (-1: before the first), and how far on towards the next.
     #[inline]
     fn place(&self, pixel: usize) -> (isize, f32) {
         let at = (pixel as f32 + 0.5 - self.low) * self.rate - 0.5;

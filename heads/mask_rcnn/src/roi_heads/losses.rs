@@ -1,4 +1,4 @@
-//! The losses of the box and mask heads, normalised as detectron2's: cross entropy as the mean over all regions drawn,
+//! The losses of the box and mask heads, normalized as detectron2's: cross entropy as the mean over all regions drawn,
 //! (smooth) L1 of the objects' deltas divided by the number of all regions drawn, binary cross entropy as the mean over
 //! the mask pixels of the object's class.
 

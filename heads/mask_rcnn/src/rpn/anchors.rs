@@ -20,7 +20,7 @@ pub struct AnchorConfig {
     pub ratios: Vec<f64>,
     /// Stride in pixels of each level.
     pub strides: Vec<u32>,
-    /// Where in its cell the first anchor has its centre, as a fraction of the stride, in [0, 1).
+    /// Where in its cell the first anchor has its center, as a fraction of the stride, in [0, 1).
     pub offset: f32,
 }
 
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn offset_moves_the_centre() {
+    fn offset_moves_the_center() {
         let config = AnchorConfig { offset: 0.5, ..AnchorConfig::default() };
         let anchors = AnchorGenerator::new(config).unwrap().level(4, 1, 1).unwrap();
         assert_eq!(anchors.as_slice()[1], [-224., -224., 288., 288.]);

@@ -117,7 +117,7 @@ impl MaskGrids {
     }
 }
 
-/// Detections at the size of the picture as it was given, with their masks.
+/// Detections at the size of the image as it was given, with their masks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageResult {
     /// Boxes, scores and classes.

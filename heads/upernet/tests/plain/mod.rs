@@ -79,7 +79,7 @@ pub fn conv_norm_act(x: &Map, weights: &Weights, name: &str) -> Map {
     })
 }
 
-/// Bilinear, sample centres at half pixels.
+/// Bilinear, sample centers at half pixels.
 pub fn resize(x: &Map, [height, width]: [usize; 2]) -> Map {
     let [batch, channels, from_height, from_width] = x.shape;
     let sample = |i: usize, to: usize, from: usize| {

@@ -1,5 +1,5 @@
 //! The common kind of JPEG, baseline YCbCr with one interleaved scan, decoded to the very values of libjpeg's default
-//! settings: its accurate inverse DCT, triangle upsampling and 16-bit colour conversion. What pretrained weights saw
+//! settings: its accurate inverse DCT, triangle upsampling and 16-bit color conversion. What pretrained weights saw
 //! in training came through these, and the errors of other decoders add up to 4 levels.
 //!
 //! Of a part of the image, only what it needs is decoded: the codes above and beside it are stepped over, what lies
