@@ -218,6 +218,9 @@ impl RunDir {
     }
 
     /// Writes the resolved configuration.
+    ///
+    /// # Errors
+    /// A file that cannot be written; the old one then stays.
     pub fn write_config(&self, toml: &str) -> Result<(), RunDirError> {
         let path = self.config();
         write_atomic(&path, toml.as_bytes()).map_err(io("cannot write", &path))
@@ -252,6 +255,9 @@ fn resumable(path: &Path) -> bool {
 }
 
 /// Writes a file so that a reader, or the next start after a crash, finds the old bytes or the new, never part.
+///
+/// # Errors
+/// A file that cannot be written; the old one then stays.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
