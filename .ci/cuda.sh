@@ -8,11 +8,12 @@ cd "$(dirname "$0")/.."
 . .ci/cuda_env.sh
 
 mkdir -p target/cubin
-for source in backbone/cuda/*.cu; do
+shared=backbone/src/cuda/kernels
+for source in $shared/*.cu backbone/src/ops/*/*.cu; do
     for arch in sm_80 sm_90; do
         name=$(basename "$source" .cu)
         log=target/cubin/$name.$arch.log
-        if ! "$nvcc" -arch=$arch -O3 -std=c++17 -cubin -Xptxas -v -o "target/cubin/$name.$arch.cubin" "$source" 2>"$log"; then
+        if ! "$nvcc" -arch=$arch -O3 -std=c++17 -I $shared -cubin -Xptxas -v -o "target/cubin/$name.$arch.cubin" "$source" 2>"$log"; then
             cat "$log" >&2
             exit 1
         fi

@@ -1,44 +1,56 @@
-//! Compiles the CUDA kernels, under the feature `cuda` only: every `cuda/*.cu` to a fat binary for sm_80 and sm_90
-//! (and PTX for later ones), and a Rust function for each kernel, made from its C signature, so that the two
+//! Compiles the CUDA kernels, under the feature `cuda` only: every `.cu` file of the ops and of `src/cuda/kernels` to a
+//! fat binary for sm_80 and sm_90 (and PTX for later ones), and a Rust function for each kernel, made from its C signature, so that the two
 //! cannot disagree.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 type Failure = Box<dyn std::error::Error>;
+
+/// Folders of kernels: one an op, and what they share.
+const OPS: &str = "src/ops";
+const SHARED: &str = "src/cuda/kernels";
 
 fn main() -> Result<(), Failure> {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return Ok(());
     }
-    println!("cargo:rerun-if-changed=cuda");
     for variable in ["NVCC", "CUDA_PATH", "PATH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let (nvcc, out) = (nvcc()?, PathBuf::from(std::env::var("OUT_DIR")?));
-    let mut sources: Vec<PathBuf> = std::fs::read_dir("cuda")?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
-        .collect();
-    sources.sort();
+    let files = kernel_files()?;
+    // Not the folders, which hold the ops' Rust too: after the first build of a new kernel file, touch this one.
+    for file in &files {
+        println!("cargo:rerun-if-changed={}", file.display());
+    }
+    let extension = |path: &Path| path.extension().is_some_and(|extension| extension == "cu");
+    let sources: Vec<&PathBuf> = files.iter().filter(|path| extension(path)).collect();
     let (mut functions, mut modules) = (String::new(), String::new());
-    for source in &sources {
+    for source in sources {
         let name =
             source.file_stem().and_then(|name| name.to_str()).ok_or("a kernel file's name is no text")?;
         let image = out.join(format!("{name}.fatbin"));
         let targets =
             ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"];
         let mut compile = Command::new(&nvcc);
-        compile.args(["-std=c++17", "-O3", "-lineinfo", "-Xfatbin", "-compress-all", "-fatbin"]);
+        compile.args([
+            "-std=c++17",
+            "-I",
+            SHARED,
+            "-O3",
+            "-lineinfo",
+            "-Xfatbin",
+            "-compress-all",
+            "-fatbin",
+        ]);
         for target in targets {
             compile.args(["-gencode", target]);
         }
         run(compile.arg("-o").arg(&image).arg(source))?;
-        let text = run(Command::new(&nvcc).args(["-std=c++17", "-E"]).arg(source))?;
+        let text = run(Command::new(&nvcc).args(["-std=c++17", "-I", SHARED, "-E"]).arg(source))?;
         let mut names = String::new();
         for kernel in kernels(&text) {
             // Kernels of types that no Rust code uses yet (half) are compiled, and get no function.
@@ -55,7 +67,7 @@ fn main() -> Result<(), Failure> {
         )?;
         writeln!(modules, "    ({name:?}, &{constant}.0, &[{names}]),")?;
     }
-    let mirrored = mirrored()?;
+    let mirrored = mirrored(&files)?;
     let text = format!(
         "{functions}\n{mirrored}\n/// Every kernel file: its name, its machine code, its kernels.\n\
          pub(super) const MODULES: &[(&str, &[u8], &[&str])] = &[\n{modules}];\n"
@@ -63,15 +75,34 @@ fn main() -> Result<(), Failure> {
     Ok(std::fs::write(out.join("kernels.rs"), text)?)
 }
 
+/// Every `.cu` file and header of the ops, and those that they share, in the order of their names.
+fn kernel_files() -> Result<Vec<PathBuf>, Failure> {
+    let mut folders = vec![PathBuf::from(SHARED)];
+    for entry in std::fs::read_dir(OPS)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    let mut files = Vec::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "cu" || extension == "h") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
+    Ok(files)
+}
+
 /// A constant for each `static_assert(expression == number, "rust: NAME")` of the sources: the C++ compiler sees to the
 /// number, and the launches take it from here.
-fn mirrored() -> Result<String, Failure> {
+fn mirrored(files: &[PathBuf]) -> Result<String, Failure> {
     let mut constants = String::new();
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir("cuda")?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    files.sort();
     for file in files {
-        for line in std::fs::read_to_string(&file)?.lines() {
+        for line in std::fs::read_to_string(file)?.lines() {
             let Some((assertion, name)) =
                 line.strip_suffix("\");").and_then(|line| line.split_once(", \"rust: "))
             else {
@@ -81,12 +112,10 @@ fn mirrored() -> Result<String, Failure> {
                 .rsplit_once("== ")
                 .and_then(|(_, number)| number.parse().ok())
                 .ok_or_else(|| format!("{}: {line}: expected `== NUMBER`", file.display()))?;
-            writeln!(constants, "    pub(in crate::ops) const {name}: usize = {number};")?;
+            writeln!(constants, "    pub(crate) const {name}: usize = {number};")?;
         }
     }
-    Ok(format!(
-        "/// Numbers that kernels and launches share.\npub(in crate::ops) mod mirrored {{\n{constants}}}\n"
-    ))
+    Ok(format!("/// Numbers that kernels and launches share.\npub(crate) mod mirrored {{\n{constants}}}\n"))
 }
 
 /// The compiler: NVCC, CUDA_PATH, PATH, or NVIDIA's wheels where `.ci/cuda.sh` puts them.
@@ -202,7 +231,7 @@ fn function(kernel: &Kernel) -> Option<String> {
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
          #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\
-         pub(in crate::ops) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n    let mut bytes = 0;\n{bindings}    \
+         pub(crate) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n    let mut bytes = 0;\n{bindings}    \
          // SAFETY: the arguments have the number, the order and the types of the kernel's C signature, from which\n    \
          // this function was made, and live until the launch returns, which copies them.\n    \
          unsafe {{ context.launch(\"{name}\", grid, {threads}, bytes, &mut [{arguments}]) }}\n}}\n\n"

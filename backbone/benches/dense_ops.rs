@@ -2,9 +2,9 @@
 //! others the bytes that their inputs and outputs hold.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kat_backbone::cpu::gemm::{Dst, Mat, Threads, gemm};
 use kat_backbone::ops::batch_norm::{self, BatchNormKernel, Running};
 use kat_backbone::ops::conv2d::{Conv2dKernel, Geometry, Placement};
-use kat_backbone::ops::linear::gemm::{Dst, Mat, Threads, gemm};
 use kat_backbone::ops::resize::{Axis, Filter, ResizeKernel};
 use kat_backbone::ops::roi_align::{self, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};

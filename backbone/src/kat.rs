@@ -2,14 +2,14 @@
 //! blocks mix tokens and channels, and a head reads the class token. As a dense backbone it gives feature maps.
 
 use crate::config::{KatConfig, Pool};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::module;
 use crate::nn::checkpointing::checkpoint;
 use crate::nn::{Block, Builder, Grid, LayerNorm, Linear, PatchEmbed};
-use crate::ops::device::Device;
 use crate::ops::resample::{Filter, resample_grid};
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// A Kolmogorov-Arnold Transformer; with other mixers a ViT or ViT + KAN.
 ///

@@ -19,26 +19,25 @@
 pub mod checkpoint;
 pub mod config;
 pub mod count;
-pub mod error;
+pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod device;
 pub mod init;
 pub mod kat;
 pub mod memory;
 pub mod nn;
 pub mod ops;
 pub mod optim;
-pub mod shape;
 pub mod tensor;
 pub mod variants;
 pub mod verify;
 pub mod watch;
 
 pub use config::{InitScheme, KatConfig, Pool, Size};
-pub use error::{Error, Result};
-pub use kat::Kat;
 #[cfg(feature = "cuda")]
-pub use ops::cuda::{Cuda, Precision};
-pub use ops::device::{Backend, Device};
-pub use ops::host::Cpu;
-pub use ops::tape::{Gradients, Grads, Graph, Mode};
-pub use shape::Shape;
-pub use tensor::Tensor;
+pub use cuda::{Cuda, Precision};
+pub use device::Device;
+pub use kat::Kat;
+pub use tensor::dfdx::Cpu;
+pub use tensor::{Backend, Error, Gradients, Grads, Graph, Mode, Result, Shape, Tensor, error, shape};

@@ -1,11 +1,11 @@
 //! The optimiser over all parameters of a module: gradients gathered, clipped and applied.
 
 use crate::checkpoint::{HostTensor, TensorMap};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Kind, Module};
 use crate::ops::adamw::{Averages, Moments, Update, Updates};
-use crate::ops::device::Device;
-use crate::ops::tape;
+use crate::tensor::Gradients;
 use crate::watch::Watch;
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct GradientSet<D: Device> {
 
 impl<D: Device> GradientSet<D> {
     /// Takes the gradients of `module`'s parameters.
-    pub fn take(module: &impl Module<D>, mut gradients: tape::Gradients<D>) -> Result<Self> {
+    pub fn take(module: &impl Module<D>, mut gradients: Gradients<D>) -> Result<Self> {
         let buffers = module.parameters().iter().map(|p| gradients.take(p)).collect::<Result<_>>()?;
         Ok(Self { buffers })
     }

@@ -7,13 +7,13 @@
 use crate::checkpoint::model::{assign, expected};
 use crate::checkpoint::{CheckpointError, TensorMap, safetensors};
 use crate::config::{KatConfig, Size};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::Order;
 use crate::kat::Kat;
 use crate::nn::{MixerKind, Module as _, Sharing};
-use crate::ops::device::Device;
 use crate::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
-use crate::ops::tape::Graph;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Loss, gradient norm and failures of a run, read from the device when they are wanted.
 
+use crate::device::Device;
 use crate::error::Result;
-use crate::ops::device::Device;
 use crate::ops::watch::place;
 use crate::optim::GradientSet;
 use crate::tensor::Tensor;

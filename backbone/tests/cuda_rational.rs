@@ -15,7 +15,7 @@ fn host_program(dir: &Path) -> Option<PathBuf> {
         return None;
     }
     let program = dir.join("rational_host");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/cuda/rational_host.cpp");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops/rational/rational_host.cpp");
     let args = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-o"];
     let built = Command::new(&compiler).args(args).arg(&program).arg(source).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

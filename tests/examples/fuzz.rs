@@ -18,9 +18,9 @@ use kat_coco::check::{OnProblem, check};
 use kat_coco::evaluate::{EvalConfig, IouType, evaluate};
 use kat_coco::json::{CocoFile, parse_results};
 use kat_imagenet::tar::read_shard;
+use kat_images::Rect;
 use kat_images::bench::sample_jpeg;
 use kat_images::decode::{DecodeOptions, Encoded};
-use kat_images::transform::resize::Rect;
 use kat_images::{Rle, Size};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -123,14 +123,14 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
 fn decode(bytes: &[u8], rng: &mut ChaCha8Rng) {
     let options = DecodeOptions { max_pixels: 1 << 18, ..DecodeOptions::default() };
     let Ok(image) = Encoded::open(bytes, &options) else { return };
-    let (width, height) = image.dimensions();
+    let (width, height) = image.size().dimensions();
     let rect = Rect {
         x: rng.random_range(0..width),
         y: rng.random_range(0..height),
         width: rng.random_range(1..=width),
         height: rng.random_range(1..=height),
     }
-    .within((width, height));
+    .within(image.size());
     let part = image.decode_region(rect, Vec::new());
     if let Ok(part) = &part {
         assert_eq!(part.dimensions(), (rect.width, rect.height));

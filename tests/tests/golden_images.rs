@@ -38,7 +38,7 @@ fn golden_resizes() {
             _ => continue,
         };
         let expected = image(&golden, name);
-        let found = resize(&source, expected.dimensions(), filter).unwrap();
+        let found = resize(&source, expected.dimensions().into(), filter).unwrap();
         let levels = if filter == Filter::Nearest { 0 } else { 1 };
         assert_near(&found, &expected, levels, name);
         checked += 1;

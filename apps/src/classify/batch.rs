@@ -47,8 +47,8 @@ pub struct TrainCollate {
 #[derive(Debug, Clone)]
 pub struct EvalCollate(pub ClassifyEval);
 
-fn begin(batch: &mut ClassifyBatch, side: u32) {
-    batch.side = side as usize;
+fn begin(batch: &mut ClassifyBatch, side: usize) {
+    batch.side = side;
     batch.images.clear();
     batch.labels.clear();
     batch.soft.clear();
@@ -75,7 +75,7 @@ impl Collate<Sample> for TrainCollate {
     }
 
     fn begin(&self, batch: &mut ClassifyBatch, _capacity: usize) {
-        begin(batch, self.pipeline.size().0);
+        begin(batch, self.pipeline.size().width);
     }
 
     fn put(&self, batch: &mut ClassifyBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {
@@ -99,7 +99,7 @@ impl Collate<Sample> for EvalCollate {
     }
 
     fn begin(&self, batch: &mut ClassifyBatch, _capacity: usize) {
-        begin(batch, self.0.size().0);
+        begin(batch, self.0.size().width);
     }
 
     fn put(&self, batch: &mut ClassifyBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use kat_imagenet::ImageFolder;
 use kat_imagenet::index::Caching;
-use kat_imagenet::splits;
+use kat_imagenet::{LabelledImages, splits};
+use kat_images::Size;
+use kat_images::loader::Dataset as _;
 use kat_images::shapes::Layout;
 use kat_images::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
-use crate::classify::data::parts;
+use crate::classify::data::{held_out, part, parts};
 use crate::config::{DataPlan, TaskKind};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
@@ -19,46 +20,58 @@ pub const TOOLS: DataTools = DataTools { task: TaskKind::Classify, check, make_s
 /// Decodes every image of the parts that training would take, and of any other held-out part, or of DIR itself.
 fn check(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
     let (train, val) = parts(dir, data)?;
-    let mut splits: Vec<PathBuf> = train.into_iter().chain(val).collect();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut splits: Vec<PathBuf> = train.clone().into_iter().chain(val.clone()).collect();
     for other in splits::look(dir)?.held_out {
         if !splits.is_empty() && !splits.contains(&other) {
             splits.push(other);
         }
     }
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match splits.is_empty() {
-        true => Ok(vec![survey(dir, ".", data)?]),
-        false => splits.iter().map(|split| survey(split, &name(split), data)).collect(),
+    if splits.is_empty() {
+        return Ok(vec![survey(".", &part(dir, dir, None, data, Caching::Off)?)]);
     }
+    let classes = match (&train, &data.label_files.val) {
+        // a list numbers its labels by the classes of the training part
+        (Some(train), Some(_)) => Some(part(dir, train, None, data, Caching::Off)?.classes().to_vec()),
+        _ => None,
+    };
+    let open = |path: &PathBuf| match Some(path) == val.as_ref() {
+        true => held_out(dir, path, classes.as_deref(), data, Caching::Off),
+        false => part(dir, path, None, data, Caching::Off),
+    };
+    splits.iter().map(|path| Ok(survey(&name(path), &open(path)?))).collect()
 }
 
-fn survey(root: &Path, split: &str, data: &DataPlan) -> anyhow::Result<Survey> {
-    let folder = ImageFolder::open(root, None, Caching::Off, data.decode)?;
-    let mut survey = Survey {
-        split: split.to_owned(),
-        images: folder.items.len(),
-        labels: folder.items.len(),
-        ..Survey::default()
-    };
-    let mut counts = vec![0; folder.classes.len()];
-    folder.items.iter().for_each(|item| counts[item.1 as usize] += 1);
-    let classes = folder.classes.iter().cloned().zip(counts);
+fn survey(split: &str, images: &LabelledImages) -> Survey {
+    let mut survey =
+        Survey { split: split.to_owned(), images: images.len(), labels: images.len(), ..Survey::default() };
+    let mut counts = vec![0; images.classes().len()];
+    (0..images.len()).for_each(|i| counts[images.class_of(i) as usize] += 1);
+    let classes = images.classes().iter().cloned().zip(counts);
     survey.classes = classes.map(|(name, count)| ClassCount { name, count }).collect();
-    if folder.unsupported > 0 {
+    if let LabelledImages::Files(folder) = images
+        && folder.unsupported > 0
+    {
         let count = folder.unsupported;
         survey
             .problems
             .push(format!("{count} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)"));
     }
-    let size = |i: usize| decoded_size(&root.join(&folder.items[i].0), &folder.decode);
-    let sizes: Vec<_> = (0..folder.items.len()).into_par_iter().map(size).collect();
-    for ((path, _), size) in folder.items.iter().zip(sizes) {
+    let size = |i: usize| match images {
+        LabelledImages::Files(folder) => decoded_size(&folder.root.join(images.id(i)), &folder.decode),
+        LabelledImages::Shards(shards) => match shards.get(i) {
+            Ok(sample) => Ok(Size::of(&sample.image)),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    let sizes: Vec<_> = (0..images.len()).into_par_iter().map(size).collect();
+    for (i, size) in sizes.into_iter().enumerate() {
         match size {
-            Ok((width, height)) => survey.add_size(width, height),
-            Err(reason) => survey.broken.push(BrokenFile { path: root.join(path), reason }),
+            Ok(size) => survey.add_size(size),
+            Err(reason) => survey.broken.push(BrokenFile { path: images.name(i).into(), reason }),
         }
     }
-    Ok(survey)
+    survey
 }
 
 /// Side of a generated image in pixels.

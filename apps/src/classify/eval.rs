@@ -4,27 +4,34 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kat_backbone::Device;
-use kat_imagenet::ImageFolder;
 use kat_imagenet::index::Caching;
-use kat_imagenet::splits;
+use kat_imagenet::tar::shards_of;
 use kat_imagenet::topk::TopK;
+use kat_imagenet::{ImageFolder, LabelledImages, splits};
 use kat_images::decode::DecodeOptions;
 
 use super::args::CheckpointArgs;
+use super::data::held_out;
 use super::held_out::HeldOut;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
 use crate::shell::progress::Screen;
 
-/// Measure a checkpoint's accuracy on a folder of class folders
+/// Measure a checkpoint's accuracy on class folders, tar shards or a folder with a list of labels
 #[derive(Debug, Args)]
 pub struct EvalCommand {
     #[command(flatten)]
     source: CheckpointArgs,
-    /// Folder of class folders, or one that holds them in val/
+    /// Folder of class folders or of tar shards, or one that holds them in val/
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Labels of a folder of images: `file label` a line, or ILSVRC2012's ground truth
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// With ILSVRC2012's ground truth: which wnid each id stands for
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    synset_map: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Print one JSON object instead of text
@@ -42,14 +49,24 @@ impl EvalCommand {
     }
 
     fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
-        let held_out = splits::look(&self.data)?.held_out.into_iter().next();
-        let root = held_out.as_ref().unwrap_or(&self.data);
-        let mut images = ImageFolder::open(root, None, Caching::Off, DecodeOptions::default())?;
-        let trained = self.source.open(device, Some(&images.classes))?;
-        if images.classes != trained.classes {
-            images = ImageFolder::open(root, Some(&trained.classes), Caching::Off, images.decode)?;
-        }
-        images.decode = trained.plan.data.decode;
+        let parts = if self.data.is_dir() { splits::look(&self.data)? } else { splits::Splits::default() };
+        let root = parts.held_out.first().unwrap_or(&self.data);
+        // Only folders name classes; indices in lists and shards are the checkpoint's.
+        let folders = self.labels.is_none() && shards_of(root)?.is_empty();
+        let named = folders.then(|| ImageFolder::open(root, None, Caching::Off, DecodeOptions::default()));
+        let named = named.transpose()?;
+        let trained = self.source.open(device, named.as_ref().map(|images| &images.classes[..]))?;
+        let mut data = trained.plan.data.clone();
+        let absolute = |path: &PathBuf| std::path::absolute(path);
+        data.label_files.val = self.labels.as_ref().map(absolute).transpose()?;
+        data.label_files.synset_map = self.synset_map.as_ref().map(absolute).transpose()?;
+        let images = match named {
+            Some(mut images) if images.classes == trained.classes => {
+                images.decode = data.decode;
+                LabelledImages::Files(images)
+            }
+            _ => held_out(&self.data, root, Some(&trained.classes), &data, Caching::Off)?,
+        };
         let mut top = TopK::new(trained.classes.len());
         let part = HeldOut { device, plan: &trained.plan, images: &images, screen: &screen.on_terminal() };
         part.for_each_batch(&trained.model, |batch, logits| Ok(top.update(logits, &batch.labels)?))?;

@@ -53,7 +53,7 @@ impl Evidence {
             let mut graph = Graph::recording();
             let logits = model.forward(&mut graph, &x)?;
             let logit = ops::narrow(&mut graph, &logits, 1, class..class + 1)?;
-            let sum = ops::add::weighted_sum(&mut graph, &logit, 1.0 / STEPS as f32)?;
+            let sum = ops::weighted_sum(&mut graph, &logit, 1.0 / STEPS as f32)?;
             let gradient = graph.backward(&sum)?.take_host(&x)?.unwrap_or_default();
             for gradient in gradient.chunks_exact(3 * plane) {
                 for (gradient, image) in gradient.chunks_exact(plane).zip(image.chunks_exact(plane)) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use kat_backbone::{Device, Graph, Kat, Tensor};
-use kat_imagenet::ImageFolder;
+use kat_imagenet::LabelledImages;
 use kat_imagenet::topk::TopK;
-use kat_images::loader::Loader;
+use kat_images::loader::{Dataset as _, Loader};
 use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
 use kat_images::transform::crop::CenterCrop;
 use kat_images::transform::resize::Filter;
@@ -24,7 +24,7 @@ pub struct HeldOut<'a, D: Device> {
     /// How images are prepared and read.
     pub plan: &'a Plan,
     /// The images.
-    pub images: &'a ImageFolder,
+    pub images: &'a LabelledImages,
     /// Where it is shown how far an evaluation is.
     pub screen: &'a Screen,
 }
@@ -60,7 +60,7 @@ impl<D: Device> HeldOut<'_, D> {
     ) -> anyhow::Result<()> {
         let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
         let config = loading::evaluation(self.plan);
-        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.items.len() as u64);
+        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.len() as u64);
         for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
             let batch = batch?;
             if batch.ids.is_empty() {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Device, Graph, Kat, KatConfig, ops};
-use kat_images::loader::{Loader, LoaderState};
+use kat_images::loader::{Dataset as _, Loader, LoaderState};
 use kat_images::pipeline::{ClassifyTrain, ClassifyTrainConfig, ColorAugment};
 use kat_images::transform::color_jitter::ColorJitter;
 use kat_images::transform::mixup::Mixup;
@@ -56,7 +56,7 @@ impl<D: Device> Classify<D> {
     /// Data that cannot be read, or a model that cannot be built.
     pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
         let splits = data::open(plan)?;
-        let config = plan.model.kat_config(splits.train.classes.len())?;
+        let config = plan.model.kat_config(splits.train.classes().len())?;
         if config.image_size.height != config.image_size.width {
             return Err(Misuse("classification takes square images".into()).into());
         }
@@ -66,12 +66,12 @@ impl<D: Device> Classify<D> {
 
     /// Class names in the order of their indices.
     pub fn classes(&self) -> &[String] {
-        &self.splits.train.classes
+        self.splits.train.classes()
     }
 
     /// Images to train on and held out.
     pub fn counts(&self) -> (usize, usize) {
-        (self.splits.train.items.len(), self.splits.val.items.len())
+        (self.splits.train.len(), self.splits.val.len())
     }
 
     /// The model's configuration.
@@ -221,7 +221,7 @@ impl<D: Device> Task for Classify<D> {
             Part::Train => &self.splits.train,
             Part::HeldOut => &self.splits.val,
         };
-        images.items.iter().for_each(|(name, _)| visit(name));
+        (0..images.len()).for_each(|i| visit(images.id(i)));
     }
 
     fn criterion(&self) -> &'static str {

@@ -36,6 +36,17 @@ pub struct Labels {
     pub classes: Vec<String>,
 }
 
+/// Files that label images which no folder's name labels, relative to the data's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelFiles {
+    /// Labels of a held-out part that is one folder of images.
+    pub val: Option<PathBuf>,
+    /// Which wnid each of ILSVRC2012's ids stands for.
+    pub synset_map: Option<PathBuf>,
+    /// Class names in the order of their indices.
+    pub class_names: Option<PathBuf>,
+}
+
 /// Where samples are and how they are read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataPlan {
@@ -47,6 +58,8 @@ pub struct DataPlan {
     pub train: Option<String>,
     /// Name of the held-out part.
     pub val: Option<String>,
+    /// Files of labels; read by `classify` only.
+    pub label_files: LabelFiles,
     /// Share of the training part to hold out where there is no held-out part.
     pub val_fraction: f64,
     /// What to generate where there are none.
@@ -103,6 +116,11 @@ impl DataPlan {
             dir: d.dir.as_ref().map(PathBuf::from),
             train: d.train.clone(),
             val: d.val.clone(),
+            label_files: LabelFiles {
+                val: d.val_labels.as_ref().map(PathBuf::from),
+                synset_map: d.synset_map.as_ref().map(PathBuf::from),
+                class_names: d.class_names.as_ref().map(PathBuf::from),
+            },
             val_fraction: d.val_fraction,
             generate: Generate {
                 train: d.generate_train,

@@ -25,5 +25,5 @@ pub use model::{ModelBase, ModelPlan};
 pub use overrides::Override;
 pub use plan::{Duration, Plan};
 pub use raw::{Augment, Detect, Eval, Optimizer, SECTIONS, Schedule, Segment, Train, default_of};
-pub use suggest::{hint, nearest};
+pub use suggest::hint;
 pub use task::TaskKind;

@@ -74,6 +74,14 @@ section! {
         train: Option<String> = None;
         /// Held-out part, relative to `dir`.
         val: Option<String> = None;
+        /// Classify only: labels of a held-out part that is one folder of images, a file relative to `dir`: `file label`
+        /// a line, or ILSVRC2012's ground truth, an id a line.
+        val_labels: Option<String> = None;
+        /// Classify only, with ILSVRC2012's ground truth: the file that says which wnid each id stands for.
+        synset_map: Option<String> = None;
+        /// Classify only: class names in the order of their indices, for tar shards, whose samples hold the index only;
+        /// a file relative to `dir`.
+        class_names: Option<String> = None;
         /// Share of the training part to hold out where there is no held-out part.
         val_fraction: f64 = 0.1;
         /// Generated data only: images to train on.

@@ -41,8 +41,8 @@ impl DetectBatch {
         Tensor::from_slice(device, &self.images, [self.ids.len(), 3, self.side, self.side])
     }
 
-    fn begin(&mut self, side: u32) {
-        self.side = side as usize;
+    fn begin(&mut self, side: usize) {
+        self.side = side;
         self.images.clear();
         self.targets.clear();
         self.originals.clear();
@@ -76,7 +76,7 @@ impl Collate<Sample> for TrainCollate {
     }
 
     fn begin(&self, batch: &mut DetectBatch, _capacity: usize) {
-        batch.begin(self.0.size().0);
+        batch.begin(self.0.size().width);
     }
 
     fn put(&self, batch: &mut DetectBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {
@@ -94,7 +94,7 @@ impl Collate<Sample> for EvalCollate {
     }
 
     fn begin(&self, batch: &mut DetectBatch, _capacity: usize) {
-        batch.begin(self.0.size().0);
+        batch.begin(self.0.size().width);
     }
 
     fn put(&self, batch: &mut DetectBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {

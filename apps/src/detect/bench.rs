@@ -141,8 +141,7 @@ fn image<D: Device>(device: &D, config: &MaskRcnnConfig) -> anyhow::Result<Tenso
 }
 
 fn canvas(config: &MaskRcnnConfig) -> Size {
-    let size = config.backbone.image_size;
-    size
+    config.backbone.image_size
 }
 
 fn infer<D: Device>(model: &MaskRcnn<D>, image: &Tensor<D>) -> anyhow::Result<Round> {

@@ -25,7 +25,8 @@ pub fn check_coco(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
         bail!("{}: {expected}", dir.display());
     }
     let options = data.decode;
-    let probe = |path: &Path| decoded_size(path, &options).map(|(width, height)| [width, height]);
+    let probe =
+        |path: &Path| decoded_size(path, &options).map(|size| [size.width as u32, size.height as u32]);
     splits.iter().map(|split| Ok(survey::survey(split, &probe)?)).collect()
 }
 

@@ -18,7 +18,6 @@
 //! new run replaces is set aside until that run is accepted, and comes back if it is not.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -254,23 +253,12 @@ fn resumable(path: &Path) -> bool {
     path.join(LAST).is_file() || path.join(PREVIOUS).is_file()
 }
 
-/// Writes a file so that a reader, or the next start after a crash, finds the old bytes or the new, never part.
+/// Writes these bytes as [`files::write_atomic`](kat_images::files::write_atomic) does.
 ///
 /// # Errors
-/// A file that cannot be written; the old one then stays.
+/// What the system refused.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, path)) {
-        // The error to report is the first; a leftover temporary is harmless.
-        let _ = std::fs::remove_file(&temporary);
-        return Err(error);
-    }
-    Ok(())
+    Ok(kat_images::files::write_atomic(path, |out| out.write_all(bytes))?)
 }
 
 fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> RunDirError + 'a {

@@ -206,7 +206,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let stop = interrupt.requested();
             let due = t.save_every > 0 && self.step.is_multiple_of(t.save_every as u64);
             // A GPU is asked only when something depends on the answer.
-            if !T::Device::WAITS || log || evaluate || epoch_ends || due || stop {
+            if !T::Device::IS_ASYNC || log || evaluate || epoch_ends || due || stop {
                 let seen = if log { self.monitor.take()? } else { self.monitor.read() };
                 self.check(&seen, &schedule)?;
                 progress.update(self.step, &[("loss", seen.loss), ("lr", lr)]);

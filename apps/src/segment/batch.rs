@@ -33,7 +33,7 @@ impl Collate<Sample> for TrainCollate {
     }
 
     fn begin(&self, batch: &mut SegmentBatch, capacity: usize) {
-        let side = self.0.size().0 as usize;
+        let side = self.0.size().width;
         let plane = side * side;
         *batch = SegmentBatch {
             images: std::mem::take(&mut batch.images),

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use kat_ade20k::folder::IGNORE;
+use kat_ade20k::tree::unsupported_images;
 use kat_ade20k::{LabelError, LabelFolders, LabelScheme};
+use kat_images::Size;
 use kat_images::loader::Dataset as _;
 use kat_images::shapes::Layout;
 use kat_images::survey::{BrokenFile, ClassCount, Survey};
@@ -48,8 +50,8 @@ fn check(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
 struct Look {
     /// Values of its label map as stored.
     values: Vec<u16>,
-    /// Width and height, or what is wrong.
-    size: Result<(u32, u32), String>,
+    /// Its size, or what is wrong.
+    size: Result<Size, String>,
 }
 
 fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), classes: &[String]) -> Survey {
@@ -58,7 +60,7 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
         let size = || {
             let size = decoded_size(&folders.image_path(index), &folders.decode)?;
             let map = folders.label_map(index).map_err(|e| e.to_string())?;
-            folders.same_size(index, size, map.dimensions()).map_err(|e| e.to_string())?;
+            folders.same_size(index, size, Size::of(&map)).map_err(|e| e.to_string())?;
             Ok(size)
         };
         Ok(Look { values, size: size() })
@@ -67,6 +69,11 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
     let images = folders.len() + missing.len();
     let mut survey = Survey { split: name.to_owned(), images, labels: folders.len(), ..Survey::default() };
     survey.unlabelled = missing.len();
+    let unsupported = unsupported_images(&folders.images).unwrap_or_default();
+    if unsupported > 0 {
+        let text = format!("{unsupported} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)");
+        survey.problems.push(text);
+    }
     for error in missing {
         let path = match &error {
             LabelError::Missing { image, .. } => image.clone(),
@@ -85,7 +92,7 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
             }
         };
         match look.size {
-            Ok((width, height)) => survey.add_size(width, height),
+            Ok(size) => survey.add_size(size),
             Err(reason) => broken(reason),
         }
         let mut any = false;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use kat_ade20k::classes::{self, NAMES, Names};
-use kat_ade20k::{LabelError, LabelFolders, LabelScheme, tree};
+use kat_ade20k::{LabelError, LabelFolders, LabelScheme};
 use kat_imagenet::splits;
 use kat_images::loader::Dataset as _;
 
@@ -15,7 +15,6 @@ use crate::shell::Misuse;
 /// Files in which class names are looked for, under the root of the data.
 const NAME_FILES: [&str; 3] = ["objectInfo150.txt", "objectInfo.txt", "classes.txt"];
 /// The ending that is looked for where there is no image.
-const IMAGE_SUFFIX: &str = ".jpg";
 /// What label 0 is called where it counts and the list of names starts at label 1.
 pub const BACKGROUND: &str = "background";
 
@@ -81,28 +80,10 @@ pub fn split_labelled(
 }
 
 fn unopened(dir: &Path, name: &str, classes: usize, data: &DataPlan) -> anyhow::Result<LabelFolders> {
-    let (images, labels) = (dir.join("images").join(name), dir.join("annotations").join(name));
-    let mut folders = LabelFolders::cityscapes(&images, &labels, data.decode);
-    folders.image_suffix = image_suffix(&images)?;
-    folders.label_suffix = ".png".into();
-    folders.classes = u32::try_from(classes).unwrap_or(u32::MAX);
-    folders.scheme = data.labels.scheme;
-    Ok(folders)
-}
-
-/// The ending of the images of a folder, the most frequent one; the others are said.
-fn image_suffix(images: &Path) -> anyhow::Result<String> {
-    let unreadable = || format!("{}: cannot be read as a folder of images", images.display());
-    let counts = tree::image_endings(images).with_context(unreadable)?;
-    // The first of equals: max_by_key would give the last.
-    let Some((best, _)) = counts.iter().rev().max_by_key(|(_, count)| **count) else {
-        return Ok(IMAGE_SUFFIX.to_owned());
-    };
-    let others: usize = counts.iter().filter(|(ending, _)| *ending != best).map(|(_, count)| count).sum();
-    if others > 0 {
-        tracing::warn!("{}: {others} images that do not end in {best} are not used", images.display());
-    }
-    Ok(best.clone())
+    let classes = u32::try_from(classes).unwrap_or(u32::MAX);
+    let images = dir.join("images").join(name);
+    LabelFolders::scene_parsing(dir, name, classes, data.labels.scheme, data.decode)
+        .with_context(|| format!("{}: cannot be read as a folder of images", images.display()))
 }
 
 /// Names of the classes: as configured, else those of a file under `dir`, else ADE20K's for data that are said to be

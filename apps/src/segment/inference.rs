@@ -89,16 +89,16 @@ impl Settings {
         }
     }
 
-    /// Width and height at which the network sees an image at one of the scales.
-    fn size(&self, image: (u32, u32), scale: f64) -> (u32, u32) {
+    /// The size at which the network sees an image at one of the scales.
+    fn size(&self, image: Size, scale: f64) -> Size {
         match self.resolution {
             Resolution::Trained { crop } => {
                 let (long, ratio) = (crop.saturating_mul(4), [1.0, 1.0]);
                 RandomScale { long, short: crop, ratio }.size(image, scale)
             }
             Resolution::Native => {
-                let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-                (side(image.0), side(image.1))
+                let side = |length: usize| ((length as f64 * scale).round() as usize).max(1);
+                Size::new(side(image.height), side(image.width))
             }
         }
     }
@@ -129,7 +129,8 @@ impl<D: Device> Inference<'_, D> {
     /// # Errors
     /// An image without pixels, settings out of range, or scores that would not fit in memory.
     pub fn labels(&self, image: &RgbImage) -> anyhow::Result<LabelMap> {
-        let bytes = self.strip_bytes(image.dimensions())?;
+        let original = Size::of(image);
+        let bytes = self.strip_bytes(original)?;
         if bytes > MOST_BYTES {
             let ((width, height), gib) = (image.dimensions(), bytes as f64 / f64::from(1 << 30));
             bail!(
@@ -139,13 +140,13 @@ impl<D: Device> Inference<'_, D> {
         }
         let mut views = Vec::new();
         for scale in &self.settings.views.scales {
-            let size = self.settings.size(image.dimensions(), *scale);
-            let scaled = match size == image.dimensions() {
+            let size = self.settings.size(original, *scale);
+            let scaled = match size == original {
                 true => image.clone(),
                 false => resize(image, size, Filter::Bilinear)?,
             };
             for flip in &self.settings.views.flips {
-                views.push((self.view(scaled.clone(), *flip, image.dimensions())?, *flip));
+                views.push((self.view(scaled.clone(), *flip, original)?, *flip));
             }
         }
         // One view needs no averaging of probabilities: the best score is the best probability.
@@ -156,7 +157,7 @@ impl<D: Device> Inference<'_, D> {
     }
 
     /// Scores of one view, row by row at the size of the original.
-    fn view(&self, image: RgbImage, flip: Flip, (width, height): (u32, u32)) -> anyhow::Result<View<'_>> {
+    fn view(&self, image: RgbImage, flip: Flip, original: Size) -> anyhow::Result<View<'_>> {
         let size = Size::of(&image);
         let grid = match self.settings.extent {
             Extent::Whole => WindowGrid::whole(size)?,
@@ -177,7 +178,7 @@ impl<D: Device> Inference<'_, D> {
         };
         let predict: Predict<'_> = Box::new(move |window| self.window(&image, window, direction));
         let rows = SlidingRows::new(grid, self.model.config().classes, predict)?;
-        Ok(ResizedRows::new(rows, Size::new(height as usize, width as usize)))
+        Ok(ResizedRows::new(rows, original))
     }
 
     /// Scores of one window, (classes, height, width). `image` is as taken; a mirrored view counts its windows in the
@@ -192,7 +193,7 @@ impl<D: Device> Inference<'_, D> {
         // Patches that stick out at the right and below hold the mean color there, as padding in training does.
         let [patch_height, patch_width] = self.model.patch();
         let (rows, columns) = (height.next_multiple_of(patch_height), width.next_multiple_of(patch_width));
-        let canvas = (columns as u32, rows as u32);
+        let canvas = Size::new(rows, columns);
         let mut planes = vec![0.0; 3 * rows * columns];
         self.settings.normalize.write(&part, direction, canvas, &mut planes)?;
         let input = Tensor::from_vec(self.device, planes, [1, 3, rows, columns])?;
@@ -213,12 +214,11 @@ impl<D: Device> Inference<'_, D> {
     ///
     /// # Errors
     /// An image without pixels.
-    pub fn strip_bytes(&self, image: (u32, u32)) -> anyhow::Result<usize> {
+    pub fn strip_bytes(&self, image: Size) -> anyhow::Result<usize> {
         let classes = self.model.config().classes;
         let mut total = 0;
         for scale in &self.settings.views.scales {
-            let (width, height) = self.settings.size(image, *scale);
-            let size = Size::new(height as usize, width as usize);
+            let size = self.settings.size(image, *scale);
             let grid = match self.settings.extent {
                 Extent::Whole => WindowGrid::whole(size)?,
                 Extent::Windows { crop, stride } => {
@@ -280,7 +280,7 @@ mod tests {
     fn rows(settings: &Settings, image: &RgbImage) -> Vec<Vec<f32>> {
         let model = model();
         let inference = Inference { device: &Cpu::default(), model: &model, settings };
-        let mut view = inference.view(image.clone(), Flip::None, image.dimensions()).unwrap();
+        let mut view = inference.view(image.clone(), Flip::None, Size::of(image)).unwrap();
         let mut out = Vec::new();
         while let Some(row) = view.next_row().unwrap() {
             out.push(row.to_vec());
@@ -335,7 +335,7 @@ mod tests {
                 let inference = Inference { device: &device, model: &model, settings: &settings };
                 let map = inference.labels(&pattern(width, height)).unwrap();
                 assert_eq!(map.labels.len(), (width * height) as usize);
-                assert!(inference.strip_bytes((width, height)).unwrap() > 0);
+                assert!(inference.strip_bytes((width, height).into()).unwrap() > 0);
             }
         }
         let settings = settings(Resolution::Native, Extent::Whole);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use kat_images::Size;
 use kat_images::decode::{DecodeOptions, check_file};
 use kat_images::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
 use kat_images::survey::{Survey, compare_classes};
@@ -149,9 +150,9 @@ impl CheckArgs {
 ///
 /// # Errors
 /// Why it cannot be decoded, or what is odd about it although it can.
-pub(crate) fn decoded_size(path: &Path, options: &DecodeOptions) -> Result<(u32, u32), String> {
+pub(crate) fn decoded_size(path: &Path, options: &DecodeOptions) -> Result<Size, String> {
     match check_file(path, options) {
-        Ok((image, None)) => Ok(image.dimensions()),
+        Ok((image, None)) => Ok(Size::of(&image)),
         Ok((_, Some(note))) => Err(note),
         Err(error) => Err(error.to_string()),
     }

@@ -3,9 +3,9 @@
 use super::transfer::{self, Expected, HeadPolicy, TransferOptions};
 use super::{CheckpointError, HostTensor, LoadReport, TensorMap, load_any};
 use crate::config::KatConfig;
+use crate::device::Device;
 use crate::kat::Kat;
 use crate::nn::Module;
-use crate::ops::device::Device;
 use std::path::Path;
 
 /// The metadata key under which a file holds its model's configuration, as JSON.

@@ -51,7 +51,7 @@ impl LoadReport {
     }
 }
 
-/// Names listed before the rest is only counted.
+/// Names table before the rest is only counted.
 const SHOWN: usize = 12;
 
 fn list(f: &mut fmt::Formatter<'_>, title: &str, hint: &str, names: &[String]) -> fmt::Result {

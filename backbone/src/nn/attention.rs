@@ -1,11 +1,12 @@
 //! Multi-head self-attention, over all tokens or over windows of the token grid (ViTDet).
 
 use super::{Builder, Linear};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::mimetic::{self, MimeticConfig};
 use crate::module;
-use crate::ops::device::Device;
-use crate::ops::{self, RelativePositions, tape::Graph};
+use crate::ops::{self, RelativePositions};
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Rows and columns of the token grid.

@@ -1,11 +1,11 @@
 //! The transformer block: x + attention(norm(x)), then x + mixer(norm(x)) (KAT, Figure 2).
 
 use super::{Attention, AttentionConfig, Builder, Grid, LayerNorm, Mixer, MixerConfig};
+use crate::device::Device;
 use crate::error::Result;
 use crate::module;
 use crate::ops::add_drop_path;
-use crate::ops::device::Device;
-use crate::ops::tape::Graph;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Settings of a block.

@@ -2,9 +2,9 @@
 //! random stream. A parameter's first values depend on the seed and its own name alone.
 
 use super::join;
+use crate::device::Device;
 use crate::error::Result;
 use crate::init::random;
-use crate::ops::device::Device;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 

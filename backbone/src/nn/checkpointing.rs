@@ -2,9 +2,9 @@
 //! at 1024 × 1024 pixels needs it: memory for one block's activations instead of all blocks'.
 
 use super::Module;
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::device::Device;
-use crate::ops::tape::Graph;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Runs `forward` of `module` on `x` so that its activations are recomputed when gradients are wanted. Random

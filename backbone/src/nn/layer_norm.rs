@@ -1,11 +1,11 @@
 //! Layer norm as a module.
 
 use super::Builder;
+use crate::device::Device;
 use crate::error::Result;
 use crate::module;
-use crate::ops::device::Device;
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// Layer norm over the last axis, eps 1e-6 (as ViT and KAT).
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! The linear layer as a module.
 
 use super::Builder;
+use crate::device::Device;
 use crate::error::Result;
 use crate::module;
-use crate::ops::device::Device;
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// y = x Wᵀ + b.
 #[derive(Clone, Debug)]

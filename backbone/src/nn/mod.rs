@@ -20,7 +20,7 @@ pub use linear::Linear;
 pub use mixer::{GrKan, GroupRational, Kan, KanLayer, Mixer, MixerConfig, MixerKind, Mlp, Sharing};
 pub use patch_embed::PatchEmbed;
 
-use crate::ops::device::Device;
+use crate::device::Device;
 use crate::tensor::Tensor;
 use std::sync::Mutex;
 

@@ -1,11 +1,11 @@
 //! The patch embedding: a convolution whose stride is its kernel, done as a linear layer over cut patches.
 
 use super::Builder;
+use crate::device::Device;
 use crate::error::Result;
 use crate::module;
-use crate::ops::device::Device;
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// The convolution's weight, kept in its published shape.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! For tests: an op against a reference in f64, values directly and gradients by central differences of the
 //! reference.
 
-use super::device::Backend;
-use super::host::Cpu;
-use super::tape::Graph;
+use crate::cpu::Cpu;
 use crate::error::Result;
 use crate::shape::Shape;
+use crate::tensor::Backend;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use rand::{RngExt as _, SeedableRng as _};
 use std::ops::Range;

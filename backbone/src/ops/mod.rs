@@ -2,8 +2,9 @@
 //!
 //! An op's `mod.rs` holds the function that modules call (shape checks, recording), the kernel trait that a
 //! device implements, and the formula; `cpu.rs` the kernel. To add one: write the folder, add its kernel trait
-//! to [`device::Device`], and compare it with a plain f64 reference by `check::Case` in its tests.
+//! to [`Device`](crate::Device), and compare it with a plain f64 reference by `check::Case` in its tests.
 
+pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
@@ -12,56 +13,47 @@ pub mod bspline;
 pub mod channel_norm;
 #[cfg(test)]
 pub(crate) mod check;
-mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
-#[cfg(feature = "cuda")]
-pub mod cuda;
-pub mod device;
 pub mod dropout;
 pub mod elementwise_loss;
-pub mod gelu;
-pub mod host;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod nms;
 pub mod patchify;
 pub mod pool;
-pub mod random;
 pub mod rational;
-pub mod relu;
+pub mod reduce;
 pub mod resample;
 pub mod resize;
 pub mod roi_align;
-pub mod simd;
 pub mod softmax_cross_entropy;
-pub mod tape;
 pub mod tokens;
 pub mod watch;
 pub mod window;
 pub mod window_partition;
 
-pub use add::{add, add_drop_path, mean, scale, weighted_sum};
+pub use activation::{gelu, relu, sigmoid, silu};
+pub use add::{add, add_drop_path, scale};
 pub use attention::{RelativePositions, attention};
 pub use batch_norm::batch_norm;
-pub use bspline::{scale_rows, silu, spline_basis};
+pub use bspline::{scale_rows, spline_basis};
 pub use channel_norm::channel_norm;
 pub use conv_transpose2d::conv_transpose2d;
 pub use conv2d::conv2d;
 pub use dropout::{channel_dropout, dropout};
 pub use elementwise_loss::{binary_cross_entropy, smooth_l1};
-pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use layout::{concat, gather_rows, map_to_tokens, narrow, tokens_to_map};
 pub use linear::linear;
 pub use patchify::patchify;
 pub use pool::{adaptive_average_pool, average_pool, global_average_pool, max_pool};
 pub use rational::rational;
-pub use relu::{relu, sigmoid};
+pub use reduce::{mean, mean_tokens, weighted_sum};
 pub use resample::{resample_grid, resample_rows};
 pub use resize::resize;
 pub use roi_align::roi_align;
 pub use softmax_cross_entropy::softmax_cross_entropy;
-pub use tokens::{mean_tokens, prepend_tokens, take_tokens};
+pub use tokens::{prepend_tokens, take_tokens};
 pub use window_partition::{window_partition, window_unpartition};

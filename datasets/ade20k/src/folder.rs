@@ -1,5 +1,6 @@
 //! A folder of images and a folder of label maps, matched by name.
 
+use kat_images::Size;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -84,42 +85,29 @@ pub struct Scan {
 }
 
 impl LabelFolders {
-    /// One split of SceneParsing, `split` being `training` or `validation`.
+    /// One split of a dataset laid out as ADE20K's SceneParsing: `root/images/SPLIT` beside `root/annotations/SPLIT`, the
+    /// image's most frequent ending (others are said). Not yet listed: [`LabelFolders::open`] does that.
     ///
     /// # Errors
-    /// Those of [`LabelFolders::open`].
+    /// A folder of images that cannot be read.
     pub fn scene_parsing(
         root: &Path,
         split: &str,
         classes: u32,
+        scheme: LabelScheme,
         decode: DecodeOptions,
     ) -> Result<Self, LabelError> {
-        Self {
-            images: root.join("images").join(split),
+        let images = root.join("images").join(split);
+        Ok(Self {
+            image_suffix: image_suffix(&images)?,
             labels: root.join("annotations").join(split),
-            image_suffix: ".jpg".into(),
+            images,
             label_suffix: ".png".into(),
             classes,
-            scheme: LabelScheme::ReduceZero,
+            scheme,
             decode,
             pairs: Vec::new(),
-        }
-        .open()
-    }
-
-    /// Folders `images` and `labels` with the suffixes of Cityscapes and 19 classes; change the fields, then
-    /// [`LabelFolders::open`] it.
-    pub fn cityscapes(images: &Path, labels: &Path, decode: DecodeOptions) -> Self {
-        Self {
-            images: images.to_owned(),
-            labels: labels.to_owned(),
-            image_suffix: "_leftImg8bit.png".into(),
-            label_suffix: "_gtFine_labelTrainIds.png".into(),
-            classes: 19,
-            scheme: LabelScheme::Direct,
-            decode,
-            pairs: Vec::new(),
-        }
+        })
     }
 
     /// Lists the images and checks that each has a label file.
@@ -224,7 +212,7 @@ impl LabelFolders {
             .into_par_iter()
             .map(|index| {
                 let map = self.label_map(index)?;
-                self.same_size(index, upright_size(&self.image_path(index))?, map.dimensions())?;
+                self.same_size(index, upright_size(&self.image_path(index))?, map.dimensions().into())?;
                 let mut counts = [0u64; 256];
                 map.as_raw().iter().for_each(|&v| counts[v as usize] += 1);
                 Ok(counts)
@@ -246,12 +234,7 @@ impl LabelFolders {
     ///
     /// # Errors
     /// [`LabelError::Size`] if they are not.
-    pub fn same_size(
-        &self,
-        index: usize,
-        image_size: (u32, u32),
-        label_size: (u32, u32),
-    ) -> Result<(), LabelError> {
+    pub fn same_size(&self, index: usize, image_size: Size, label_size: Size) -> Result<(), LabelError> {
         if image_size == label_size {
             return Ok(());
         }
@@ -270,7 +253,7 @@ impl Dataset for LabelFolders {
     fn get(&self, index: usize) -> Result<Sample, BoxError> {
         let image = decode_file(&self.image_path(index), &self.decode)?;
         let map = self.label_map(index)?;
-        self.same_size(index, image.dimensions(), map.dimensions())?;
+        self.same_size(index, Size::of(&image), Size::of(&map))?;
         Ok(Sample { image, target: Target::LabelMap(map), id: self.pairs[index].image.clone() })
     }
 }
@@ -278,6 +261,20 @@ impl Dataset for LabelFolders {
 fn ends_with(name: &str, suffix: &str) -> bool {
     let start = name.len().checked_sub(suffix.len());
     start.and_then(|s| name.get(s..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// The ending of the images of a folder, the most frequent one; the others are said.
+fn image_suffix(images: &Path) -> Result<String, LabelError> {
+    let counts = crate::tree::image_endings(images)?;
+    // The first of equals: max_by_key would give the last.
+    let Some((best, _)) = counts.iter().rev().max_by_key(|(_, count)| **count) else {
+        return Ok(".jpg".to_owned());
+    };
+    let others: usize = counts.iter().filter(|(ending, _)| *ending != best).map(|(_, count)| count).sum();
+    if others > 0 {
+        tracing::warn!("{}: {others} images that do not end in {best} are not used", images.display());
+    }
+    Ok(best.clone())
 }
 
 #[cfg(test)]
@@ -293,7 +290,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = ShapesConfig { train_images: 12, val_images: 3, vary: 0.3, ..Default::default() };
         write_shapes(dir.path(), Layout::SceneParsing, &config).unwrap();
-        let data = LabelFolders::scene_parsing(dir.path(), "training", 10, DecodeOptions::default()).unwrap();
+        let data = LabelFolders::scene_parsing(
+            dir.path(),
+            "training",
+            10,
+            LabelScheme::ReduceZero,
+            DecodeOptions::default(),
+        );
+        let data = data.unwrap().open().unwrap();
         let scan = data.scan().unwrap();
         let mut pixels = 0;
         for i in 0..data.len() {
@@ -309,6 +313,20 @@ mod tests {
         assert!(error.contains("SHAPES_train_"), "{error}");
     }
 
+    /// Names as Cityscapes has them.
+    fn cityscapes(images: &Path, labels: &Path) -> LabelFolders {
+        LabelFolders {
+            images: images.to_owned(),
+            labels: labels.to_owned(),
+            image_suffix: "_leftImg8bit.png".into(),
+            label_suffix: "_gtFine_labelTrainIds.png".into(),
+            classes: 19,
+            scheme: LabelScheme::Direct,
+            decode: DecodeOptions::default(),
+            pairs: Vec::new(),
+        }
+    }
+
     fn pair(map: &GrayImage) -> (tempfile::TempDir, LabelFolders) {
         let dir = tempfile::tempdir().unwrap();
         let (images, labels) = (dir.path().join("img"), dir.path().join("gt"));
@@ -316,8 +334,7 @@ mod tests {
         fs::create_dir_all(labels.join("city")).unwrap();
         image::RgbImage::new(3, 2).save(images.join("city/a_leftImg8bit.png")).unwrap();
         map.save(labels.join("city/a_gtFine_labelTrainIds.png")).unwrap();
-        let folders = LabelFolders::cityscapes(&images, &labels, DecodeOptions::default());
-        (dir, folders)
+        (dir, cityscapes(&images, &labels))
     }
 
     #[test]
@@ -378,10 +395,7 @@ mod tests {
         );
         assert_eq!(LabelScheme::Direct.class_of(150, 150), None);
         assert_eq!(LabelScheme::Direct.class_of(0, 1), Some(0));
-        let bad = LabelFolders {
-            classes: 256,
-            ..LabelFolders::cityscapes(Path::new("a"), Path::new("b"), DecodeOptions::default())
-        };
+        let bad = LabelFolders { classes: 256, ..cityscapes(Path::new("a"), Path::new("b")) };
         assert!(matches!(bad.open(), Err(LabelError::Classes(256))));
     }
 }

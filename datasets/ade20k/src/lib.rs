@@ -8,6 +8,7 @@ pub mod palette;
 mod pixels;
 pub mod tree;
 
+use kat_images::Size;
 use std::path::{Path, PathBuf};
 
 pub use folder::{LabelFolders, LabelScheme, Scan};
@@ -64,16 +65,16 @@ pub enum LabelError {
         allowed: String,
     },
     /// Image and label map differ in size.
-    #[error("{}: {}x{} pixels, but {} has {}x{}", label.display(), label_size.0, label_size.1, image.display(), image_size.0, image_size.1)]
+    #[error("{}: {}x{} pixels, but {} has {}x{}", label.display(), label_size.width, label_size.height, image.display(), image_size.width, image_size.height)]
     Size {
         /// The label file.
         label: PathBuf,
-        /// Its (width, height).
-        label_size: (u32, u32),
+        /// Its size.
+        label_size: Size,
         /// The image.
         image: PathBuf,
-        /// Its (width, height).
-        image_size: (u32, u32),
+        /// Its size.
+        image_size: Size,
     },
     /// An image without label file.
     #[error("{}: no label file {}", image.display(), label.display())]

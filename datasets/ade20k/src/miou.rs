@@ -1,5 +1,6 @@
 //! Semantic segmentation: pixel accuracy and IoU from a confusion matrix, as mmsegmentation's `IoUMetric`.
 
+use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -70,7 +71,7 @@ fn hint(reduced: bool) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfusionMatrix {
     config: LabelConfig,
-    counts: Vec<u64>,
+    counts: Array2<u64>,
 }
 
 /// The figures; NaN (`null` in JSON) where a class neither occurs nor is predicted, or nothing was counted.
@@ -103,7 +104,7 @@ impl ConfusionMatrix {
         if !(1..=SIDE).contains(&classes) {
             return Err(LabelMapError::Classes(classes));
         }
-        Ok(ConfusionMatrix { config, counts: vec![0; classes * classes] })
+        Ok(ConfusionMatrix { config, counts: Array2::zeros((classes, classes)) })
     }
 
     /// Counts one image, or several end to end.
@@ -140,8 +141,7 @@ impl ConfusionMatrix {
         }
         for (value, row) in (0..=u8::MAX).zip(rows()) {
             if let LabelClass::Class(class) = self.class_of(value) {
-                let counts = &mut self.counts[class * classes..(class + 1) * classes];
-                counts.iter_mut().zip(row).for_each(|(c, n)| *c += n);
+                self.counts.row_mut(class).iter_mut().zip(row).for_each(|(c, n)| *c += n);
             }
         }
         Ok(())
@@ -155,7 +155,7 @@ impl ConfusionMatrix {
         if self.config != other.config {
             return Err(LabelMapError::Merge(self.config.classes, other.config.classes));
         }
-        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+        self.counts += &other.counts;
         Ok(())
     }
 
@@ -164,23 +164,20 @@ impl ConfusionMatrix {
         &self.config
     }
 
-    /// Counts, row-major: `counts[label * classes + prediction]`.
-    pub fn counts(&self) -> &[u64] {
-        &self.counts
+    /// Pixels by (label, prediction).
+    pub fn counts(&self) -> ArrayView2<'_, u64> {
+        self.counts.view()
     }
 
     /// The figures of all that was counted.
     pub fn scores(&self) -> SegmentationScores {
         let classes = self.config.classes;
-        let mut predicted = vec![0u64; classes];
-        for row in self.counts.chunks_exact(classes) {
-            predicted.iter_mut().zip(row).for_each(|(p, n)| *p += n);
-        }
+        let predicted = self.counts.sum_axis(Axis(0));
         let (mut iou, mut acc) = (Vec::with_capacity(classes), Vec::with_capacity(classes));
         let (mut right, mut total) = (0u64, 0u64);
-        for (class, row) in self.counts.chunks_exact(classes).enumerate() {
+        for (class, row) in self.counts.outer_iter().enumerate() {
             let hit = row[class];
-            let labelled: u64 = row.iter().sum();
+            let labelled = row.sum();
             right += hit;
             total += labelled;
             // 0 / 0 is NaN, which is what an absent class is to have.
@@ -264,6 +261,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use ndarray::array;
 
     fn matrix(classes: usize, reduce_zero_label: bool) -> ConfusionMatrix {
         let config = LabelConfig { reduce_zero_label, ..LabelConfig::new(classes) };
@@ -288,7 +286,7 @@ mod tests {
     fn label_zero_is_other() {
         let mut m = matrix(2, true);
         m.update(&[0, 1, 2, 255], &[7, 0, 0, 7]).unwrap();
-        assert_eq!(m.counts(), [1, 0, 1, 0]);
+        assert_eq!(m.counts(), array![[1, 0], [1, 0]]);
     }
 
     #[test]
@@ -321,7 +319,7 @@ mod tests {
             }
             let mut fast = matrix(5, false);
             fast.update(&labels, &predictions).unwrap();
-            prop_assert_eq!(fast.counts(), &plain[..]);
+            prop_assert!(fast.counts().iter().eq(&plain));
             // Two halves merged are the whole.
             let half = labels.len() / 2;
             let (mut a, mut b) = (matrix(5, false), matrix(5, false));

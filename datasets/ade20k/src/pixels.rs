@@ -1,5 +1,6 @@
 //! The pixels of label files as stored, and the size of images without decoding them.
 
+use kat_images::Size;
 use std::io::{BufReader, Cursor};
 use std::path::Path;
 
@@ -67,7 +68,7 @@ fn palette_indices(bytes: &[u8]) -> Option<(Vec<u16>, u32, u32)> {
 }
 
 /// Width and height after EXIF orientation, from the header.
-pub(super) fn upright_size(path: &Path) -> Result<(u32, u32), LabelError> {
+pub(super) fn upright_size(path: &Path) -> Result<Size, LabelError> {
     let (file, _) = open_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
     let reader = ImageReader::new(BufReader::new(file));
     let reader = reader.with_guessed_format().map_err(LabelError::io(path))?;
@@ -76,8 +77,8 @@ pub(super) fn upright_size(path: &Path) -> Result<(u32, u32), LabelError> {
     let (width, height) = decoder.dimensions();
     use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     match decoder.orientation() {
-        Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) => Ok((height, width)),
-        _ => Ok((width, height)),
+        Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) => Ok((height, width).into()),
+        _ => Ok((width, height).into()),
     }
 }
 

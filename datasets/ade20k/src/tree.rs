@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::LabelError;
-use kat_images::names::is_image;
+use kat_images::names::{is_image, is_unsupported_image};
 
 /// The files below `root`, relative to it with `/`, sorted. Hidden names and `__MACOSX` are passed over; links are
 /// followed, but no folder is listed twice, as a link back up would have it.
@@ -58,6 +58,14 @@ pub fn image_endings(root: &Path) -> Result<BTreeMap<String, usize>, LabelError>
         }
     }
     Ok(counts)
+}
+
+/// How many files below `root` are images of kinds that are not decoded.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn unsupported_images(root: &Path) -> Result<usize, LabelError> {
+    Ok(files(root)?.iter().filter(|path| is_unsupported_image(path)).count())
 }
 
 #[cfg(test)]

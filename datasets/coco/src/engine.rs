@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use hotcoco::params::{IouType, Params};
 use hotcoco::types::{Annotation, Category, Dataset, Image};
 use hotcoco::{COCO, COCOeval};
+use ndarray::{Array, Array4, Array5, ShapeBuilder};
 use rayon::prelude::*;
 
 use super::arena::{Annotations, Record, Segmentation};
@@ -29,7 +30,8 @@ pub(crate) struct Settings {
     pub area_bounds: [f64; 2],
 }
 
-/// What an evaluation accumulates: precision and recall over thresholds, categories, area ranges, maxDets.
+/// What an evaluation accumulates, with the axes of [`evaluate`](crate::evaluate): T IoU thresholds, R recall thresholds, K
+/// categories, A area ranges, M limits of detections.
 pub(crate) struct Accumulated {
     /// pycocotools' `stats`, and the lines of its summary.
     pub stats: Vec<f64>,
@@ -38,14 +40,12 @@ pub(crate) struct Accumulated {
     pub recall_thresholds: Vec<f64>,
     /// Category id of each position along that axis.
     pub categories: Vec<u64>,
-    /// `[iou, recall, category, area, max_dets]`, −1 where there is nothing to measure.
-    pub precision: Vec<f64>,
-    /// Score at each precision, same shape.
-    pub scores: Vec<f64>,
-    /// `[iou, category, area, max_dets]`.
-    pub recall: Vec<f64>,
-    /// Lengths of the five axes.
-    pub shape: [usize; 5],
+    /// (T, R, K, A, M), −1 where there is nothing to measure.
+    pub precision: Array5<f64>,
+    /// Score at each precision, (T, R, K, A, M).
+    pub scores: Array5<f64>,
+    /// (T, K, A, M).
+    pub recall: Array4<f64>,
 }
 
 /// Evaluates those detections, all checked against `truth`, that `wanted` accepts.
@@ -93,11 +93,14 @@ pub(crate) fn evaluate(
         iou_thresholds: eval.params.iou_thrs.clone(),
         recall_thresholds: eval.params.rec_thrs.clone(),
         categories: all.cat_ids.clone(),
-        precision: all.precision.clone(),
-        scores: all.scores.clone(),
-        recall: all.recall.clone(),
-        shape: [s.t, s.r, s.k, s.a, s.m],
+        precision: table((s.t, s.r, s.k, s.a, s.m), &all.precision)?,
+        scores: table((s.t, s.r, s.k, s.a, s.m), &all.scores)?,
+        recall: table((s.t, s.k, s.a, s.m), &all.recall)?,
     })
+}
+
+fn table<S: ShapeBuilder>(shape: S, values: &[f64]) -> Result<Array<f64, S::Dim>, String> {
+    Array::from_shape_vec(shape, values.to_vec()).map_err(|e| format!("the evaluator's table: {e}"))
 }
 
 /// Detections without boxes get box and area from their masks; hotcoco does so for compressed text only.

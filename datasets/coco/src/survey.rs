@@ -73,7 +73,7 @@ pub fn survey(
         .collect();
     for result in probed {
         match result {
-            Ok([w, h]) => survey.add_size(w, h),
+            Ok([w, h]) => survey.add_size((w, h).into()),
             Err(broken) => survey.broken.push(broken),
         }
     }

@@ -87,6 +87,15 @@ impl ClassNames {
         }
     }
 
+    /// The classes of data that hold only their indices: the names as listed, or the wnids in their order, by which
+    /// ImageNet numbers its classes.
+    pub fn into_classes(self) -> Vec<String> {
+        match self {
+            Self::Listed(names) => names,
+            Self::ByWnid(names) => names.into_keys().collect(),
+        }
+    }
+
     /// The readable names of `classes` (folder names in the order of their indices).
     ///
     /// # Errors

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{ImageNetError, splits};
 use crate::index::{Caching, Index};
+use kat_images::Rect;
 use kat_images::decode::{DecodeOptions, decode_file_region};
 use kat_images::loader::{BoxError, Choose, Dataset};
 use kat_images::sample::{Sample, Target};
-use kat_images::transform::resize::Rect;
 
 /// Images and their classes; the paths are relative to the root.
 #[derive(Debug, Clone)]
@@ -117,8 +117,11 @@ mod tests {
         assert!(matches!(sample.target, Target::Class(9)));
         assert_eq!(sample.image.dimensions(), (64, 64));
         let rect = Rect { x: 11, y: 20, width: 30, height: 7 };
-        let part =
-            val.get_region(9, &mut |size| if size == (64, 64) { rect } else { Rect::whole(size) }).unwrap();
+        let part = val
+            .get_region(9, &mut |size| {
+                if size == kat_images::Size::square(64) { rect } else { Rect::whole(size) }
+            })
+            .unwrap();
         assert_eq!(part.image, crop_image(&sample.image, rect).unwrap());
         assert!(matches!(part.target, Target::Class(9)));
 

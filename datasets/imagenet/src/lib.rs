@@ -12,6 +12,7 @@ pub mod classes;
 pub mod flat;
 pub mod folder;
 pub mod index;
+mod labelled;
 pub mod splits;
 pub mod tar;
 pub mod topk;
@@ -21,6 +22,8 @@ use std::path::{Path, PathBuf};
 use kat_images::names::fold;
 
 pub use folder::ImageFolder;
+pub use labelled::LabelledImages;
+pub use tar::Shards;
 
 /// Why a classification dataset cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -13,10 +13,10 @@ use tar::Archive;
 use kat_images::names::is_image;
 
 use super::ImageNetError;
+use kat_images::Rect;
 use kat_images::decode::{DecodeOptions, decode_bytes_region};
 use kat_images::loader::{BoxError, Choose, Dataset};
 use kat_images::sample::{Sample, Target};
-use kat_images::transform::resize::Rect;
 
 /// Largest image in bytes: a larger size in a header is damage.
 const MOST_BYTES: u64 = 1 << 30;
@@ -119,9 +119,46 @@ fn split_key(name: &str) -> Option<(&str, &str)> {
 #[derive(Debug, Clone)]
 pub struct Shards {
     paths: Vec<PathBuf>,
+    /// Class names in the order of their indices.
+    classes: Vec<String>,
     /// Shard and place of each sample.
     records: Vec<(u32, Record)>,
+    /// How an image is read.
     decode: DecodeOptions,
+}
+
+/// The shards that `path` names, in order of their names: the tar files right in a folder, one tar file, or those whose
+/// names fit a pattern with `*`. Empty where there are none, as for a folder of class folders.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn shards_of(path: &Path) -> Result<Vec<PathBuf>, ImageNetError> {
+    let is_tar = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("tar"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (folder, pattern) = match path.is_dir() {
+        true => (path, "*"),
+        false if path.is_file() && is_tar(path) => return Ok(vec![path.to_owned()]),
+        false if name.contains('*') => (path.parent().unwrap_or(Path::new("")), name.as_str()),
+        false => return Ok(Vec::new()),
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(ImageNetError::io(folder))? {
+        let path = entry.map_err(ImageNetError::io(folder))?.path();
+        let fits = path.file_name().is_some_and(|name| fits(&name.to_string_lossy(), pattern));
+        if fits && is_tar(&path) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text.
+fn fits(name: &str, pattern: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return name == pattern };
+    let Some(name) = name.strip_prefix(head) else { return false };
+    name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| fits(&name[at..], rest))
 }
 
 impl Shards {
@@ -129,11 +166,12 @@ impl Shards {
     ///
     /// # Errors
     /// Those of [`read_shard`], a shard that cannot be opened, or no complete sample at all.
-    pub fn open(paths: &[PathBuf], classes: u32, decode: DecodeOptions) -> Result<Self, ImageNetError> {
+    pub fn open(paths: &[PathBuf], classes: &[String], decode: DecodeOptions) -> Result<Self, ImageNetError> {
+        let count = u32::try_from(classes.len()).unwrap_or(u32::MAX);
         let mut records = Vec::new();
         for (i, path) in paths.iter().enumerate() {
             let file = File::open(path).map_err(ImageNetError::io(path))?;
-            let shard = read_shard(path, BufReader::new(file), classes)?;
+            let shard = read_shard(path, BufReader::new(file), count)?;
             if let Some(first) = shard.incomplete.first() {
                 let n = shard.incomplete.len();
                 tracing::warn!("{}: {n} keys lack an image or a class; the first: {first}", path.display());
@@ -144,7 +182,28 @@ impl Shards {
             let path = paths.first().cloned().unwrap_or_default();
             return Err(ImageNetError::Empty { path, expected: "shards of key.jpg and key.cls" });
         }
-        Ok(Self { paths: paths.to_vec(), records, decode })
+        Ok(Self { paths: paths.to_vec(), classes: classes.to_vec(), records, decode })
+    }
+
+    /// Class names in the order of their indices.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The class of sample `index`.
+    pub(crate) fn class_of(&self, index: usize) -> u32 {
+        self.records[index].1.class
+    }
+
+    /// The key of sample `index`.
+    pub(crate) fn key(&self, index: usize) -> &str {
+        &self.records[index].1.key
+    }
+
+    /// The samples at the indices that `keep` accepts.
+    pub(crate) fn subset(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept = self.records.iter().enumerate().filter(|(i, _)| keep(*i));
+        Self { records: kept.map(|(_, record)| record.clone()).collect(), ..self.clone() }
     }
 }
 
@@ -228,7 +287,7 @@ mod tests {
         }
         let bytes = shard(&[("1.cls", b"1".as_slice()), ("1.jpg", &[7; 2000])]);
         assert!(read(&bytes[..bytes.len() - 2500]).is_err(), "cut short");
-        assert!(matches!(Shards::open(&[], 10, DecodeOptions::default()), Err(ImageNetError::Empty { .. })));
+        assert!(matches!(Shards::open(&[], &[], DecodeOptions::default()), Err(ImageNetError::Empty { .. })));
     }
 
     #[test]
@@ -245,11 +304,28 @@ mod tests {
         )
         .unwrap();
         let decode = DecodeOptions::default();
-        let data = Shards::open(&[path], 10, decode).unwrap();
+        let classes: Vec<String> = (0..10).map(|i| i.to_string()).collect();
+        let data = Shards::open(&[path], &classes, decode).unwrap();
+        let one = data.subset(|index| index == 1);
+        assert_eq!((one.len(), one.key(0), one.class_of(0)), (1, "b", 5));
         let sample = data.get(0).unwrap();
         assert_eq!((sample.image.dimensions(), sample.id.as_str()), ((2, 1), "a"));
         assert!(matches!(sample.target, Target::Class(4)));
         assert!(data.get(1).is_err());
+    }
+
+    #[test]
+    fn shards_are_found_by_folder_file_and_pattern() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["train-1.tar", "train-0.TAR", "val-0.tar", "notes.txt"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        assert_eq!(shards_of(dir.path()).unwrap().len(), 3);
+        assert_eq!(shards_of(&at("train-*")).unwrap(), [at("train-0.TAR"), at("train-1.tar")]);
+        assert_eq!(shards_of(&at("*-0*")).unwrap(), [at("train-0.TAR"), at("val-0.tar")]);
+        assert_eq!(shards_of(&at("val-0.tar")).unwrap(), [at("val-0.tar")]);
+        assert!(shards_of(&at("none")).unwrap().is_empty());
     }
 
     proptest! {

@@ -106,7 +106,7 @@ fn run(
     work: impl Iterator<Item = usize>,
     round: u64,
 ) -> Result<(), BenchError> {
-    let (width, height) = pipeline.size();
+    let (width, height) = pipeline.size().dimensions();
     let mut out = vec![0.0; 3 * width as usize * height as usize];
     let mut buffer = Vec::new();
     let options = DecodeOptions::default();
@@ -115,7 +115,7 @@ fn run(
         let mut rng = ChaCha8Rng::seed_from_u64(round << 32 | i as u64);
         let region = Encoded::open(&jpegs[index], &options)
             .and_then(|image| {
-                let region = pipeline.region(image.dimensions(), &mut rng);
+                let region = pipeline.region(image.size(), &mut rng);
                 image.decode_region(region, buffer)
             })
             .map_err(|source| BenchError::Decode { index, source })?;

@@ -2,6 +2,19 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
+/// The candidate nearest to `typed`, when it is near enough to be worth saying.
+pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let typed = typed.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|c| (strsim::damerau_levenshtein(&typed, &c.to_lowercase()), strsim::jaro_winkler(&typed, c), c))
+        .filter(|(distance, similarity, c)| {
+            *distance <= 1 + c.len().max(typed.len()) / 4 || *similarity > 0.88
+        })
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
+        .map(|(_, _, c)| c)
+}
+
 /// A name without what sets two spellings of it apart: case, blanks at the ends, `-`, `_` or blank between words, and
 /// the Unicode form of accents.
 pub fn fold(name: &str) -> String {
@@ -57,6 +70,17 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_the_near_name_and_leaves_the_far_one() {
+        assert_eq!(nearest("larning_rate", ["learning_rate", "betas"]), Some("learning_rate"));
+        assert_eq!(
+            nearest("kat_smal_patch16_224", ["kat_small_patch16_224", "kat_tiny_patch16_224"]),
+            Some("kat_small_patch16_224")
+        );
+        assert_eq!(nearest("zebra", ["learning_rate", "betas"]), None);
+        assert_eq!(nearest("x", []), None);
+    }
 
     #[test]
     fn two_spellings_of_a_name_are_told_apart() {

@@ -19,8 +19,17 @@ impl Size {
 
     /// The size of an image.
     pub fn of(image: &impl image::GenericImageView) -> Self {
-        let (width, height) = image.dimensions();
-        Self::new(height as usize, width as usize)
+        image.dimensions().into()
+    }
+
+    /// Width and height, as the crate `image` has them.
+    pub const fn dimensions(self) -> (u32, u32) {
+        (self.width as u32, self.height as u32)
+    }
+
+    /// The greater of each side.
+    pub fn max(self, other: Self) -> Self {
+        Self::new(self.height.max(other.height), self.width.max(other.width))
     }
 
     /// Number of pixels or cells.
@@ -56,5 +65,12 @@ impl<'de> Deserialize<'de> for Size {
             Form::Side(side) => Self::square(side),
             Form::Sides([height, width]) => Self { height, width },
         })
+    }
+}
+
+impl From<(u32, u32)> for Size {
+    /// From width and height, as the crate `image` has them.
+    fn from((width, height): (u32, u32)) -> Self {
+        Self::new(height as usize, width as usize)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::Size;
 use crate::names::spelling;
 
 /// Counts, sizes and faults of one split.
@@ -116,7 +117,8 @@ impl Survey {
     }
 
     /// Widens the ranges of width and height.
-    pub fn add_size(&mut self, width: u32, height: u32) {
+    pub fn add_size(&mut self, size: Size) {
+        let (width, height) = size.dimensions();
         let widen = |range: Option<[u32; 2]>, v: u32| {
             Some(range.map_or([v, v], |[low, high]| [low.min(v), high.max(v)]))
         };

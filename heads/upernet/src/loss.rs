@@ -92,10 +92,7 @@ impl SegmentLoss {
         if let Some(sampler) = &self.ohem {
             options.position_weights = Some(sampler.sample(&map, &targets)?);
         }
-        Ok(SegmentLosses {
-            decoded: ops::softmax_cross_entropy(graph, &map, &targets, &options)?,
-            auxiliary,
-        })
+        Ok(SegmentLosses { decoded: ops::softmax_cross_entropy(graph, &map, &targets, &options)?, auxiliary })
     }
 }
 

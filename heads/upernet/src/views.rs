@@ -6,7 +6,7 @@
 //! # Shapes
 //! C classes; rows (C, width).
 
-use kat_backbone::ops::simd::{exp, vectorized};
+use kat_backbone::cpu::simd::{exp, vectorized};
 use rayon::prelude::*;
 
 use super::LogitRows;

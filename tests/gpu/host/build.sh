@@ -9,13 +9,13 @@ set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
-cuda=$(cd ../../../backbone/cuda && pwd)
+sources=$(cd ../../../backbone/src && pwd)
 cxx=${CXX:-c++}
 # The stacks of fibers are none that longjmp's own check knows (_FORTIFY_SOURCE). Kernels read and write packs of values
 # as wider types, as nvcc allows.
 flags=(-std=c++17 -O2 -fopenmp -fPIC -ftls-model=initial-exec -march=native -ffp-contract=off
     -U_FORTIFY_SOURCE -fno-strict-aliasing -Wall -Wno-unknown-pragmas -Wno-sign-compare
-    -I. -Iinclude -I"$cuda" -include include/cuda_host.h)
+    -I. -Iinclude -I"$sources/cuda/kernels" -include include/cuda_host.h)
 
 jobs_failed() { echo "$1 does not compile for the host" >&2; exit 1; }
 pids=() names=() objects=()
@@ -24,7 +24,7 @@ compile() { # object, source
     pids+=($!) names+=("$2") objects+=("$1")
 }
 rm -f "$out"/*.o "$out"/*.cpp
-for source in "$cuda"/*.cu; do
+for source in "$sources"/cuda/kernels/*.cu "$sources"/ops/*/*.cu; do
     unit=$out/$(basename "$source" .cu).cpp
     kernels=$("$cxx" "${flags[@]}" -E -P -DKAT_LIST_KERNELS -x c++ "$source" | tr '\n' ' ' |
         grep -oE '__global__ void +__launch_bounds__\([^)]*\) +[A-Za-z0-9_]+' |

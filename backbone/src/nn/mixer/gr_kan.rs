@@ -1,13 +1,13 @@
 //! GR-KAN, the channel mixer of KAT (section 4.2): y = fc2(act2(fc1(act1(x)))), act1 and act2 group rationals.
 
 use super::{MixerConfig, Sharing};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::{Activation, tables, variance};
 use crate::module;
 use crate::nn::{Builder, Linear};
-use crate::ops::device::Device;
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// A learnable activation: P/Q by groups of channels.
 #[derive(Clone, Debug)]

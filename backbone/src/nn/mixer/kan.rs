@@ -6,12 +6,12 @@
 //! 199.8M) fix three scalars an edge: one spline function.
 
 use super::MixerConfig;
+use crate::device::Device;
 use crate::error::Result;
 use crate::module;
 use crate::nn::Builder;
-use crate::ops::device::Device;
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// One layer of edges.
 #[derive(Clone, Debug)]

@@ -1,12 +1,12 @@
 //! The MLP of ViT: fc2(GELU(fc1(x))).
 
 use super::MixerConfig;
+use crate::device::Device;
 use crate::error::Result;
 use crate::module;
 use crate::nn::{Builder, Linear};
-use crate::ops::device::Device;
-use crate::ops::{self, tape::Graph};
 use crate::tensor::Tensor;
+use crate::{ops, tensor::Graph};
 
 /// The mixer.
 #[derive(Clone, Debug)]

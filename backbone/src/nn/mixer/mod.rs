@@ -9,10 +9,10 @@ pub use kan::{Kan, KanLayer};
 pub use mlp::Mlp;
 
 use super::{Builder, Module, Visit, VisitMut};
+use crate::device::Device;
 use crate::error::Result;
 use crate::init::{Activation, Order};
-use crate::ops::device::Device;
-use crate::ops::tape::Graph;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! The passes on the CPU: chunks of a fixed size over threads, vectorised within.
 
 use super::{AdamWKernel, Coefficients, OP};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN};
 use crate::error::{Error, Result};
-use crate::ops::host::{Cpu, GRAIN};
-use crate::ops::simd::vectorized;
 use crate::ops::watch::place;
 use rayon::prelude::*;
 

@@ -1,14 +1,14 @@
 //! The optimiser on the GPU: one launch over all parameters.
 
 use super::{AdamWKernel, Coefficients, OP};
+use crate::cuda::pointer_table::{PointerTable, Row};
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::{Error, Result};
-use crate::ops::cuda::listed::{Listed, Row};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 /// Parameters that wait for their launch.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    listed: Listed,
+    table: PointerTable,
     /// Those of the last update; what differs between parameters is in the list.
     common: Option<Coefficients>,
 }
@@ -30,20 +30,20 @@ impl AdamWKernel for Cuda {
             let found = gradient.len();
             return Err(Error::config(OP, format!("gradient of {found} values for {count} parameters")));
         }
-        let (mut row, listed, context) = (Row::default(), &mut gathered.listed, self.context());
-        listed.writes_both(context, &mut row, parameter)?;
-        listed.reads(context, &mut row, gradient)?;
-        listed.writes(context, &mut row, first)?;
-        listed.writes(context, &mut row, second)?;
+        let (mut row, table, context) = (Row::default(), &mut gathered.table, self.context());
+        table.writes_both(context, &mut row, parameter)?;
+        table.reads(context, &mut row, gradient)?;
+        table.writes(context, &mut row, first)?;
+        table.writes(context, &mut row, second)?;
         let own = u64::from(c.keep.to_bits()) << 32 | u64::from(c.step_size.to_bits());
-        listed.push(row, count, Some(own));
+        table.push(row, count, Some(own));
         gathered.common = Some(*c);
         Ok(())
     }
 
     fn run_updates(&self, gathered: Gathered, watch: View<'_>) -> Result<()> {
-        let (listed, Some(c)) = (gathered.listed, gathered.common) else { return Ok(()) };
-        let (list, rows, grid) = listed.send(self)?;
+        let (table, Some(c)) = (gathered.table, gathered.common) else { return Ok(()) };
+        let (list, rows, grid) = table.send(self)?;
         let context = self.context();
         kernels::adamw_listed(
             context,
@@ -68,17 +68,17 @@ impl AdamWKernel for Cuda {
         _: f32,
     ) -> Result<()> {
         let mut row = Row::default();
-        gathered.listed.writes(self.context(), &mut row, average)?;
-        gathered.listed.reads(self.context(), &mut row, x)?;
-        gathered.listed.push(row, x.len(), None);
+        gathered.table.writes(self.context(), &mut row, average)?;
+        gathered.table.reads(self.context(), &mut row, x)?;
+        gathered.table.push(row, x.len(), None);
         Ok(())
     }
 
     fn run_averages(&self, gathered: Gathered, weight: f32) -> Result<()> {
-        if gathered.listed.is_empty() {
+        if gathered.table.is_empty() {
             return Ok(());
         }
-        let (list, rows, grid) = gathered.listed.send(self)?;
+        let (list, rows, grid) = gathered.table.send(self)?;
         kernels::average_listed(self.context(), grid, &list, rows, weight)
     }
 }

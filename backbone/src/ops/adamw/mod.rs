@@ -12,8 +12,8 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
 use crate::error::{Error, Result};
+use crate::tensor::Backend;
 use crate::tensor::Tensor;
 
 const OP: &str = "adamw";
@@ -84,14 +84,14 @@ impl Coefficients {
 
 /// The moving averages of a parameter's gradient.
 #[derive(Clone, Debug)]
-pub struct Moments<D: Device> {
+pub struct Moments<D: Backend> {
     /// m.
     pub first: Tensor<D>,
     /// v.
     pub second: Tensor<D>,
 }
 
-impl<D: Device> Moments<D> {
+impl<D: Backend> Moments<D> {
     /// Zeros for a parameter.
     pub fn zeros(parameter: &Tensor<D>) -> Result<Self> {
         let zeros = || Tensor::zeros(parameter.device(), parameter.shape());
@@ -131,13 +131,13 @@ pub trait AdamWKernel: Backend {
 }
 
 /// An update of several parameters; nothing is sure to have changed before [`Updates::run`].
-pub struct Updates<'w, D: Device> {
+pub struct Updates<'w, D: AdamWKernel> {
     device: D,
     gathered: D::Gathered,
     watch: D::View<'w>,
 }
 
-impl<'w, D: Device> Updates<'w, D> {
+impl<'w, D: AdamWKernel> Updates<'w, D> {
     /// None yet.
     pub fn new(device: &D, watch: D::View<'w>) -> Self {
         Self { device: device.clone(), gathered: D::Gathered::default(), watch }
@@ -178,13 +178,13 @@ impl<'w, D: Device> Updates<'w, D> {
 }
 
 /// average ← decay · average + (1 - decay) · x of several tensors (EMA of weights); as [`Updates`].
-pub struct Averages<D: Device> {
+pub struct Averages<D: AdamWKernel> {
     device: D,
     gathered: D::Gathered,
     weight: f32,
 }
 
-impl<D: Device> Averages<D> {
+impl<D: AdamWKernel> Averages<D> {
     /// None yet.
     pub fn new(device: &D, decay: f64) -> Self {
         Self { device: device.clone(), gathered: D::Gathered::default(), weight: (1.0 - decay) as f32 }

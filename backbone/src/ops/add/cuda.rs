@@ -1,10 +1,9 @@
 //! Addition and scaling on the GPU.
 
 use super::AddKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::sums::sum_blocks;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl AddKernel for Cuda {
     fn add_forward(&self, a: View<'_>, b: View<'_>, repeats: usize) -> Result<Buffer> {
@@ -15,20 +14,6 @@ impl AddKernel for Cuda {
         let (period, n) = ((count / repeats.max(1)).max(1) as u64, count as u64);
         kernels::add_repeated(self.context(), Grid::each(count.div_ceil(4)), a, b, &mut y, n, period)?;
         Ok(y)
-    }
-
-    fn sum_parts(&self, dy: View<'_>, repeats: usize) -> Result<Buffer> {
-        let period = dy.len() / repeats.max(1);
-        let mut sums = self.empty(period)?;
-        kernels::sum_repeats(
-            self.context(),
-            Grid::each(period),
-            dy,
-            &mut sums,
-            period as u64,
-            repeats as u64,
-        )?;
-        Ok(sums)
     }
 
     fn add_scaled(&self, a: View<'_>, b: View<'_>, factors: &[f32]) -> Result<Buffer> {
@@ -65,26 +50,6 @@ impl AddKernel for Cuda {
 
     fn duplicate(&self, x: View<'_>) -> Result<Buffer> {
         self.copy(x)
-    }
-
-    fn total(&self, x: View<'_>, weights: Option<View<'_>>, factor: f64) -> Result<Buffer> {
-        let (count, blocks) = (x.len() as u64, sum_blocks(x.len()));
-        let mut sums = self.context().empty(blocks)?;
-        kernels::sum_values(self.context(), Grid::blocks(blocks), x, weights, &mut sums, count)?;
-        self.total_of_sums(&sums, factor)
-    }
-
-    fn spread_total(
-        &self,
-        dy: View<'_>,
-        weights: Option<View<'_>>,
-        factor: f64,
-        len: usize,
-    ) -> Result<Buffer> {
-        let mut dx = self.empty(len)?;
-        let (grid, n) = (Grid::each(len), len as u64);
-        kernels::spread_total(self.context(), grid, dy, weights, &mut dx, n, factor as f32)?;
-        Ok(dx)
     }
 }
 

@@ -1,21 +1,18 @@
-//! Residual addition, with an optional factor for each sample (drop path), and sums and means.
+//! Residual addition, with an optional factor for each sample (drop path).
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN, overwritten};
-use super::tape::Graph;
+use super::reduce::ReduceKernel;
+use crate::cpu::{Cpu, GRAIN, buffer, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 
 /// Addition and scaling on a device.
 pub trait AddKernel: Backend {
     /// `a + b`, where `b` repeats as often as it fits into `a` (position embeddings: (N, C) onto (B, N, C)).
     fn add_forward(&self, a: Self::View<'_>, b: Self::View<'_>, repeats: usize) -> Result<Self::Buf>;
-    /// The sum of `repeats` equal parts of `dy`.
-    fn sum_parts(&self, dy: Self::View<'_>, repeats: usize) -> Result<Self::Buf>;
     /// `a + factors[sample] b`.
     fn add_scaled(&self, a: Self::View<'_>, b: Self::View<'_>, factors: &[f32]) -> Result<Self::Buf>;
     /// `factors[sample] x`, in place of x.
@@ -30,20 +27,14 @@ pub trait AddKernel: Backend {
     ) -> Result<Self::Buf>;
     /// A copy.
     fn duplicate(&self, x: Self::View<'_>) -> Result<Self::Buf>;
-    /// `factor` Σ weights x, added up in f64: one value. Without weights they are 1.
-    fn total(&self, x: Self::View<'_>, weights: Option<Self::View<'_>>, factor: f64) -> Result<Self::Buf>;
-    /// The gradient of that at x, of `len` values, from `dy` at the total: dy · factor · weights.
-    fn spread_total(
-        &self,
-        dy: Self::View<'_>,
-        weights: Option<Self::View<'_>>,
-        factor: f64,
-        len: usize,
-    ) -> Result<Self::Buf>;
 }
 
 /// `a + b`; `b` may lack leading axes of `a`, or have 1 there, and is then added to each part.
-pub fn add<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, b: &Tensor<D>) -> Result<Tensor<D>> {
+pub fn add<D: AddKernel + ReduceKernel>(
+    graph: &mut Graph<D>,
+    a: &Tensor<D>,
+    b: &Tensor<D>,
+) -> Result<Tensor<D>> {
     let ones = b.shape().axes().iter().take_while(|size| **size == 1).count();
     if !a.shape().axes().ends_with(&b.shape().axes()[ones..]) || b.numel() == 0 {
         return Err(Error::shape("add", "the second input", format!("the end of {}", a.shape()), b.shape()));
@@ -70,7 +61,7 @@ pub fn add<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, b: &Tensor<D>) -> Res
 ///
 /// # Shapes
 /// a, b (B, …) → (B, …).
-pub fn add_drop_path<D: Device>(
+pub fn add_drop_path<D: AddKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     a: &Tensor<D>,
     b: &Tensor<D>,
@@ -100,26 +91,12 @@ pub fn add_drop_path<D: Device>(
     })
 }
 
-/// The mean of all elements, as a scalar.
-pub fn mean<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-    weighted_sum(graph, x, 1.0 / x.numel().max(1) as f32)
-}
-
-/// `factor` times the sum of all elements, as a scalar.
-pub fn weighted_sum<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, factor: f32) -> Result<Tensor<D>> {
-    let factor = f64::from(factor);
-    let y = x.device().total(x.view(), None, factor)?;
-    graph.record(x.device(), y, [], &[x], || {
-        let x = x.clone();
-        move |dy, grads| {
-            let dx = x.device().spread_total(D::view_buf(&dy), None, factor, x.numel())?;
-            grads.add(&x, dx)
-        }
-    })
-}
-
 /// `factor · x`.
-pub fn scale<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, factor: f32) -> Result<Tensor<D>> {
+pub fn scale<D: AddKernel + ReduceKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    factor: f32,
+) -> Result<Tensor<D>> {
     let device = x.device();
     let y = device.scale_samples(device.duplicate(x.view())?, &[factor])?;
     graph.record(device, y, x.shape(), &[x], || {
@@ -133,50 +110,26 @@ pub fn scale<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, factor: f32) -> Res
 
 impl AddKernel for Cpu {
     fn add_forward(&self, a: &[f32], b: &[f32], repeats: usize) -> Result<Vec<f32>> {
-        let period = a.len() / repeats;
-        let grain = GRAIN.min(period).max(1);
-        let tasks = period.div_ceil(grain);
-        Ok(overwritten(a.len(), |y| {
-            let sum = |y: &mut [f32], a: &[f32], b: &[f32]| {
-                y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a + b);
-            };
-            if repeats == 1 {
-                y.par_chunks_mut(grain)
-                    .zip(a.par_chunks(grain).zip(b.par_chunks(grain)))
-                    .for_each(|(y, (a, b))| sum(y, a, b));
-            } else if tasks == 1 && period < GRAIN {
-                let block = GRAIN / period * period;
-                y.par_chunks_mut(block).zip(a.par_chunks(block)).for_each(|(y, a)| {
-                    for (y, a) in y.chunks_mut(period).zip(a.chunks(period)) {
-                        sum(y, a, b);
-                    }
-                });
-            } else {
-                y.par_chunks_mut(period).zip(a.par_chunks(period)).for_each(|(y, a)| sum(y, a, b));
-            }
+        if repeats == 1 {
+            return Ok(buffer::zip(a, b, |a, b| a + b));
+        }
+        // whole repetitions a task
+        let block = (GRAIN / b.len().max(1)).max(1) * b.len();
+        Ok(build(a.len(), |y| {
+            y.par_chunks(block.max(1)).zip(a.par_chunks(block.max(1))).for_each(|(y, a)| {
+                for y in y.copy_from(a).chunks_mut(b.len()) {
+                    y.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+                }
+            });
         }))
-    }
-
-    fn sum_parts(&self, dy: &[f32], repeats: usize) -> Result<Vec<f32>> {
-        let period = dy.len() / repeats;
-        let mut sums = vec![0.0; period];
-        // Each task owns a range of columns and adds the parts in order: the same bits on any thread count.
-        let columns = (GRAIN / repeats.max(1)).clamp(16, GRAIN);
-        sums.par_chunks_mut(columns).enumerate().for_each(|(i, sums)| {
-            for part in dy.chunks_exact(period) {
-                let part = &part[i * columns..i * columns + sums.len()];
-                sums.iter_mut().zip(part).for_each(|(s, d)| *s += d);
-            }
-        });
-        Ok(sums)
     }
 
     fn add_scaled(&self, a: &[f32], b: &[f32], factors: &[f32]) -> Result<Vec<f32>> {
         let sample = (a.len() / factors.len().max(1)).max(1);
-        Ok(overwritten(a.len(), |y| {
+        Ok(build(a.len(), |y| {
             let parts = a.par_chunks(sample).zip(b.par_chunks(sample)).zip(factors);
-            y.par_chunks_mut(sample).zip(parts).for_each(|(y, ((a, b), factor))| {
-                y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a + factor * b);
+            y.par_chunks(sample).zip(parts).for_each(|(y, ((a, b), factor))| {
+                y.write(a.iter().zip(b).map(|(a, b)| a + factor * b));
             });
         }))
     }
@@ -192,38 +145,16 @@ impl AddKernel for Cpu {
     fn scaled_copy(&self, x: &[f32], factors: Option<&[f32]>, _: &[f32]) -> Result<Vec<f32>> {
         let Some(factors) = factors else { return self.duplicate(x) };
         let sample = (x.len() / factors.len().max(1)).max(1);
-        Ok(overwritten(x.len(), |y| {
-            let samples = y.par_chunks_mut(sample).zip(x.par_chunks(sample)).zip(factors);
-            samples.for_each(|((y, x), factor)| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
+        Ok(build(x.len(), |y| {
+            let samples = y.par_chunks(sample).zip(x.par_chunks(sample)).zip(factors);
+            samples.for_each(|((y, x), factor)| {
+                y.write(x.iter().map(|x| factor * x));
+            });
         }))
     }
 
     fn duplicate(&self, x: &[f32]) -> Result<Vec<f32>> {
-        Ok(overwritten(x.len(), |y| {
-            y.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(y, x)| y.copy_from_slice(x));
-        }))
-    }
-
-    fn total(&self, x: &[f32], weights: Option<&[f32]>, factor: f64) -> Result<Vec<f32>> {
-        // Collected and added in order: a parallel sum would depend on the number of threads.
-        let parts: Vec<f64> = match weights {
-            None => x.par_chunks(GRAIN).map(|x| x.iter().map(|x| f64::from(*x)).sum()).collect(),
-            // What has no weight does not count, whatever it is.
-            Some(weights) => x
-                .par_chunks(GRAIN)
-                .zip(weights.par_chunks(GRAIN))
-                .map(|(x, w)| {
-                    let counted = x.iter().zip(w).filter(|(_, w)| **w != 0.0);
-                    counted.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum()
-                })
-                .collect(),
-        };
-        Ok(vec![(parts.iter().sum::<f64>() * factor) as f32])
-    }
-
-    fn spread_total(&self, dy: &[f32], weights: Option<&[f32]>, factor: f64, len: usize) -> Result<Vec<f32>> {
-        let slope = (f64::from(dy[0]) * factor) as f32;
-        Ok(weights.map_or_else(|| vec![slope; len], |weights| weights.iter().map(|w| w * slope).collect()))
+        Ok(buffer::map(x, |x| x))
     }
 }
 
@@ -231,6 +162,7 @@ impl AddKernel for Cpu {
 mod tests {
     use super::*;
     use crate::ops::check::Case;
+    use crate::ops::weighted_sum;
 
     #[test]
     fn adds_with_and_without_repeats() {

@@ -1,10 +1,10 @@
 //! Attention on the CPU: tiles of queries in parallel, products by single-threaded GEMM.
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+use crate::cpu::gemm::{self, Dst, Mat, Threads, gemm, gemm_strided};
+use crate::cpu::simd::{exp, vectorized};
+use crate::cpu::{Cpu, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm, gemm_strided};
-use crate::ops::simd::{exp, vectorized};
 use rayon::prelude::*;
 
 /// Queries of one tile: a tile's logits against 197 keys take 50 KB, against 4096 keys 1 MB.
@@ -46,9 +46,9 @@ fn tile_logits(
     let Some(relative) = relative else { return };
     let (rows, cols) = relative.grid;
     let project = |table, size: usize| {
-        overwritten(count * (2 * size - 1), |dst| {
+        build(count * (2 * size - 1), |dst| {
             let table = Mat::new(table, 2 * size - 1, g.head_dim);
-            gemm(dst, Dst::Overwrite, q, table.transposed(), Threads::One);
+            gemm::write(dst, q, table.transposed(), None, Threads::One);
         })
     };
     let (by_row, by_col) = (project(relative.height, rows), project(relative.width, cols));
@@ -104,13 +104,13 @@ impl AttentionKernel for Cpu {
         let channels = g.channels();
         let tiles = g.tokens.div_ceil(TILE).max(1);
         let mut log_sums = vec![0.0; g.batch * g.tokens * g.heads];
-        let y = overwritten(g.batch * g.tokens * channels, |y| {
+        let y = build(g.batch * g.tokens * channels, |y| {
             // a task is one tile of one image, all heads: its output rows are contiguous
-            y.par_chunks_mut((g.tokens * channels).max(1))
+            y.par_chunks((g.tokens * channels).max(1))
                 .zip(log_sums.par_chunks_mut((g.tokens * g.heads).max(1)))
                 .enumerate()
                 .flat_map(|(image, (y, sums))| {
-                    y.par_chunks_mut(TILE * channels)
+                    y.par_chunks(TILE * channels)
                         .zip(sums.par_chunks_mut(TILE * g.heads))
                         .enumerate()
                         .map(move |(tile, parts)| (image, tile, parts))
@@ -118,8 +118,9 @@ impl AttentionKernel for Cpu {
                 .for_each(|(image, tile, (y, sums))| {
                     debug_assert!(tile < tiles);
                     let packed = Packed::new(qkv, image, g);
+                    let y = y.zeroed();
                     let count = y.len() / channels;
-                    let mut logits = overwritten(count * g.tokens, |l| l.fill(0.0));
+                    let mut logits = vec![0.0; count * g.tokens];
                     for head in 0..g.heads {
                         tile_logits(packed, head, (tile * TILE, count), relative.as_ref(), &mut logits);
                         vectorized(
@@ -169,10 +170,10 @@ impl AttentionKernel for Cpu {
             })
             .collect();
         let channels = g.channels();
-        let dqkv = overwritten(qkv.len(), |dqkv| {
-            dqkv.par_chunks_mut(3 * channels).enumerate().for_each(|(row, dqkv)| {
+        let dqkv = build(qkv.len(), |dqkv| {
+            dqkv.par_chunks(3 * channels).enumerate().for_each(|(row, dqkv)| {
                 let (image, token) = (row / g.tokens, row % g.tokens);
-                for (i, dst) in dqkv.chunks_exact_mut(g.head_dim).enumerate() {
+                for (i, dst) in dqkv.zeroed().chunks_exact_mut(g.head_dim).enumerate() {
                     let (part, head) = (i / g.heads, i % g.heads);
                     let start = (image * g.heads + head) * head_size + (part * g.tokens + token) * g.head_dim;
                     dst.copy_from_slice(&by_head[start..start + g.head_dim]);

@@ -5,10 +5,10 @@
 mod fused;
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+use crate::cuda::launch::Grid;
+use crate::cuda::products::{Order, Product};
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::products::{Order, Product};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use cudarc::driver::{CudaSlice, DeviceSlice as _};
 
 const OP: &str = "attention";

@@ -17,10 +17,8 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// Sizes of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +47,7 @@ impl Geometry {
 
 /// Tables of decomposed relative positions.
 #[derive(Clone, Debug)]
-pub struct RelativePositions<D: Device> {
+pub struct RelativePositions<D: Backend> {
     /// (2·grid height - 1, D); row y - y' + grid height - 1.
     pub height: Tensor<D>,
     /// (2·grid width - 1, D).
@@ -112,7 +110,7 @@ pub trait AttentionKernel: Backend {
     ) -> Result<AttentionGradients<Self>>;
 }
 
-impl<D: Device> RelativePositions<D> {
+impl<D: Backend> RelativePositions<D> {
     fn views(&self) -> RelativeViews<'_, D> {
         RelativeViews { height: self.height.view(), width: self.width.view(), grid: self.grid }
     }
@@ -137,7 +135,7 @@ impl<D: Device> RelativePositions<D> {
 ///
 /// # Shapes
 /// qkv (B, N, 3C): queries, keys and values of all heads, side by side → (B, N, C).
-pub fn attention<D: Device>(
+pub fn attention<D: AttentionKernel>(
     graph: &mut Graph<D>,
     qkv: &Tensor<D>,
     heads: usize,

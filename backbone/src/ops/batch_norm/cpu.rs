@@ -2,9 +2,9 @@
 //! does not depend on the number of threads.
 
 use super::{BatchNormKernel, BatchStatistics, ParameterGradients, Terms};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Values that are summed in f32 before the sum goes into f64.
@@ -60,18 +60,18 @@ impl BatchNormKernel for Cpu {
     fn batch_norm_forward(&self, x: &[f32], terms: &Terms<'_, Self>) -> Result<Vec<f32>> {
         let plane = terms.plane.max(1);
         let inverses = terms.inverses();
-        Ok(overwritten(x.len(), |y| {
-            y.par_chunks_exact_mut(plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(
-                |(i, (y, x))| {
-                    let c = i % inverses.len();
-                    let scale = (inverses[c] * f64::from(terms.weight[c])) as f32;
-                    let (center, shift) = (terms.mean[c], terms.bias[c]);
-                    vectorized(
-                        #[inline(always)]
-                        || y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - center).mul_add(scale, shift)),
-                    );
-                },
-            );
+        Ok(build(x.len(), |y| {
+            y.par_chunks(plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(|(i, (y, x))| {
+                let c = i % inverses.len();
+                let scale = (inverses[c] * f64::from(terms.weight[c])) as f32;
+                let (center, shift) = (terms.mean[c], terms.bias[c]);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        y.write(x.iter().map(|x| (x - center).mul_add(scale, shift)));
+                    },
+                );
+            });
         }))
     }
 

@@ -1,10 +1,10 @@
 //! Batch norm on the GPU. No number comes to the host.
 
 use super::{BatchNormKernel, BatchStatistics, ParameterGradients, Terms};
+use crate::cuda::launch::Grid;
+use crate::cuda::maps::ChannelRuns;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::maps::ChannelRuns;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "batch norm";
 

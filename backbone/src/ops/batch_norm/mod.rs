@@ -9,25 +9,23 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::host::Cpu;
-use super::tape::Graph;
+use crate::cpu::Cpu;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use std::rc::Rc;
 
 const OP: &str = "batch norm";
 
 /// Running statistics, one of each for every channel.
 #[derive(Clone, Debug)]
-pub struct Running<D: Device = Cpu> {
+pub struct Running<D: Backend = Cpu> {
     /// (C): means.
     pub mean: Tensor<D>,
     /// (C): unbiased variances.
     pub variance: Tensor<D>,
 }
 
-impl<D: Device> Running<D> {
+impl<D: Backend> Running<D> {
     /// Mean 0 and variance 1, where training starts.
     ///
     /// # Errors
@@ -136,14 +134,14 @@ pub trait BatchNormKernel: Backend {
 }
 
 /// Statistics that a pass normalises with.
-struct Statistics<D: Device> {
+struct Statistics<D: BatchNormKernel> {
     mean: Tensor<D>,
     variance: Tensor<D>,
     /// One in so many values, over all processes; 0 if they are constants (the running ones).
     share: f32,
 }
 
-impl<D: Device> Statistics<D> {
+impl<D: BatchNormKernel> Statistics<D> {
     fn terms<'a>(&'a self, [weight, bias]: [&'a Tensor<D>; 2], eps: f32, plane: usize) -> Terms<'a, D> {
         let (mean, variance) = (self.mean.view(), self.variance.view());
         Terms { mean, variance, weight: weight.view(), bias: bias.view(), eps, plane }
@@ -157,7 +155,7 @@ impl<D: Device> Statistics<D> {
 ///
 /// # Errors
 /// Besides wrong shapes: training with a single value for each channel, which has no variance.
-pub fn batch_norm<D: Device>(
+pub fn batch_norm<D: BatchNormKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,
@@ -207,7 +205,7 @@ pub fn batch_norm<D: Device>(
     Ok((y, updated))
 }
 
-fn of_batch<D: Device>(
+fn of_batch<D: BatchNormKernel>(
     x: &Tensor<D>,
     running: &Running<D>,
     options: &Options,
@@ -256,7 +254,7 @@ fn joined(moments: &[f32], count: f64, processes: &dyn SumOverProcesses) -> Resu
     Ok((sums[0], joined))
 }
 
-fn over_processes<D: Device>(
+fn over_processes<D: BatchNormKernel>(
     device: &D,
     local: &ParameterGradients<D>,
     processes: &dyn SumOverProcesses,

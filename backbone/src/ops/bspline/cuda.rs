@@ -1,24 +1,13 @@
 //! KAN edges on the GPU.
 
 use super::{BsplineKernel, knots};
+use crate::cuda::launch::{Grid, THREADS};
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Grid, THREADS};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "B-spline basis";
 
 impl BsplineKernel for Cuda {
-    fn silu_forward(&self, x: View<'_>) -> Result<Buffer> {
-        let mut y = self.empty(x.len())?;
-        kernels::silu_forward(self.context(), Grid::each(x.len()), x, &mut y, x.len() as u64)?;
-        Ok(y)
-    }
-
-    fn silu_backward(&self, x: View<'_>, mut dy: Buffer) -> Result<Buffer> {
-        kernels::silu_backward(self.context(), Grid::each(x.len()), x, &mut dy, x.len() as u64)?;
-        Ok(dy)
-    }
-
     fn spline_forward(&self, x: View<'_>, basis: usize) -> Result<Buffer> {
         let (mut y, (first, step)) = (self.empty(x.len() * basis)?, knots(basis));
         let (context, grid, n) = (self.context(), Grid::pixels(x.len(), basis), x.len() as u64);

@@ -1,22 +1,16 @@
-//! The functions of a B-spline KAN's edges: SiLU, cubic B-splines on equal knots, and a factor for each edge.
+//! The functions of a B-spline KAN's edges: cubic B-splines on equal knots, and a factor for each edge.
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN, overwritten};
-use super::simd::{exp, vectorized};
-use super::tape::Graph;
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 
 /// KAN edges on a device.
 pub trait BsplineKernel: Backend {
-    /// x / (1 + e^-x).
-    fn silu_forward(&self, x: Self::View<'_>) -> Result<Self::Buf>;
-    /// In place of dy.
-    fn silu_backward(&self, x: Self::View<'_>, dy: Self::Buf) -> Result<Self::Buf>;
     /// The `basis` B-splines of every element, side by side.
     fn spline_forward(&self, x: Self::View<'_>, basis: usize) -> Result<Self::Buf>;
     /// The gradient at x.
@@ -27,23 +21,15 @@ pub trait BsplineKernel: Backend {
     fn dot_rows(&self, a: Self::View<'_>, b: Self::View<'_>, rows: usize) -> Result<Self::Buf>;
 }
 
-/// SiLU of every element; any shape.
-pub fn silu<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-    let y = x.device().silu_forward(x.view())?;
-    graph.record(x.device(), y, x.shape(), &[x], || {
-        let x = x.clone();
-        move |dy, grads| {
-            let dx = x.device().silu_backward(x.view(), dy)?;
-            grads.add(&x, dx)
-        }
-    })
-}
-
 /// `basis` cubic B-splines of every element, centred at equal distances over [-1, 1] (at 0 if there is one).
 ///
 /// # Shapes
 /// x (…, C) → (…, C · basis).
-pub fn spline_basis<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, basis: usize) -> Result<Tensor<D>> {
+pub fn spline_basis<D: BsplineKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    basis: usize,
+) -> Result<Tensor<D>> {
     if basis == 0 || x.shape().rank() == 0 {
         return Err(Error::config("B-spline basis", "needs at least one function and one axis"));
     }
@@ -62,7 +48,11 @@ pub fn spline_basis<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, basis: usize
 ///
 /// # Shapes
 /// a (R, K), factors (R) → (R, K).
-pub fn scale_rows<D: Device>(graph: &mut Graph<D>, a: &Tensor<D>, factors: &Tensor<D>) -> Result<Tensor<D>> {
+pub fn scale_rows<D: BsplineKernel>(
+    graph: &mut Graph<D>,
+    a: &Tensor<D>,
+    factors: &Tensor<D>,
+) -> Result<Tensor<D>> {
     let [rows, _] = a.axes("scale_rows", "rows (R, K)")?;
     if factors.shape().axes() != [rows] {
         return Err(Error::shape("scale_rows", "the factors", format!("[{rows}]"), factors.shape()));
@@ -103,36 +93,12 @@ fn spline_slope(t: f32) -> f32 {
 }
 
 impl BsplineKernel for Cpu {
-    fn silu_forward(&self, x: &[f32]) -> Result<Vec<f32>> {
-        Ok(overwritten(x.len(), |y| {
-            y.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(y, x)| {
-                vectorized(
-                    #[inline(always)]
-                    || y.iter_mut().zip(x).for_each(|(y, x)| *y = x / (1.0 + exp(-x))),
-                )
-            });
-        }))
-    }
-
-    fn silu_backward(&self, x: &[f32], mut dy: Vec<f32>) -> Result<Vec<f32>> {
-        dy.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(dy, x)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (dy, x) in dy.iter_mut().zip(x) {
-                        let s = 1.0 / (1.0 + exp(-x));
-                        *dy *= s * (1.0 + x * (1.0 - s));
-                    }
-                },
-            )
-        });
-        Ok(dy)
-    }
-
     fn spline_forward(&self, x: &[f32], basis: usize) -> Result<Vec<f32>> {
         let (first, step) = knots(basis);
-        Ok(overwritten(x.len() * basis, |y| {
-            y.par_chunks_mut(GRAIN * basis).zip(x.par_chunks(GRAIN)).for_each(|(y, x)| {
+        let task = (GRAIN / basis).max(1);
+        Ok(build(x.len() * basis, |y| {
+            y.par_chunks(task * basis).zip(x.par_chunks(task)).for_each(|(y, x)| {
+                let y = y.zeroed();
                 vectorized(
                     #[inline(always)]
                     || {
@@ -149,18 +115,18 @@ impl BsplineKernel for Cpu {
 
     fn spline_backward(&self, x: &[f32], dy: &[f32], basis: usize) -> Result<Vec<f32>> {
         let (first, step) = knots(basis);
-        Ok(overwritten(x.len(), |dx| {
-            let parts = dx.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN));
+        Ok(build(x.len(), |dx| {
+            let parts = dx.par_chunks(GRAIN).zip(x.par_chunks(GRAIN));
             parts.zip(dy.par_chunks(GRAIN * basis)).for_each(|((dx, x), dy)| {
                 vectorized(
                     #[inline(always)]
                     || {
-                        for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy.chunks_exact(basis)) {
+                        dx.write(x.iter().zip(dy.chunks_exact(basis)).map(|(x, dy)| {
                             let slope = |(k, dy): (usize, &f32)| {
                                 dy * spline_slope((x - first) / step - k as f32) / step
                             };
-                            *dx = dy.iter().enumerate().map(slope).sum();
-                        }
+                            dy.iter().enumerate().map(slope).sum()
+                        }));
                     },
                 )
             });
@@ -169,22 +135,24 @@ impl BsplineKernel for Cpu {
 
     fn scale_rows(&self, a: &[f32], factors: &[f32]) -> Result<Vec<f32>> {
         let width = (a.len() / factors.len().max(1)).max(1);
-        Ok(overwritten(a.len(), |y| {
-            let rows = a.par_chunks(width).zip(factors);
-            y.par_chunks_mut(width).with_min_len(GRAIN / width).zip(rows).for_each(|(y, (a, factor))| {
-                y.iter_mut().zip(a).for_each(|(y, a)| *y = a * factor);
+        Ok(build(a.len(), |y| {
+            let task = (GRAIN / width).max(1);
+            let rows = a.par_chunks(task * width).zip(factors.par_chunks(task));
+            y.par_chunks(task * width).zip(rows).for_each(|(y, (a, factors))| {
+                for (y, factor) in y.copy_from(a).chunks_exact_mut(width).zip(factors) {
+                    y.iter_mut().for_each(|y| *y *= factor);
+                }
             });
         }))
     }
 
     fn dot_rows(&self, a: &[f32], b: &[f32], rows: usize) -> Result<Vec<f32>> {
         let width = (a.len() / rows.max(1)).max(1);
-        Ok(overwritten(rows, |y| {
-            let pairs = a.par_chunks(width).zip(b.par_chunks(width));
-            y.par_iter_mut().with_min_len(GRAIN / width).zip(pairs).for_each(|(y, (a, b))| {
-                *y = a.iter().zip(b).map(|(a, b)| a * b).sum();
-            });
-        }))
+        let pairs = a.par_chunks(width).zip(b.par_chunks(width)).with_min_len(GRAIN / width);
+        let mut dots: Vec<f32> = pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum()).collect();
+        // rows of no values
+        dots.resize(rows, 0.0);
+        Ok(dots)
     }
 }
 
@@ -192,6 +160,7 @@ impl BsplineKernel for Cpu {
 mod tests {
     use super::*;
     use crate::ops::check::Case;
+    use crate::ops::silu;
 
     #[test]
     fn silu_and_scaled_rows_match() {

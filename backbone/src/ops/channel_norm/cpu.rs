@@ -2,11 +2,11 @@
 //! pixels as lanes.
 
 use super::ChannelNormKernel;
+use crate::cpu::columns::{WIDTH, block_start, column_blocks};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, build};
 use crate::error::Result;
-use crate::ops::columns::{WIDTH, block_start, column_blocks};
-use crate::ops::host::{Cpu, overwritten};
 use crate::ops::layer_norm::{NormGradients, Normalized};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl ChannelNormKernel for Cpu {
@@ -21,10 +21,10 @@ impl ChannelNormKernel for Cpu {
         let channels = weight.len();
         let mut statistics = vec![0.0; 2 * x.len() / channels.max(1)];
         let (means, inverses) = statistics.split_at_mut(x.len() / channels.max(1));
-        let y = overwritten(x.len(), |y| {
+        let y = build(x.len(), |y| {
             let statistics = runs(means, plane).zip(runs(inverses, plane)).collect::<Vec<_>>();
             let blocks = column_blocks(y, channels, plane).into_par_iter().zip(statistics);
-            blocks.enumerate().for_each(|(block, (mut y, (mean, inverse)))| {
+            blocks.enumerate().for_each(|(block, (y, (mean, inverse)))| {
                 let (first, _) = block_start(block, channels, plane);
                 let len = mean.len();
                 let line = |c: usize| &x[first + c * plane..][..len];
@@ -42,11 +42,9 @@ impl ChannelNormKernel for Cpu {
                             }
                         }
                         inverse.iter_mut().for_each(|v| *v = 1.0 / (*v / channels as f32 + eps).sqrt());
-                        for (c, y) in y.iter_mut().enumerate() {
-                            let statistics = mean.iter().zip(inverse.iter());
-                            for ((y, x), (m, i)) in y.iter_mut().zip(line(c)).zip(statistics) {
-                                *y = ((x - m) * i).mul_add(weight[c], bias[c]);
-                            }
+                        for (c, y) in y.into_iter().enumerate() {
+                            let values = line(c).iter().zip(mean.iter().zip(inverse.iter()));
+                            y.write(values.map(|(x, (m, i))| ((x - m) * i).mul_add(weight[c], bias[c])));
                         }
                     },
                 );
@@ -65,7 +63,7 @@ impl ChannelNormKernel for Cpu {
     ) -> Result<NormGradients<Self>> {
         let channels = weight.len();
         let (means, inverses) = statistics.split_at(statistics.len() / 2);
-        let partial: Vec<Vec<f32>> = column_blocks(&mut dy, channels, plane)
+        let partial: Vec<Vec<f32>> = column_blocks(&mut dy[..], channels, plane)
             .into_par_iter()
             .enumerate()
             .map(|(block, mut dy)| {

@@ -1,10 +1,10 @@
 //! Channels-first layer norm on the GPU.
 
 use super::ChannelNormKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::maps::ChannelRuns;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::maps::ChannelRuns;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 use crate::ops::layer_norm::{NormGradients, Normalized};
 
 impl ChannelNormKernel for Cuda {

@@ -7,11 +7,9 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
 use super::layer_norm::{NormGradients, Normalized};
-use super::tape::Graph;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// Channels-first layer norm on a device; the number of channels is that of the weight.
 pub trait ChannelNormKernel: Backend {
@@ -39,7 +37,7 @@ pub trait ChannelNormKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (C), bias (C) → (B, C, H, W).
-pub fn channel_norm<D: Device>(
+pub fn channel_norm<D: ChannelNormKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,

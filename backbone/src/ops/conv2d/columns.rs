@@ -3,7 +3,7 @@
 
 use super::Geometry;
 use super::tiles::Segment;
-use crate::ops::linear::gemm::Mat;
+use crate::cpu::gemm::Mat;
 use std::ops::Range;
 
 /// Columns of some channels of a tile, as a matrix with a row for each tap of each channel.

@@ -5,10 +5,10 @@ use super::columns::columns;
 use super::gradient::{scattered_gradient, weight_gradient};
 use super::tiles::{Piece, channel_block, pieces, segments, tile_len};
 use super::{Conv2dKernel, Geometry, Placement};
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl Conv2dKernel for Cpu {
@@ -86,7 +86,7 @@ struct Scratch {
 
 fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
     let (tile, block) = (tile_len(g), channel_block(g));
-    overwritten(g.output_len(), |y| {
+    build(g.output_len(), |y| {
         let tiles = pieces(y, g.out_channels, g.output_plane(), tile);
         let threads = if tiles.len() == 1 { Threads::All } else { Threads::One };
         tiles.into_par_iter().enumerate().for_each_init(Scratch::default, |scratch, (t, pieces)| {
@@ -104,9 +104,9 @@ fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec
             for Piece { channel, offset, values } in pieces {
                 let product = &product[channel * len + offset..][..values.len()];
                 match bias.map(|bias| bias[channel]) {
-                    None => values.copy_from_slice(product),
-                    Some(bias) => values.iter_mut().zip(product).for_each(|(y, p)| *y = p + bias),
-                }
+                    None => values.copy_from(product),
+                    Some(bias) => values.write(product.iter().map(|p| p + bias)),
+                };
             }
         });
     })
@@ -120,9 +120,9 @@ pub fn weight_columns<'a>(weight: &'a [f32], g: &Geometry, first: usize, count: 
 /// (O, C, KH, KW) → (C, O, KH, KW) with both kernel axes reversed.
 fn turned_weight(weight: &[f32], g: &Geometry) -> Vec<f32> {
     let taps = g.taps();
-    overwritten(weight.len(), |turned| {
-        turned.par_chunks_exact_mut((g.out_channels * taps).max(1)).enumerate().for_each(|(c, turned)| {
-            for (o, turned) in turned.chunks_exact_mut(taps).enumerate() {
+    build(weight.len(), |turned| {
+        turned.par_chunks((g.out_channels * taps).max(1)).enumerate().for_each(|(c, turned)| {
+            for (o, turned) in turned.zeroed().chunks_exact_mut(taps).enumerate() {
                 let source = &weight[(o * g.in_channels + c) * taps..][..taps];
                 turned.iter_mut().zip(source.iter().rev()).for_each(|(t, s)| *t = *s);
             }

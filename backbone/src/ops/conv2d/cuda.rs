@@ -3,12 +3,12 @@
 //! comes out is f32.
 
 use super::{Conv2dKernel, Geometry};
+use crate::cuda::launch::{Context, Grid};
+use crate::cuda::maps::ChannelRuns;
+use crate::cuda::products::{Order, Part, Product};
+use crate::cuda::windows::WindowSizes;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Context, Grid};
-use crate::ops::cuda::maps::ChannelRuns;
-use crate::ops::cuda::products::{Order, Part, Product};
-use crate::ops::cuda::windows::WindowSizes;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use cudarc::driver::{CudaSlice, CudaView};
 use std::ops::Range;
 

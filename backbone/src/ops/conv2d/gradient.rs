@@ -4,8 +4,8 @@ use super::Geometry;
 use super::columns::{columns, scatter, tiles_exactly};
 use super::cpu::weight_columns;
 use super::tiles::{Segment, channel_block, segments};
-use crate::ops::host::overwritten;
-use crate::ops::linear::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::build;
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
 use rayon::prelude::*;
 
 /// Positions of dy that one product takes.
@@ -16,31 +16,29 @@ const TILE: usize = 512;
 pub fn scattered_gradient(dy: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
     let (plane, block, out_plane) = (g.input_plane(), channel_block(g), g.output_plane());
     let exact = tiles_exactly(g);
-    overwritten(g.input_len(), |dx| {
+    build(g.input_len(), |dx| {
         let sample = (g.in_channels * plane).max(1);
-        dx.par_chunks_exact_mut(sample).zip(dy.par_chunks_exact(g.out_channels * out_plane)).for_each(
-            |(dx, dy)| {
-                dx.par_chunks_mut(block * plane).enumerate().for_each_init(Vec::new, |product, (i, dx)| {
-                    let (first, count) = (i * block, dx.len() / plane);
-                    let base = |c: usize| bias.map_or(0.0, |bias| bias[first + c]);
-                    if !exact {
-                        dx.chunks_exact_mut(plane).enumerate().for_each(|(c, dx)| dx.fill(base(c)));
+        dx.par_chunks(sample).zip(dy.par_chunks_exact(g.out_channels * out_plane)).for_each(|(dx, dy)| {
+            dx.par_chunks(block * plane).enumerate().for_each_init(Vec::new, |product, (i, dx)| {
+                let (first, count, dx) = (i * block, dx.len() / plane, dx.zeroed());
+                let base = |c: usize| bias.map_or(0.0, |bias| bias[first + c]);
+                if !exact && bias.is_some() {
+                    dx.chunks_exact_mut(plane).enumerate().for_each(|(c, dx)| dx.fill(base(c)));
+                }
+                let weight = weight_columns(weight, g, first, count).transposed();
+                for start in (0..out_plane).step_by(TILE) {
+                    let len = TILE.min(out_plane - start);
+                    product.resize(weight.rows * TILE, 0.0);
+                    let product = &mut product[..weight.rows * len];
+                    let dy = Mat::strided(&dy[start..], g.out_channels, len, out_plane);
+                    gemm(product, Dst::Overwrite, weight, dy, Threads::One);
+                    let taps = product.chunks_exact(g.taps() * len);
+                    for (c, (dx, taps)) in dx.chunks_exact_mut(plane).zip(taps).enumerate() {
+                        scatter(taps, g, start, len, base(c), dx);
                     }
-                    let weight = weight_columns(weight, g, first, count).transposed();
-                    for start in (0..out_plane).step_by(TILE) {
-                        let len = TILE.min(out_plane - start);
-                        product.resize(weight.rows * TILE, 0.0);
-                        let product = &mut product[..weight.rows * len];
-                        let dy = Mat::strided(&dy[start..], g.out_channels, len, out_plane);
-                        gemm(product, Dst::Overwrite, weight, dy, Threads::One);
-                        let taps = product.chunks_exact(g.taps() * len);
-                        for (c, (dx, taps)) in dx.chunks_exact_mut(plane).zip(taps).enumerate() {
-                            scatter(taps, g, start, len, base(c), dx);
-                        }
-                    }
-                });
-            },
-        );
+                }
+            });
+        });
     })
 }
 
@@ -70,12 +68,12 @@ pub fn weight_gradient(dy: &[f32], x: &[f32], g: &Geometry) -> Vec<f32> {
             part
         })
         .collect();
-    overwritten(g.out_channels * g.depth(), |dw| {
-        dw.par_chunks_exact_mut(g.depth().max(1)).enumerate().for_each(|(o, dw)| {
-            for (b, dw) in dw.chunks_mut(block * g.taps()).enumerate() {
+    build(g.out_channels * g.depth(), |dw| {
+        dw.par_chunks(g.depth().max(1)).enumerate().for_each(|(o, dw)| {
+            for (b, dw) in dw.chunks(block * g.taps()).enumerate() {
                 let len = dw.len();
                 let row = |run: usize| &parts[run * blocks + b][o * len..(o + 1) * len];
-                dw.copy_from_slice(row(0));
+                let dw = dw.copy_from(row(0));
                 for run in 1..runs {
                     dw.iter_mut().zip(row(run)).for_each(|(d, p)| *d += p);
                 }

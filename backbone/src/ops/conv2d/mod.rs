@@ -13,11 +13,9 @@ mod reference;
 mod tests;
 mod tiles;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 pub use super::window::Placement;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// Sizes of a convolution; pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +97,7 @@ pub trait Conv2dKernel: Backend {
     fn channel_sums(&self, values: Self::View<'_>, channels: usize, plane: usize) -> Result<Self::Buf>;
 }
 
-pub(crate) fn check_bias<D: Device>(
+pub(crate) fn check_bias<D: Conv2dKernel>(
     op: &'static str,
     bias: Option<&Tensor<D>>,
     channels: usize,
@@ -116,7 +114,7 @@ pub(crate) fn check_bias<D: Device>(
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (O, C, KH, KW), bias (O) → (B, O, (H + 2p - KH)/s + 1, (W + 2p - KW)/s + 1).
-pub fn conv2d<D: Device>(
+pub fn conv2d<D: Conv2dKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,

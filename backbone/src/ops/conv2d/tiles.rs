@@ -2,6 +2,7 @@
 //! batch, so that a tile may span the small maps of several images.
 
 use super::Geometry;
+use crate::cpu::Unwritten;
 
 /// Positions [start, start + len) of one plane of one image, which stand at `offset` in a tile.
 #[derive(Clone, Copy, Debug)]
@@ -36,22 +37,22 @@ pub struct Piece<'a> {
     /// Where the first pixel stands in the tile.
     pub offset: usize,
     /// The pixels.
-    pub values: &'a mut [f32],
+    pub values: Unwritten<'a>,
 }
 
 /// Splits (B, channels, plane) values by tiles of `tile` positions, so that tasks can write their own.
-pub fn pieces(values: &mut [f32], channels: usize, plane: usize, tile: usize) -> Vec<Vec<Piece<'_>>> {
+pub fn pieces(mut values: Unwritten<'_>, channels: usize, plane: usize, tile: usize) -> Vec<Vec<Piece<'_>>> {
     let positions = values.len() / channels.max(1);
     let mut tiles: Vec<Vec<Piece<'_>>> = (0..positions.div_ceil(tile)).map(|_| Vec::new()).collect();
-    for (i, mut rest) in values.chunks_exact_mut(plane.max(1)).enumerate() {
+    for i in 0..values.len() / plane.max(1) {
         let (image, channel) = (i / channels, i % channels);
-        let mut position = image * plane;
-        while !rest.is_empty() {
+        let (mut position, end) = (image * plane, (image + 1) * plane);
+        while position < end {
             let offset = position % tile;
-            let (values, behind) = rest.split_at_mut((tile - offset).min(rest.len()));
-            position += values.len();
-            rest = behind;
-            tiles[(position - 1) / tile].push(Piece { channel, offset, values });
+            let (piece, behind) = values.split_at((tile - offset).min(end - position));
+            tiles[position / tile].push(Piece { channel, offset, values: piece });
+            position += tile - offset;
+            values = behind;
         }
     }
     tiles

@@ -2,17 +2,17 @@
 //! padding, plus a bias. x stands where the convolution's output would, y where its input would, so the three
 //! products of the convolution serve it in other roles.
 
+use super::conv2d::Conv2dKernel;
 use super::conv2d::{Geometry, Placement, check_bias};
-use super::device::Device;
-use super::tape::Graph;
 use crate::error::{Error, Result};
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Transposed convolution of a feature map; 2×2 at stride 2 doubles the grid.
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (C, O, KH, KW), bias (O) → (B, O, (H - 1) s - 2p + KH, (W - 1) s - 2p + KW).
-pub fn conv_transpose2d<D: Device>(
+pub fn conv_transpose2d<D: Conv2dKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,

@@ -1,13 +1,13 @@
 //! Dropout on the GPU, with the CPU's mask.
 
 use super::DropoutKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, kernels};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-const _: () = assert!(crate::ops::host::GRAIN == kernels::mirrored::GRAIN);
+const _: () = assert!(crate::cpu::GRAIN == kernels::mirrored::GRAIN);
 
 /// Elements of a thread: the words of one ChaCha block.
 const WORDS: usize = 16;

@@ -4,11 +4,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN};
-use super::tape::Graph;
+use super::add::AddKernel;
+use crate::cpu::{Cpu, GRAIN};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -21,7 +20,11 @@ pub trait DropoutKernel: Backend {
 }
 
 /// Dropout of every element; any shape. The identity unless the graph trains.
-pub fn dropout<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rate: f32) -> Result<Tensor<D>> {
+pub fn dropout<D: DropoutKernel + AddKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    rate: f32,
+) -> Result<Tensor<D>> {
     if !graph.is_training() || rate == 0.0 {
         return Ok(x.clone());
     }
@@ -41,7 +44,11 @@ pub fn dropout<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rate: f32) -> Res
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, H, W).
-pub fn channel_dropout<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rate: f32) -> Result<Tensor<D>> {
+pub fn channel_dropout<D: DropoutKernel + AddKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    rate: f32,
+) -> Result<Tensor<D>> {
     let [batch, channels, _, _] = x.axes("channel dropout", "(B, C, H, W)")?;
     if !graph.is_training() || rate == 0.0 || x.numel() == 0 {
         return Ok(x.clone());

@@ -1,10 +1,10 @@
 //! Element-wise losses on the GPU; the loss stays there.
 
 use super::{ElementwiseLossKernel, GoalViews, Kind};
+use crate::cuda::launch::Grid;
+use crate::cuda::sums::sum_blocks;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::sums::sum_blocks;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 
 impl Kind {
     /// smooth_l1 and beta, as the kernels take them.

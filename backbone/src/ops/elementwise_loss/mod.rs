@@ -4,13 +4,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN, overwritten};
-use super::relu::logistic;
-use super::simd::vectorized;
-use super::tape::Graph;
+use crate::cpu::simd::{logistic, vectorized};
+use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 
 /// What is summed.
@@ -107,7 +104,7 @@ pub trait ElementwiseLossKernel: Backend {
 ///
 /// # Shapes
 /// logits (…) with as many targets → ().
-pub fn binary_cross_entropy<D: Device>(
+pub fn binary_cross_entropy<D: ElementwiseLossKernel>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,
     goal: Goal,
@@ -119,14 +116,19 @@ pub fn binary_cross_entropy<D: Device>(
 ///
 /// # Shapes
 /// x (…) with as many targets → ().
-pub fn smooth_l1<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, goal: Goal, beta: f32) -> Result<Tensor<D>> {
+pub fn smooth_l1<D: ElementwiseLossKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    goal: Goal,
+    beta: f32,
+) -> Result<Tensor<D>> {
     if beta.is_nan() || beta < 0.0 {
         return Err(Error::config("smooth L1", format!("beta is {beta}, it must be at least 0")));
     }
     loss(graph, x, goal, Kind::SmoothL1 { beta }, "smooth L1")
 }
 
-fn loss<D: Device>(
+fn loss<D: ElementwiseLossKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     goal: Goal,
@@ -155,13 +157,13 @@ fn loss<D: Device>(
 }
 
 /// A [`Goal`] on a device, for both passes.
-struct DeviceGoal<D: Device> {
+struct DeviceGoal<D: Backend> {
     targets: D::Buf,
     weights: Option<D::Buf>,
     normalizer: f32,
 }
 
-impl<D: Device> DeviceGoal<D> {
+impl<D: Backend> DeviceGoal<D> {
     fn new(device: &D, goal: Goal) -> Result<Self> {
         let weights = goal.weights.map(|weights| device.upload_buf(weights)).transpose()?;
         Ok(Self { targets: device.upload_buf(goal.targets)?, weights, normalizer: goal.normalizer })
@@ -198,15 +200,13 @@ impl ElementwiseLossKernel for Cpu {
         dloss: &[f32],
     ) -> Result<Vec<f32>> {
         let factor = dloss[0] / goal.normalizer;
-        Ok(overwritten(x.len(), |dx| {
+        Ok(build(x.len(), |dx| {
             let inputs = x.par_chunks(GRAIN).zip(goal.targets.par_chunks(GRAIN));
-            dx.par_chunks_mut(GRAIN).zip(inputs).enumerate().for_each(|(block, (dx, (x, t)))| {
+            dx.par_chunks(GRAIN).zip(inputs).enumerate().for_each(|(block, (dx, (x, t)))| {
                 vectorized(
                     #[inline(always)]
                     || {
-                        for (dx, (x, t)) in dx.iter_mut().zip(x.iter().zip(t)) {
-                            *dx = factor * kind.slope(*x, *t);
-                        }
+                        let dx = dx.write(x.iter().zip(t).map(|(x, t)| factor * kind.slope(*x, *t)));
                         if let Some(weights) = goal.weights {
                             let weights = &weights[block * GRAIN..];
                             dx.iter_mut().zip(weights).for_each(|(dx, w)| *dx *= w);

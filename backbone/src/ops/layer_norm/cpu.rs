@@ -1,9 +1,9 @@
 //! Layer norm on the CPU: rows in parallel, each read while it is in the first cache.
 
 use super::{LayerNormKernel, NormGradients, Normalized};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Sum of `f` over a slice in 16 lanes, which the compiler keeps in one vector.
@@ -45,24 +45,23 @@ impl LayerNormKernel for Cpu {
         let rows = x.len() / channels.max(1);
         let block = (GRAIN / channels.max(1)).max(1);
         let mut statistics = vec![0.0; 2 * rows];
-        let y = overwritten(x.len(), |y| {
-            y.par_chunks_mut(block * channels)
+        let y = build(x.len(), |y| {
+            y.par_chunks(block * channels)
                 .zip(x.par_chunks(block * channels))
                 .zip(statistics.par_chunks_mut(block * 2))
                 .for_each(|((y, x), statistics)| {
                     vectorized(
                         #[inline(always)]
                         || {
-                            let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
-                            for ((y, x), statistics) in rows.zip(statistics.chunks_exact_mut(2)) {
+                            y.write_rows(channels, |row, y| {
+                                let x = &x[row * channels..(row + 1) * channels];
                                 let mean = lane_sum(x, |x| x) / channels as f32;
                                 let variance = lane_sum(x, |x| (x - mean) * (x - mean)) / channels as f32;
                                 let inverse = 1.0 / (variance + eps).sqrt();
-                                statistics.copy_from_slice(&[mean, inverse]);
-                                for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                                    *y = ((x - mean) * inverse).mul_add(*w, *b);
-                                }
-                            }
+                                statistics[2 * row..2 * row + 2].copy_from_slice(&[mean, inverse]);
+                                let values = x.iter().zip(weight).zip(bias);
+                                y.write(values.map(|((x, w), b)| ((x - mean) * inverse).mul_add(*w, *b)))
+                            });
                         },
                     )
                 });

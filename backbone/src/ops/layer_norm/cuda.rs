@@ -2,9 +2,9 @@
 //! weight and bias by blocks of rows, then over blocks in order.
 
 use super::{LayerNormKernel, NormGradients, Normalized};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "layer norm";
 

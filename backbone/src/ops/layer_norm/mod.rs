@@ -6,10 +6,8 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// What a layer norm's backward pass needs: y and, for each row, 1/√(variance + eps) and the mean.
 pub struct Normalized<D: Backend> {
@@ -54,7 +52,7 @@ pub trait LayerNormKernel: Backend {
 ///
 /// # Shapes
 /// x (…, C), weight (C), bias (C) → (…, C).
-pub fn layer_norm<D: Device>(
+pub fn layer_norm<D: LayerNormKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,

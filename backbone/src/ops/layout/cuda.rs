@@ -1,9 +1,9 @@
 //! Moving values on the GPU.
 
 use super::LayoutKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use std::ops::Range;
 
 const OP: &str = "layout";

@@ -6,11 +6,9 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use std::ops::Range;
 
 /// Moving values on a device. Data is seen as (outer, width) rows.
@@ -39,7 +37,11 @@ pub trait LayoutKernel: Backend {
 ///
 /// # Shapes
 /// x (B, N, C) → (B, C, grid).
-pub fn tokens_to_map<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, grid: [usize; 2]) -> Result<Tensor<D>> {
+pub fn tokens_to_map<D: LayoutKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    grid: [usize; 2],
+) -> Result<Tensor<D>> {
     const OP: &str = "tokens_to_map";
     let [batch, tokens, channels] = x.axes(OP, "(B, N, C)")?;
     if tokens != grid[0] * grid[1] {
@@ -53,18 +55,18 @@ pub fn tokens_to_map<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, grid: [usiz
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, H · W, C).
-pub fn map_to_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+pub fn map_to_tokens<D: LayoutKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
     let [batch, channels, height, width] = x.axes("map_to_tokens", "(B, C, H, W)")?;
     transposed(graph, x, [batch, channels, height * width], [batch, height * width, channels])
 }
 
 /// Any (batch, rows, columns) → (batch, columns, rows).
-pub fn transpose<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+pub fn transpose<D: LayoutKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
     let [batch, rows, columns] = x.axes("transpose", "(batch, rows, columns)")?;
     transposed(graph, x, [batch, rows, columns], [batch, columns, rows])
 }
 
-fn transposed<D: Device>(
+fn transposed<D: LayoutKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     [batch, rows, columns]: [usize; 3],
@@ -84,7 +86,7 @@ fn transposed<D: Device>(
 ///
 /// # Shapes
 /// parts (…, Aᵢ, …) → (…, Σ Aᵢ, …).
-pub fn concat<D: Device>(graph: &mut Graph<D>, parts: &[&Tensor<D>], axis: usize) -> Result<Tensor<D>> {
+pub fn concat<D: LayoutKernel>(graph: &mut Graph<D>, parts: &[&Tensor<D>], axis: usize) -> Result<Tensor<D>> {
     const OP: &str = "concat";
     let first = parts.first().ok_or_else(|| Error::config(OP, "there is nothing to join"))?;
     let shape = first.shape();
@@ -129,7 +131,7 @@ pub fn concat<D: Device>(graph: &mut Graph<D>, parts: &[&Tensor<D>], axis: usize
 ///
 /// # Shapes
 /// x (…, A, …) → (…, range, …).
-pub fn narrow<D: Device>(
+pub fn narrow<D: LayoutKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     axis: usize,
@@ -159,7 +161,11 @@ pub fn narrow<D: Device>(
 ///
 /// # Shapes
 /// x (R, …) → (indices, …).
-pub fn gather_rows<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, indices: &[usize]) -> Result<Tensor<D>> {
+pub fn gather_rows<D: LayoutKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    indices: &[usize],
+) -> Result<Tensor<D>> {
     let shape = x.shape();
     let rows = shape.axes().first().copied().unwrap_or(0);
     if let Some(index) = indices.iter().find(|i| **i >= rows) {

@@ -3,10 +3,10 @@
 //! KAT-S at batch 128, at 1.6 TB/s.
 
 use super::{Geometry, LinearKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::products::{Order, Product};
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::products::{Order, Product};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl LinearKernel for Cuda {
     fn linear_forward(

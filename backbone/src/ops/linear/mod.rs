@@ -1,17 +1,13 @@
 //! The linear layer y = x Wᵀ + b over the last axis.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
 #[cfg(feature = "cuda")]
 mod cuda;
-pub mod gemm;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, GRAIN, overwritten};
-use super::tape::Graph;
+use crate::cpu::gemm::{self, Dst, Mat, Threads};
+use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
-use gemm::{Dst, Mat, Threads};
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 
 /// Sizes of a linear layer: `rows` of `inputs` channels become `rows` of `outputs` channels.
@@ -60,7 +56,7 @@ pub trait LinearKernel: Backend {
 ///
 /// # Shapes
 /// x (…, I), weight (O, I), bias (O) → (…, O).
-pub fn linear<D: Device>(
+pub fn linear<D: LinearKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     weight: &Tensor<D>,
@@ -111,16 +107,8 @@ impl LinearKernel for Cpu {
         g: Geometry,
     ) -> Result<Vec<f32>> {
         let (x, weight) = (Mat::new(x, g.rows, g.inputs), Mat::new(weight, g.outputs, g.inputs));
-        Ok(overwritten(g.rows * g.outputs, |y| {
-            let product = gemm::Product {
-                lhs: x,
-                rhs: weight.transposed(),
-                factor: 1.0,
-                start: Dst::Overwrite,
-                bias,
-                stride: g.outputs,
-            };
-            gemm::run(y, product, Threads::All);
+        Ok(build(g.rows * g.outputs, |y| {
+            gemm::write(y, x, weight.transposed(), bias, Threads::All);
         }))
     }
 
@@ -160,8 +148,8 @@ pub(crate) fn product_onto(earlier: Option<Vec<f32>>, lhs: Mat<'_>, rhs: Mat<'_>
             gemm::gemm(&mut sum, Dst::Accumulate, lhs, rhs, Threads::All);
             sum
         }
-        None => overwritten(lhs.rows * rhs.cols, |dst| {
-            gemm::gemm(dst, Dst::Overwrite, lhs, rhs, Threads::All);
+        None => build(lhs.rows * rhs.cols, |dst| {
+            gemm::write(dst, lhs, rhs, None, Threads::All);
         }),
     }
 }

@@ -4,9 +4,9 @@
 use rayon::prelude::*;
 
 use super::{Nms, NmsKernel};
+use crate::cpu::Cpu;
+use crate::cpu::simd::vectorized;
 use crate::error::Result;
-use crate::ops::host::Cpu;
-use crate::ops::simd::vectorized;
 
 /// Candidates settled one after the other before the rest is looked at.
 const BLOCK: usize = 64;

@@ -2,10 +2,10 @@
 //! copy each.
 
 use super::{Nms, NmsKernel};
+use crate::cpu::Cpu;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Cuda, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Cuda, kernels, size};
-use crate::ops::host::Cpu;
 use cudarc::driver::CudaSlice;
 
 const OP: &str = "nms";

@@ -10,8 +10,8 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::Cpu;
+use crate::cpu::Cpu;
+use crate::tensor::Backend;
 use thiserror::Error;
 
 /// What is wrong with the input of a suppression.
@@ -96,7 +96,7 @@ impl Nms {
     ///
     /// # Errors
     /// As [`Nms::run`]; a device that fails.
-    pub fn run_grouped_on<D: Device>(
+    pub fn run_grouped_on<D: NmsKernel>(
         &self,
         device: &D,
         boxes: &[[f32; 4]],

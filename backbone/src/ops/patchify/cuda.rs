@@ -1,9 +1,9 @@
 //! Patches on the GPU.
 
 use super::{Geometry, PatchifyKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl Geometry {
     /// Channels, grid and patch as the kernels take them.

@@ -4,11 +4,9 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, overwritten};
-use super::tape::Graph;
+use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 
 /// Sizes of a cut.
@@ -34,7 +32,11 @@ pub trait PatchifyKernel: Backend {
 ///
 /// # Shapes
 /// x (B, channels, H, W) → (B, H/p · W/p', channels · p · p'). Height and width must be multiples of the patch.
-pub fn patchify<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, patch: (usize, usize)) -> Result<Tensor<D>> {
+pub fn patchify<D: PatchifyKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    patch: (usize, usize),
+) -> Result<Tensor<D>> {
     let [batch, channels, height, width] = x.axes("patchify", "images (B, channels, H, W)")?;
     for (name, size, patch) in [("height", height, patch.0), ("width", width, patch.1)] {
         if patch == 0 || size % patch != 0 || size == 0 {
@@ -72,10 +74,10 @@ impl PatchifyKernel for Cpu {
     fn patchify(&self, x: &[f32], g: Geometry) -> Result<Vec<f32>> {
         let patches = g.grid.0 * g.grid.1;
         let image_len = patches * g.patch_len();
-        Ok(overwritten(x.len(), |y| {
-            y.par_chunks_mut(g.patch_len()).enumerate().for_each(|(i, y)| {
+        Ok(build(x.len(), |y| {
+            y.par_chunks(g.patch_len()).enumerate().for_each(|(i, y)| {
                 let image = &x[i / patches * image_len..];
-                for (line, dst) in y.chunks_exact_mut(g.patch.1).enumerate() {
+                for (line, dst) in y.zeroed().chunks_exact_mut(g.patch.1).enumerate() {
                     dst.copy_from_slice(&image[g.line_start(i % patches, line)..][..g.patch.1]);
                 }
             });
@@ -85,8 +87,9 @@ impl PatchifyKernel for Cpu {
     fn unpatchify(&self, x: &[f32], g: Geometry) -> Result<Vec<f32>> {
         let patches = g.grid.0 * g.grid.1;
         let image_len = patches * g.patch_len();
-        Ok(overwritten(x.len(), |y| {
-            y.par_chunks_mut(image_len).zip(x.par_chunks(image_len)).for_each(|(image, x)| {
+        Ok(build(x.len(), |y| {
+            y.par_chunks(image_len).zip(x.par_chunks(image_len)).for_each(|(image, x)| {
+                let image = image.zeroed();
                 for (i, patch) in x.chunks_exact(g.patch_len()).enumerate() {
                     for (line, src) in patch.chunks_exact(g.patch.1).enumerate() {
                         image[g.line_start(i, line)..][..g.patch.1].copy_from_slice(src);

@@ -1,24 +1,26 @@
 //! Pooling on the CPU: planes in parallel, neighbours in a row as lanes.
 
 use super::{MaxGeometry, PoolKernel, Windows};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, Unwritten, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
-/// Runs `work` on each plane of `out` with the same plane of `input`, several small planes a task.
+/// Runs `work` on each plane of `out`, zeros, with the same plane of `input`, several small planes a task.
 fn by_plane(
-    out: &mut [f32],
+    out: Unwritten<'_>,
     out_plane: usize,
     input: &[f32],
     plane: usize,
     work: impl Fn(&mut [f32], &[f32]) + Sync,
 ) {
     if out_plane == 0 || plane == 0 {
+        out.zeroed();
         return;
     }
     let planes = (GRAIN / plane.max(out_plane)).max(1);
-    out.par_chunks_mut(planes * out_plane).zip(input.par_chunks(planes * plane)).for_each(|(out, input)| {
+    out.par_chunks(planes * out_plane).zip(input.par_chunks(planes * plane)).for_each(|(out, input)| {
+        let out = out.zeroed();
         vectorized(
             #[inline(always)]
             || {
@@ -34,7 +36,7 @@ impl PoolKernel for Cpu {
     fn max_pool_forward(&self, x: &[f32], g: &MaxGeometry) -> Result<Vec<f32>> {
         let (plane, out_plane) = (g.input[0] * g.input[1], g.output[0] * g.output[1]);
         let planes = x.len() / plane.max(1);
-        Ok(overwritten(planes * out_plane, |y| {
+        Ok(build(planes * out_plane, |y| {
             by_plane(
                 y,
                 out_plane,
@@ -72,7 +74,7 @@ impl PoolKernel for Cpu {
 
     fn average_pool_forward(&self, x: &[f32], w: &Windows) -> Result<Vec<f32>> {
         let (plane, out_plane) = (w.input[0] * w.input[1], w.rows.len() * w.columns.len());
-        Ok(overwritten(x.len() / plane.max(1) * out_plane, |y| {
+        Ok(build(x.len() / plane.max(1) * out_plane, |y| {
             by_plane(
                 y,
                 out_plane,
@@ -98,29 +100,29 @@ impl PoolKernel for Cpu {
 
     fn average_pool_backward(&self, dy: &[f32], w: &Windows) -> Result<Vec<f32>> {
         let (plane, out_plane) = (w.input[0] * w.input[1], w.rows.len() * w.columns.len());
-        let mut dx = vec![0.0; dy.len() / out_plane.max(1) * plane];
-        by_plane(
-            &mut dx,
-            plane,
-            dy,
-            out_plane,
-            #[inline(always)]
-            |dx, dy| {
-                let mut line = vec![0f32; w.input[1]];
-                for (i, dy) in dy.chunks_exact(w.columns.len()).enumerate() {
-                    line.fill(0.0);
-                    for (j, dy) in dy.iter().enumerate() {
-                        let share = dy * w.factor(i, j);
-                        line[w.columns[j].clone()].iter_mut().for_each(|l| *l += share);
+        Ok(build(dy.len() / out_plane.max(1) * plane, |dx| {
+            by_plane(
+                dx,
+                plane,
+                dy,
+                out_plane,
+                #[inline(always)]
+                |dx, dy| {
+                    let mut line = vec![0f32; w.input[1]];
+                    for (i, dy) in dy.chunks_exact(w.columns.len()).enumerate() {
+                        line.fill(0.0);
+                        for (j, dy) in dy.iter().enumerate() {
+                            let share = dy * w.factor(i, j);
+                            line[w.columns[j].clone()].iter_mut().for_each(|l| *l += share);
+                        }
+                        for row in w.rows[i].clone() {
+                            let row = &mut dx[row * w.input[1]..(row + 1) * w.input[1]];
+                            row.iter_mut().zip(&line).for_each(|(d, l)| *d += l);
+                        }
                     }
-                    for row in w.rows[i].clone() {
-                        let row = &mut dx[row * w.input[1]..(row + 1) * w.input[1]];
-                        row.iter_mut().zip(&line).for_each(|(d, l)| *d += l);
-                    }
-                }
-            },
-        );
-        Ok(dx)
+                },
+            )
+        }))
     }
 }
 

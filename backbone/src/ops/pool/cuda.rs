@@ -1,10 +1,10 @@
 //! Pooling on the GPU.
 
 use super::{MaxGeometry, PoolKernel, Windows};
+use crate::cuda::launch::Grid;
+use crate::cuda::windows::WindowSizes;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::windows::WindowSizes;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use std::ops::Range;
 
 const OP: &str = "pool";

@@ -9,11 +9,9 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use super::window::Placement;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use std::ops::Range;
 
 /// Sizes of a max pool, for `planes` = B · C planes.
@@ -79,7 +77,7 @@ pub trait PoolKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, (H + 2p - K)/s + 1, …).
-pub fn max_pool<D: Device>(
+pub fn max_pool<D: PoolKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     kernel: [usize; 2],
@@ -105,7 +103,7 @@ pub fn max_pool<D: Device>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, (H + 2p - K)/s + 1, …).
-pub fn average_pool<D: Device>(
+pub fn average_pool<D: PoolKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     kernel: [usize; 2],
@@ -131,7 +129,7 @@ pub fn average_pool<D: Device>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, output).
-pub fn adaptive_average_pool<D: Device>(
+pub fn adaptive_average_pool<D: PoolKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     output: [usize; 2],
@@ -154,13 +152,13 @@ pub fn adaptive_average_pool<D: Device>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C).
-pub fn global_average_pool<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+pub fn global_average_pool<D: PoolKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
     let y = adaptive_average_pool(graph, x, [1, 1])?;
     let [batch, channels, _, _] = x.axes("global average pool", "(B, C, H, W)")?;
     y.reshape([batch, channels])
 }
 
-fn average<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, windows: Windows) -> Result<Tensor<D>> {
+fn average<D: PoolKernel>(graph: &mut Graph<D>, x: &Tensor<D>, windows: Windows) -> Result<Tensor<D>> {
     let [batch, channels, _, _] = x.axes("average pool", "(B, C, H, W)")?;
     let shape = [batch, channels, windows.rows.len(), windows.columns.len()];
     let y = x.device().average_pool_forward(x.view(), &windows)?;

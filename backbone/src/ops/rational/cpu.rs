@@ -1,9 +1,9 @@
 //! The group rational on the CPU: rows in parallel, channels of a group in vectors, coefficients in registers.
 
 use super::{Geometry, MAX_COEFFICIENTS, RationalGradients, RationalKernel};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN, Unwritten, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Coefficients of one group: a0…am and |b1|…|bn|, zeros behind.
@@ -62,7 +62,7 @@ impl RationalKernel for Cpu {
         denominator: &[f32],
         geometry: &Geometry,
     ) -> Result<Vec<f32>> {
-        Ok(overwritten(x.len(), |y| specialised!(geometry, forward(x, numerator, denominator, geometry, y))))
+        Ok(build(x.len(), |y| specialised!(geometry, forward(x, numerator, denominator, geometry, y))))
     }
 
     fn rational_backward(
@@ -82,12 +82,17 @@ fn forward<const M: usize, const N: usize, const L: usize>(
     numerator: &[f32],
     denominator: &[f32],
     geometry: &Geometry,
-    y: &mut [f32],
+    y: Unwritten<'_>,
 ) {
+    /// Values that are written while they are in the first cache.
+    const BLOCK: usize = 4096;
     let groups = geometry.coefficients::<M, N>(numerator, denominator);
     let (channels, group_size) = (geometry.channels, geometry.channels / geometry.groups);
     let task = geometry.rows_per_task() * channels;
-    y.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(y, x)| {
+    let block = (BLOCK / channels).max(1) * channels;
+    let parts = y.par_chunks(task).zip(x.par_chunks(task));
+    parts.flat_map_iter(|(y, x)| y.chunks(block).zip(x.chunks(block))).for_each(|(y, x)| {
+        let y = y.zeroed();
         vectorized(
             #[inline(always)]
             || {

@@ -1,10 +1,10 @@
 //! The group rational on the GPU: one read and one write of each element, coefficient gradients by block and then
-//! over blocks in order (backbone/cuda/rational.cu).
+//! over blocks in order (rational.cu).
 
 use super::{Geometry, RationalGradients, RationalKernel};
+use crate::cuda::launch::{Grid, THREADS};
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::{Grid, THREADS};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "group rational";
 

@@ -16,12 +16,10 @@ mod reference;
 mod tests;
 
 #[cfg(feature = "cuda")]
-pub(in crate::ops) use cuda::LaunchSizes;
+pub(crate) use cuda::LaunchSizes;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// The most coefficients a numerator or a denominator can have.
 pub const MAX_COEFFICIENTS: usize = 13;
@@ -44,7 +42,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    fn of<D: Device>(
+    fn of<D: RationalKernel>(
         x: &Tensor<D>,
         numerator: &Tensor<D>,
         denominator: &Tensor<D>,
@@ -107,7 +105,7 @@ pub trait RationalKernel: Backend {
 ///
 /// # Shapes
 /// x (…, C), numerator (1 or G, m+1), denominator (1 or G, n) → (…, C).
-pub fn rational<D: Device>(
+pub fn rational<D: RationalKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     numerator: &Tensor<D>,

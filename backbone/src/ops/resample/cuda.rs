@@ -1,9 +1,9 @@
 //! Resampling of grids on the GPU. The tables are small and seldom change size, so that one kernel serves both ways.
 
 use super::{Geometry, ResampleKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "resample_grid";
 

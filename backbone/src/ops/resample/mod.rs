@@ -4,12 +4,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, overwritten};
-use super::linear::gemm::{Dst, Mat, Threads, gemm};
-use super::tape::Graph;
+use crate::cpu::gemm::{self, Mat, Threads};
+use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// How values between grid points are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +89,7 @@ pub trait ResampleKernel: Backend {
 ///
 /// # Shapes
 /// x (1, from.0 · from.1, C) → (1, to.0 · to.1, C).
-pub fn resample_grid<D: Device>(
+pub fn resample_grid<D: ResampleKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     filter: Filter,
@@ -122,7 +120,11 @@ pub fn resample_grid<D: Device>(
 ///
 /// # Shapes
 /// x (R, C) → (rows, C).
-pub fn resample_rows<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, rows: usize) -> Result<Tensor<D>> {
+pub fn resample_rows<D: ResampleKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    rows: usize,
+) -> Result<Tensor<D>> {
     let [from, channels] = x.axes("resample_rows", "a table (R, C)")?;
     if from == rows {
         return Ok(x.clone());
@@ -154,12 +156,12 @@ pub(crate) fn bicubic_grid(x: &[f32], from: (usize, usize), to: (usize, usize), 
 /// Rows first, then the columns of each row.
 fn separable(x: &[f32], by_row: Mat<'_>, by_col: Mat<'_>, channels: usize) -> Vec<f32> {
     let (from_line, to_line) = (by_col.cols * channels, by_col.rows * channels);
-    let rows = overwritten(by_row.rows * from_line, |dst| {
-        gemm(dst, Dst::Overwrite, by_row, Mat::new(x, by_row.cols, from_line), Threads::All);
+    let rows = build(by_row.rows * from_line, |dst| {
+        gemm::write(dst, by_row, Mat::new(x, by_row.cols, from_line), None, Threads::All);
     });
-    overwritten(by_row.rows * to_line, |dst| {
-        for (dst, row) in dst.chunks_exact_mut(to_line).zip(rows.chunks_exact(from_line)) {
-            gemm(dst, Dst::Overwrite, by_col, Mat::new(row, by_col.cols, channels), Threads::All);
+    build(by_row.rows * to_line, |dst| {
+        for (dst, row) in dst.chunks(to_line).zip(rows.chunks_exact(from_line)) {
+            gemm::write(dst, by_col, Mat::new(row, by_col.cols, channels), None, Threads::All);
         }
     })
 }

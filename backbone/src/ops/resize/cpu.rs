@@ -2,16 +2,16 @@
 //! pixel sees the fewer rows of the input; then rows, in vectors.
 
 use super::{Axis, ResizeKernel};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, Unwritten, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl ResizeKernel for Cpu {
     fn resize_forward(&self, x: &[f32], rows: &Axis, columns: &Axis) -> Result<Vec<f32>> {
         let (plane, out_plane) = planes(rows, columns);
-        Ok(overwritten(x.len() / plane * out_plane, |y| {
-            y.par_chunks_exact_mut(out_plane).zip(x.par_chunks_exact(plane)).for_each_init(
+        Ok(build(x.len() / plane * out_plane, |y| {
+            y.par_chunks(out_plane).zip(x.par_chunks_exact(plane)).for_each_init(
                 Vec::new,
                 |narrow: &mut Vec<f32>, (y, x)| {
                     narrow.resize(rows.input_size * columns.output_size(), 0.0);
@@ -88,24 +88,26 @@ fn take_any_pixels(columns: &Axis, x: &[f32], line: &mut [f32]) {
 }
 
 #[inline(always)]
-fn take_lines(rows: &Axis, narrow: &[f32], y: &mut [f32]) {
+fn take_lines(rows: &Axis, narrow: &[f32], y: Unwritten<'_>) {
     let width = y.len() / rows.output_size();
     let line = |i: usize| &narrow[i * width..(i + 1) * width];
-    for ((start, weights), y) in rows.rows().zip(y.chunks_exact_mut(width)) {
-        match *weights {
-            [one] => y.iter_mut().zip(line(start)).for_each(|(y, a)| *y = one * a),
+    y.write_rows(width, |i, y| {
+        let start = rows.starts[i];
+        match rows.weights[i * rows.taps..(i + 1) * rows.taps] {
+            [one] => y.write(line(start).iter().map(|a| one * a)),
             [first, second] => {
                 let lines = line(start).iter().zip(line(start + 1));
-                y.iter_mut().zip(lines).for_each(|(y, (a, b))| *y = b.mul_add(second, a * first));
+                y.write(lines.map(|(a, b)| b.mul_add(second, a * first)))
             }
-            _ => {
-                y.iter_mut().zip(line(start)).for_each(|(y, a)| *y = weights[0] * a);
+            ref weights => {
+                let y = y.write(line(start).iter().map(|a| weights[0] * a));
                 for (k, w) in weights.iter().enumerate().skip(1).filter(|(_, w)| **w != 0.0) {
                     y.iter_mut().zip(line(start + k)).for_each(|(y, a)| *y = a.mul_add(*w, *y));
                 }
+                y
             }
         }
-    }
+    });
 }
 
 #[inline(always)]

@@ -1,9 +1,9 @@
 //! Resizing on the GPU.
 
 use super::{Axis, ResizeKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 const OP: &str = "resize";
 

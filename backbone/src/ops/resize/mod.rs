@@ -14,10 +14,8 @@ mod tests;
 
 pub use axis::Axis;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 /// How pixels between pixels are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +48,7 @@ pub trait ResizeKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, size).
-pub fn resize<D: Device>(
+pub fn resize<D: ResizeKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     size: [usize; 2],

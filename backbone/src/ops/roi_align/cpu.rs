@@ -2,9 +2,9 @@
 //! channels of a box; backward some planes of the map, to which it adds all boxes of that image.
 
 use super::{Bins, Plan, RoiAlignKernel};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 /// Channels of a task.
@@ -14,10 +14,10 @@ impl RoiAlignKernel for Cpu {
     fn roi_align_forward(&self, x: &[f32], plan: &Plan) -> Result<Vec<f32>> {
         let (plane, bins) = (plan.input[0] * plan.input[1], plan.output[0] * plan.output[1]);
         let sample = (plan.channels * bins).max(1);
-        Ok(overwritten(plan.boxes.len() * plan.channels * bins, |y| {
-            y.par_chunks_exact_mut(sample).zip(&plan.boxes).for_each(|(y, (image, rows, columns))| {
-                y.par_chunks_mut(CHANNELS * bins).enumerate().for_each_init(Vec::new, |line, (block, y)| {
-                    let first = image * plan.channels + block * CHANNELS;
+        Ok(build(plan.boxes.len() * plan.channels * bins, |y| {
+            y.par_chunks(sample).zip(&plan.boxes).for_each(|(y, (image, rows, columns))| {
+                y.par_chunks(CHANNELS * bins).enumerate().for_each_init(Vec::new, |line, (block, y)| {
+                    let (y, first) = (y.zeroed(), image * plan.channels + block * CHANNELS);
                     vectorized(
                         #[inline(always)]
                         || {

@@ -1,9 +1,9 @@
 //! RoIAlign on the GPU. Boxes come as lists; backward a pixel gathers from the boxes of its image in their order.
 
 use super::{Plan, RoiAlignKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 use cudarc::driver::CudaSlice;
 
 const OP: &str = "RoIAlign";

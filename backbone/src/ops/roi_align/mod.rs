@@ -14,10 +14,8 @@ mod tests;
 
 pub use bins::{Bins, Span};
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 
 const OP: &str = "RoIAlign";
 
@@ -120,7 +118,7 @@ pub trait RoiAlignKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W), R boxes → (R, C, output).
-pub fn roi_align<D: Device>(
+pub fn roi_align<D: RoiAlignKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     rois: &[Roi],

@@ -2,9 +2,9 @@
 //! of a vector; with none, the classes are.
 
 use super::{IGNORED, Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
+use crate::cpu::simd::{exp, vectorized};
+use crate::cpu::{Cpu, Unwritten, build};
 use crate::error::Result;
-use crate::ops::host::{Cpu, overwritten};
-use crate::ops::simd::{exp, vectorized};
 use rayon::prelude::*;
 
 /// Positions of one task where there are several behind the class axis: K rows of 1 KiB stay in L2.
@@ -14,22 +14,23 @@ impl SoftmaxCrossEntropyKernel for Cpu {
     fn cross_entropy_forward(&self, logits: &[f32], plan: &Plan) -> Result<PositionLosses<Self>> {
         let g = plan.geometry;
         let mut losses = vec![0.0; g.positions()];
-        let log_sums = overwritten(g.positions(), |log_sums| {
+        let log_sums = build(g.positions(), |log_sums| {
             let inner = g.inner.max(1);
-            log_sums.par_chunks_mut(inner).zip(losses.par_chunks_mut(inner)).enumerate().for_each(
+            log_sums.par_chunks(inner).zip(losses.par_chunks_mut(inner)).enumerate().for_each(
                 |(o, (log_sums, losses))| {
                     let logits = &logits[o * g.classes * g.inner..(o + 1) * g.classes * g.inner];
                     if g.inner == 1 {
-                        log_sums[0] = vectorized(
+                        let log_sum = vectorized(
                             #[inline(always)]
                             || row_log_sum(logits),
                         );
-                        losses[0] = position_loss(plan, logits, (o, 0), log_sums[0]);
+                        log_sums.write([log_sum]);
+                        losses[0] = position_loss(plan, logits, (o, 0), log_sum);
                         return;
                     }
-                    log_sums.par_chunks_mut(TILE).zip(losses.par_chunks_mut(TILE)).enumerate().for_each(
+                    log_sums.par_chunks(TILE).zip(losses.par_chunks_mut(TILE)).enumerate().for_each(
                         |(tile, (log_sums, losses))| {
-                            let start = tile * TILE;
+                            let (start, log_sums) = (tile * TILE, log_sums.zeroed());
                             vectorized(
                                 #[inline(always)]
                                 || column_log_sums(&logits[start..], g.inner, g.classes, log_sums),
@@ -59,17 +60,17 @@ impl SoftmaxCrossEntropyKernel for Cpu {
     ) -> Result<Vec<f32>> {
         let g = plan.geometry;
         if g.inner == 1 {
-            return Ok(overwritten(logits.len(), |dx| {
-                dx.par_chunks_mut(g.classes)
+            return Ok(build(logits.len(), |dx| {
+                dx.par_chunks(g.classes)
                     .zip(logits.par_chunks(g.classes))
                     .enumerate()
-                    .for_each(|(o, (dx, x))| row_gradient(plan, o, x, log_sums[o], dlosses[o], dx));
+                    .for_each(|(o, (dx, x))| row_gradient(plan, o, x, log_sums[o], dlosses[o], dx.zeroed()));
             }));
         }
         // Scale of p at each position: dloss · Σ_c w_c t_c.
         let scales: Vec<f32> = (0..g.positions()).map(|i| dlosses[i] * plan.mass(i)).collect();
-        Ok(overwritten(logits.len(), |dx| {
-            dx.par_chunks_mut(g.inner.max(1)).zip(logits.par_chunks(g.inner.max(1))).enumerate().for_each(
+        Ok(build(logits.len(), |dx| {
+            dx.par_chunks(g.inner.max(1)).zip(logits.par_chunks(g.inner.max(1))).enumerate().for_each(
                 |(row, (dx, x))| {
                     let (o, class) = (row / g.classes, row % g.classes);
                     let columns = o * g.inner..(o + 1) * g.inner;
@@ -209,7 +210,7 @@ fn plane_gradient(
     row: usize,
     class: usize,
     (x, log_sums, scales, dlosses): (&[f32], &[f32], &[f32], &[f32]),
-    dx: &mut [f32],
+    dx: Unwritten<'_>,
 ) {
     let inner = plan.geometry.inner;
     let weight = plan.class_weight(class);
@@ -221,18 +222,18 @@ fn plane_gradient(
             Labels::Hard(labels) => {
                 let first = row / plan.geometry.classes * inner;
                 let labels = &labels[first..first + inner];
-                for i in 0..dx.len() {
+                dx.write((0..inner).map(|i| {
                     let mut target = if labels[i] == class as u32 { kept + share } else { share };
                     target = if labels[i] == IGNORED { 0.0 } else { target };
-                    dx[i] = scales[i] * exp(x[i] - log_sums[i]) - dlosses[i] * target;
-                }
+                    scales[i] * exp(x[i] - log_sums[i]) - dlosses[i] * target
+                }));
             }
             Labels::Soft(values) => {
                 let target = &values[row * inner..(row + 1) * inner];
-                for i in 0..dx.len() {
+                dx.write((0..inner).map(|i| {
                     let target = kept.mul_add(target[i], share);
-                    dx[i] = scales[i] * exp(x[i] - log_sums[i]) - dlosses[i] * target;
-                }
+                    scales[i] * exp(x[i] - log_sums[i]) - dlosses[i] * target
+                }));
             }
         },
     );

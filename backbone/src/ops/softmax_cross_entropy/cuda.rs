@@ -1,10 +1,10 @@
 //! Softmax cross entropy on the GPU.
 
 use super::{Geometry, Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
-use crate::ops::device::Backend as _;
+use crate::tensor::Backend as _;
 use cudarc::driver::CudaSlice;
 
 const OP: &str = "softmax cross entropy";

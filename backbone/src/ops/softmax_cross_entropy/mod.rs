@@ -14,11 +14,10 @@ mod tests;
 
 pub use ohem::OhemSampler;
 
-use super::device::{Backend, Device};
-use super::tape::Graph;
+use super::reduce::ReduceKernel;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use std::sync::Arc;
 
 const OP: &str = "softmax cross entropy";
@@ -228,7 +227,7 @@ pub trait SoftmaxCrossEntropyKernel: Backend {
 ///
 /// # Shapes
 /// logits (B, K, …) → (B, …).
-pub fn softmax_cross_entropy_each<D: Device>(
+pub fn softmax_cross_entropy_each<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,
     targets: &Targets,
@@ -238,7 +237,11 @@ pub fn softmax_cross_entropy_each<D: Device>(
     each(graph, logits, plan.into())
 }
 
-fn each<D: Device>(graph: &mut Graph<D>, logits: &Tensor<D>, plan: Arc<Plan>) -> Result<Tensor<D>> {
+fn each<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
+    graph: &mut Graph<D>,
+    logits: &Tensor<D>,
+    plan: Arc<Plan>,
+) -> Result<Tensor<D>> {
     let axes = logits.shape();
     let out: Vec<usize> = axes.axes()[..1].iter().chain(&axes.axes()[2..]).copied().collect();
     let device = logits.device();
@@ -261,7 +264,7 @@ fn each<D: Device>(graph: &mut Graph<D>, logits: &Tensor<D>, plan: Arc<Plan>) ->
 ///
 /// # Shapes
 /// logits (B, K, …) → ().
-pub fn softmax_cross_entropy<D: Device>(
+pub fn softmax_cross_entropy<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,
     targets: &Targets,

@@ -1,9 +1,9 @@
 //! Online hard example mining for segmentation: only positions that the model finds hard count.
 
 use super::{Geometry, OP, Options, Targets, softmax_cross_entropy_each};
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::device::Device;
-use crate::ops::tape::Graph;
+use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
 /// Which positions are hard, as mmsegmentation's OHEMPixelSampler decides.

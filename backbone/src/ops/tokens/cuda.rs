@@ -1,9 +1,9 @@
 //! Moves of token sequences on the GPU.
 
 use super::TokensKernel;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels};
 use std::ops::Range;
 
 impl TokensKernel for Cuda {
@@ -46,22 +46,6 @@ impl TokensKernel for Cuda {
             first,
             part as u64,
         )?;
-        Ok(dx)
-    }
-
-    fn mean_tokens(&self, x: View<'_>, tokens: usize, channels: usize) -> Result<Buffer> {
-        let count = x.len() / tokens.max(1);
-        let mut y = self.empty(count)?;
-        let (grid, tokens, channels) = (Grid::each(count), tokens as u64, channels as u64);
-        kernels::token_means(self.context(), grid, x, &mut y, count as u64, tokens, channels)?;
-        Ok(y)
-    }
-
-    fn spread_tokens(&self, dy: View<'_>, tokens: usize, channels: usize) -> Result<Buffer> {
-        let count = dy.len() * tokens;
-        let mut dx = self.empty(count)?;
-        let (grid, tokens, channels) = (Grid::each(count), tokens as u64, channels as u64);
-        kernels::spread_means(self.context(), grid, dy, &mut dx, count as u64, tokens, channels)?;
         Ok(dx)
     }
 }

@@ -1,13 +1,12 @@
-//! Token sequences (B, N, C): tokens put before them, a range cut out, their mean.
+//! Token sequences (B, N, C): tokens put before them, a range cut out.
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::{Cpu, overwritten};
-use super::tape::Graph;
+use super::reduce::ReduceKernel;
+use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -31,17 +30,13 @@ pub trait TokensKernel: Backend {
         range: Range<usize>,
         channels: usize,
     ) -> Result<Self::Buf>;
-    /// The mean of each sequence's tokens: (B, C).
-    fn mean_tokens(&self, x: Self::View<'_>, tokens: usize, channels: usize) -> Result<Self::Buf>;
-    /// Each of `dy`'s rows divided by `tokens` and repeated `tokens` times.
-    fn spread_tokens(&self, dy: Self::View<'_>, tokens: usize, channels: usize) -> Result<Self::Buf>;
 }
 
 /// The same learned tokens before every sequence (class token, registers).
 ///
 /// # Shapes
 /// prefix (1, P, C), x (B, N, C) → (B, P + N, C).
-pub fn prepend_tokens<D: Device>(
+pub fn prepend_tokens<D: TokensKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     prefix: &Tensor<D>,
     x: &Tensor<D>,
@@ -76,7 +71,11 @@ pub fn prepend_tokens<D: Device>(
 ///
 /// # Shapes
 /// x (B, N, C) → (B, range length, C).
-pub fn take_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, range: Range<usize>) -> Result<Tensor<D>> {
+pub fn take_tokens<D: TokensKernel + ReduceKernel>(
+    graph: &mut Graph<D>,
+    x: &Tensor<D>,
+    range: Range<usize>,
+) -> Result<Tensor<D>> {
     let [batch, tokens, channels] = x.axes("take_tokens", "tokens (B, N, C)")?;
     if range.start > range.end || range.end > tokens {
         let expected = format!("at least {} tokens", range.end.max(range.start));
@@ -92,34 +91,15 @@ pub fn take_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, range: Range<
     })
 }
 
-/// The mean of every sequence's tokens.
-///
-/// # Shapes
-/// x (B, N, C) → (B, C).
-pub fn mean_tokens<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-    let [batch, tokens, channels] = x.axes("mean_tokens", "tokens (B, N, C)")?;
-    if tokens == 0 {
-        return Err(Error::shape("mean_tokens", "the input", "at least one token", x.shape()));
-    }
-    let y = x.device().mean_tokens(x.view(), tokens, channels)?;
-    graph.record(x.device(), y, [batch, channels], &[x], || {
-        let x = x.clone();
-        move |dy, grads| {
-            let dx = x.device().spread_tokens(D::view_buf(&dy), tokens, channels)?;
-            grads.add(&x, dx)
-        }
-    })
-}
-
 impl TokensKernel for Cpu {
     fn prepend(&self, prefix: &[f32], x: &[f32], batch: usize) -> Result<Vec<f32>> {
         let sequence = x.len() / batch.max(1);
         let total = prefix.len() + sequence;
-        Ok(overwritten(total * batch, |y| {
-            y.par_chunks_mut(total.max(1)).enumerate().for_each(|(i, y)| {
-                let (head, tail) = y.split_at_mut(prefix.len());
-                head.copy_from_slice(prefix);
-                tail.copy_from_slice(&x[i * sequence..(i + 1) * sequence]);
+        Ok(build(total * batch, |y| {
+            y.par_chunks(total.max(1)).enumerate().for_each(|(i, y)| {
+                let (head, tail) = y.split_at(prefix.len());
+                head.copy_from(prefix);
+                tail.copy_from(&x[i * sequence..(i + 1) * sequence]);
             });
         }))
     }
@@ -127,9 +107,9 @@ impl TokensKernel for Cpu {
     fn take_range(&self, x: &[f32], tokens: usize, range: Range<usize>, channels: usize) -> Result<Vec<f32>> {
         let (size, part) = (tokens * channels, range.len() * channels);
         let batch = x.len() / size.max(1);
-        Ok(overwritten(batch * part, |y| {
-            y.par_chunks_mut(part.max(1)).enumerate().for_each(|(i, y)| {
-                y.copy_from_slice(&x[i * size + range.start * channels..][..part]);
+        Ok(build(batch * part, |y| {
+            y.par_chunks(part.max(1)).enumerate().for_each(|(i, y)| {
+                y.copy_from(&x[i * size + range.start * channels..][..part]);
             });
         }))
     }
@@ -143,35 +123,12 @@ impl TokensKernel for Cpu {
         });
         Ok(dx)
     }
-
-    fn mean_tokens(&self, x: &[f32], tokens: usize, channels: usize) -> Result<Vec<f32>> {
-        let mut means = vec![0.0; x.len() / tokens];
-        let sequences = x.par_chunks((tokens * channels).max(1));
-        means.par_chunks_mut(channels.max(1)).zip(sequences).for_each(|(mean, x)| {
-            for token in x.chunks_exact(channels) {
-                mean.iter_mut().zip(token).for_each(|(m, x)| *m += x);
-            }
-            mean.iter_mut().for_each(|m| *m /= tokens as f32);
-        });
-        Ok(means)
-    }
-
-    fn spread_tokens(&self, dy: &[f32], tokens: usize, channels: usize) -> Result<Vec<f32>> {
-        Ok(overwritten(dy.len() * tokens, |dx| {
-            let rows = dy.par_chunks(channels.max(1));
-            dx.par_chunks_mut((tokens * channels).max(1)).zip(rows).for_each(|(dx, dy)| {
-                for token in dx.chunks_exact_mut(channels) {
-                    token.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy / tokens as f32);
-                }
-            });
-        }))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::check::Case;
+    use crate::ops::{check::Case, mean_tokens};
 
     #[test]
     fn prefix_range_and_mean_match_plain_loops() {

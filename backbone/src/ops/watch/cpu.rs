@@ -1,9 +1,9 @@
 //! The watch on the CPU.
 
 use super::{Clip, WatchKernel, place};
+use crate::cpu::simd::vectorized;
+use crate::cpu::{Cpu, GRAIN};
 use crate::error::Result;
-use crate::ops::host::{Cpu, GRAIN};
-use crate::ops::simd::vectorized;
 use rayon::prelude::*;
 
 impl WatchKernel for Cpu {

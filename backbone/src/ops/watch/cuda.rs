@@ -1,10 +1,10 @@
 //! The watch on the GPU: nothing waits.
 
 use super::{Clip, WatchKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::pointer_table::{PointerTable, Row};
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::listed::{Listed, Row};
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl WatchKernel for Cuda {
     fn watch_loss(&self, watch: &mut Buffer, loss: View<'_>, step: u64) -> Result<()> {
@@ -12,13 +12,13 @@ impl WatchKernel for Cuda {
     }
 
     fn watch_norm(&self, watch: &mut Buffer, gradients: &[View<'_>], clip: Clip, step: u64) -> Result<()> {
-        let mut listed = Listed::default();
+        let mut table = PointerTable::default();
         for gradient in gradients {
             let mut row = Row::default();
-            listed.reads(self.context(), &mut row, gradient)?;
-            listed.push(row, gradient.len(), None);
+            table.reads(self.context(), &mut row, gradient)?;
+            table.push(row, gradient.len(), None);
         }
-        let (list, rows, grid) = listed.send(self)?;
+        let (list, rows, grid) = table.send(self)?;
         let blocks = grid.0[0];
         let mut sums = self.context().empty::<f64>(blocks)?;
         kernels::sum_squares_listed(self.context(), grid, &list, rows, &mut sums)?;

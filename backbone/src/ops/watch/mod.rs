@@ -6,8 +6,8 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::Backend;
 use crate::error::Result;
+use crate::tensor::Backend;
 
 /// Places in a watch's buffer.
 pub mod place {

@@ -1,9 +1,9 @@
 //! Windows on the GPU.
 
 use super::{Geometry, WindowKernel};
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 impl Geometry {
     /// Rows, columns, channels, window and the windows down and across, as the kernels take them.

@@ -4,11 +4,9 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::device::{Backend, Device};
-use super::host::Cpu;
-use super::tape::Graph;
+use crate::cpu::Cpu;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Backend, Graph, Tensor};
 use rayon::prelude::*;
 
 /// Sizes of a window partition.
@@ -45,7 +43,7 @@ pub trait WindowKernel: Backend {
 ///
 /// # Shapes
 /// x (B, rows · cols, C) → (B · windows, window², C).
-pub fn window_partition<D: Device>(
+pub fn window_partition<D: WindowKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     grid: (usize, usize),
@@ -72,7 +70,7 @@ pub fn window_partition<D: Device>(
 ///
 /// # Shapes
 /// x (B · windows, window², C) → (B, rows · cols, C).
-pub fn window_unpartition<D: Device>(
+pub fn window_unpartition<D: WindowKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     grid: (usize, usize),

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use ndarray::{Array5, Axis, s};
 use serde::Serialize;
 
 mod check;
@@ -229,15 +230,13 @@ impl Evaluation {
             Some(id) => vec![self.all.categories.iter().position(|&c| c == id)?],
             None => (0..self.all.categories.len()).collect(),
         };
-        let measured: Vec<usize> = categories
-            .into_iter()
-            .filter(|&k| self.all.precision[self.index(t, 0, k, area)] > -1.0)
-            .collect();
+        let measured: Vec<usize> =
+            categories.into_iter().filter(|&k| at_last(&self.all.precision, t, 0, k, area) > -1.0).collect();
         if measured.is_empty() {
             return None;
         }
-        let mean = |values: &[f64], r: usize| {
-            let sum: f64 = measured.iter().map(|&k| values[self.index(t, r, k, area)]).sum();
+        let mean = |values: &Array5<f64>, r: usize| {
+            let sum: f64 = measured.iter().map(|&k| at_last(values, t, r, k, area)).sum();
             sum / measured.len() as f64
         };
         let recalls = self.all.recall_thresholds.iter().enumerate();
@@ -256,22 +255,16 @@ impl Evaluation {
         self.all.iou_thresholds.iter().position(|t| (t - iou).abs() < 1e-9)
     }
 
-    /// Into `[T, R, K, A, M]` at the last M.
-    fn index(&self, t: usize, r: usize, k: usize, area: AreaRange) -> usize {
-        let [_, rs, ks, areas, ms] = self.all.shape;
-        (((t * rs + r) * ks + k) * areas + area as usize) * ms + ms - 1
-    }
-
     /// Mean over what was measured, in pycocotools' order of summation (T, then R, then K).
     fn mean_precision(&self, k: Option<usize>, t: Option<usize>, area: AreaRange) -> Option<f64> {
-        let [ts, rs, ks, ..] = self.all.shape;
+        let (ts, rs, ks, ..) = self.all.precision.dim();
         let ts = t.map_or(0..ts, |t| t..t + 1);
         let ks = k.map_or(0..ks, |k| k..k + 1);
         let (mut sum, mut count) = (0.0, 0usize);
         for t in ts {
             for r in 0..rs {
                 for k in ks.clone() {
-                    let value = self.all.precision[self.index(t, r, k, area)];
+                    let value = at_last(&self.all.precision, t, r, k, area);
                     if value > -1.0 {
                         sum += value;
                         count += 1;
@@ -283,13 +276,17 @@ impl Evaluation {
     }
 
     fn mean_recall(&self, k: usize) -> Option<f64> {
-        let [ts, _, ks, areas, ms] = self.all.shape;
-        let values = (0..ts)
-            .map(|t| self.all.recall[((t * ks + k) * areas + AreaRange::All as usize) * ms + ms - 1])
-            .filter(|v| *v > -1.0);
+        let recall = self.all.recall.index_axis(Axis(3), self.all.recall.len_of(Axis(3)) - 1);
+        let values = recall.slice(s![.., k, AreaRange::All as usize]);
+        let values = values.iter().filter(|v| **v > -1.0);
         let (sum, count) = values.fold((0.0, 0usize), |(s, n), v| (s + v, n + 1));
         (count > 0).then(|| sum / count as f64)
     }
+}
+
+/// The value at the greatest limit of detections.
+fn at_last(values: &Array5<f64>, t: usize, r: usize, k: usize, area: AreaRange) -> f64 {
+    values[[t, r, k, area as usize, values.len_of(Axis(4)) - 1]]
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use super::jpeg::Jpeg;
 use super::orientation::Orientation;
 use super::other::Other;
 use super::{DecodeError, DecodeOptions, ExifPolicy, check_short_side, crop};
-use crate::transform::resize::Rect;
+use crate::{Rect, Size};
 
 /// An image in memory whose header is read and whose pixels are not.
 pub struct Encoded<'a> {
     stream: Stream<'a>,
     /// As stored.
-    size: (u32, u32),
+    size: Size,
     orientation: Orientation,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// Width and height of the image as it will be decoded.
-    pub fn dimensions(&self) -> (u32, u32) {
+    pub fn size(&self) -> Size {
         self.orientation.upright_size(self.size)
     }
 
@@ -62,7 +62,7 @@ impl<'a> Encoded<'a> {
     /// # Errors
     /// Any [`DecodeError`] but those that name a file.
     pub fn decode(self, buffer: Vec<u8>) -> Result<RgbImage, DecodeError> {
-        let whole = Rect::whole(self.dimensions());
+        let whole = Rect::whole(self.size());
         self.decode_region(whole, buffer)
     }
 
@@ -81,7 +81,7 @@ impl<'a> Encoded<'a> {
     /// # Errors
     /// As [`Self::decode`].
     pub fn decode_checked(self) -> Result<(RgbImage, Option<String>), DecodeError> {
-        let whole = Rect::whole(self.dimensions());
+        let whole = Rect::whole(self.size());
         let (image, left_over) = self.decode_counting(whole, Vec::new())?;
         let note = format!("damaged JPEG? {left_over} bytes belong to no pixel, as after a changed bit");
         Ok((image, (left_over > 0).then_some(note)))
@@ -89,7 +89,7 @@ impl<'a> Encoded<'a> {
 
     /// A part, and the number of bytes that belong to none of its pixels.
     fn decode_counting(self, region: Rect, buffer: Vec<u8>) -> Result<(RgbImage, usize), DecodeError> {
-        let region = region.within(self.dimensions());
+        let region = region.within(self.size());
         if region.width == 0 || region.height == 0 {
             let (width, height) = (region.width.into(), region.height.into());
             return Err(DecodeError::NoPixels { width, height });

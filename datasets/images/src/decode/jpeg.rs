@@ -7,7 +7,7 @@ use super::baseline::{self, Frame};
 use super::general::General;
 use super::orientation::Orientation;
 use super::{DecodeError, DecodeOptions, check_memory, check_size};
-use crate::transform::resize::Rect;
+use crate::{Rect, Size};
 
 /// A JPEG stream whose header is read.
 pub(super) enum Jpeg<'a> {
@@ -23,7 +23,7 @@ impl<'a> Jpeg<'a> {
             Some(frame) => Self::Plain { frame: Box::new(frame), bytes },
             None => Self::General(Box::new(General::open(bytes)?)),
         };
-        let (width, height) = stream.size();
+        let (width, height) = stream.size().dimensions();
         check_size(width, height, options.max_pixels)?;
         let pixels = u64::from(width) * u64::from(height);
         // three bytes of RGB, and the samples before they are upsampled: as many at most
@@ -39,9 +39,9 @@ impl<'a> Jpeg<'a> {
     }
 
     /// As stored.
-    pub(super) fn size(&self) -> (u32, u32) {
+    pub(super) fn size(&self) -> Size {
         match self {
-            Self::Plain { frame, .. } => (frame.width as u32, frame.height as u32),
+            Self::Plain { frame, .. } => Size::new(frame.height, frame.width),
             Self::General(general) => general.size(),
         }
     }
@@ -64,7 +64,7 @@ impl<'a> Jpeg<'a> {
                 if frame.may_hold(region) {
                     buffer.resize(region.width as usize * region.height as usize * 3, 0);
                     if let Some(left_over) = baseline::decode(&frame, region, &mut buffer) {
-                        return Ok((to_image(part, buffer)?, left_over));
+                        return Ok((to_image(part.into(), buffer)?, left_over));
                     }
                 }
                 Box::new(General::open(bytes)?)
@@ -75,11 +75,12 @@ impl<'a> Jpeg<'a> {
             return Err(DecodeError::Jpeg(format!("two sizes in the header, {found:?} and {expected:?}")));
         }
         let left_over = general.decode(region, &mut buffer)?;
-        Ok((to_image(part, buffer)?, left_over))
+        Ok((to_image(part.into(), buffer)?, left_over))
     }
 }
 
-fn to_image((width, height): (u32, u32), pixels: Vec<u8>) -> Result<RgbImage, DecodeError> {
+fn to_image(size: Size, pixels: Vec<u8>) -> Result<RgbImage, DecodeError> {
+    let (width, height) = size.dimensions();
     RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| DecodeError::Jpeg("fewer bytes than pixels".to_owned()))
 }

@@ -23,7 +23,8 @@ pub use encoded::Encoded;
 pub use error::DecodeError;
 
 use crate::files::{MAX_IMAGE_BYTES, read_regular};
-use crate::transform::resize::{Rect, check_short_side};
+use crate::transform::resize::check_short_side;
+use crate::{Rect, Size};
 
 /// The number of pixels PIL refuses to go beyond.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -93,10 +94,10 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, D
 pub fn decode_bytes_region(
     bytes: &[u8],
     options: &DecodeOptions,
-    choose: impl FnOnce((u32, u32)) -> Rect,
+    choose: impl FnOnce(Size) -> Rect,
 ) -> Result<RgbImage, DecodeError> {
     let image = Encoded::open(bytes, options)?;
-    let region = choose(image.dimensions());
+    let region = choose(image.size());
     image.decode_region(region, Vec::new())
 }
 
@@ -108,7 +109,7 @@ pub fn decode_bytes_region(
 pub fn decode_file_region(
     path: &Path,
     options: &DecodeOptions,
-    choose: impl FnOnce((u32, u32)) -> Rect,
+    choose: impl FnOnce(Size) -> Rect,
 ) -> Result<RgbImage, DecodeError> {
     decode_bytes_region(&read(path)?, options, choose)
         .map_err(|source| DecodeError::File { path: path.to_owned(), source: Box::new(source) })
@@ -145,7 +146,7 @@ fn check_size(width: u32, height: u32, limit: u64) -> Result<(), DecodeError> {
 
 /// The part `rect` of `image`, which must hold it.
 fn crop(image: RgbImage, rect: Rect) -> Result<RgbImage, DecodeError> {
-    if rect == Rect::whole(image.dimensions()) {
+    if rect == Rect::whole(Size::of(&image)) {
         return Ok(image);
     }
     Ok(image::imageops::crop_imm(&image, rect.x, rect.y, rect.width, rect.height).to_image())

@@ -6,7 +6,7 @@ use exif::{In, Reader, Tag};
 use image::RgbImage;
 use image::imageops;
 
-use crate::transform::resize::Rect;
+use crate::{Rect, Size};
 
 /// The eight orientations of the EXIF standard, 1 (upright) to 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +46,13 @@ impl Orientation {
     }
 
     /// The size upright of an image stored at `(width, height)`; 5 to 8 swap them.
-    pub(super) fn upright_size(self, (width, height): (u32, u32)) -> (u32, u32) {
-        if self.0 >= 5 { (height, width) } else { (width, height) }
+    pub(super) fn upright_size(self, size: Size) -> Size {
+        if self.0 >= 5 { Size::new(size.width, size.height) } else { size }
     }
 
     /// Where the part `rect` of the upright image lies in the image stored at `(width, height)`.
-    pub(super) fn stored_rect(self, rect: Rect, (width, height): (u32, u32)) -> Rect {
+    pub(super) fn stored_rect(self, rect: Rect, size: Size) -> Rect {
+        let (width, height) = size.dimensions();
         let Rect { x, y, width: w, height: h } = rect;
         let (x, y, w, h) = if self.0 >= 5 { (y, x, h, w) } else { (x, y, w, h) };
         let x = if matches!(self.0, 2 | 3 | 7 | 8) { width - x - w } else { x };
@@ -126,12 +127,12 @@ mod tests {
             |image: &RgbImage, r: Rect| imageops::crop_imm(image, r.x, r.y, r.width, r.height).to_image();
         for orientation in (1..=8).map(Orientation) {
             let upright = orientation.apply(image.clone());
-            let (width, height) = orientation.upright_size(image.dimensions());
+            let (width, height) = orientation.upright_size(Size::of(&image)).dimensions();
             assert_eq!(upright.dimensions(), (width, height));
             for (x, y) in (0..width).flat_map(|x| (0..height).map(move |y| (x, y))) {
                 for (w, h) in [(1, 1), (width - x, 1), (1, height - y), (width - x, height - y)] {
                     let rect = Rect { x, y, width: w, height: h };
-                    let stored = orientation.stored_rect(rect, image.dimensions());
+                    let stored = orientation.stored_rect(rect, image.dimensions().into());
                     let turned = orientation.apply(cut(&image, stored));
                     assert_eq!(turned, cut(&upright, rect), "{orientation:?} {rect:?}");
                 }

@@ -1,5 +1,6 @@
 //! All formats but JPEG, by the image crate.
 
+use crate::Size;
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
@@ -48,8 +49,8 @@ impl<'a> Other<'a> {
     }
 
     /// As stored.
-    pub(super) fn size(&self) -> (u32, u32) {
-        self.decoder.dimensions()
+    pub(super) fn size(&self) -> Size {
+        self.decoder.dimensions().into()
     }
 
     pub(super) fn orientation(&self) -> Orientation {

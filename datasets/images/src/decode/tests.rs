@@ -131,7 +131,7 @@ fn plain_streams_agree_with_the_general_decoder() {
         let options = DecodeOptions { exif: ExifPolicy::Ignore, ..DecodeOptions::default() };
         let image = decode_bytes(&jpeg, &options).unwrap();
         let mut plain = vec![0; image.as_raw().len()];
-        let whole = Rect::whole(image.dimensions());
+        let whole = Rect::whole(image.dimensions().into());
         let frame = baseline::Frame::parse(&jpeg).expect("a plain stream");
         baseline::decode(&frame, whole, &mut plain).expect("a plain stream");
         assert_eq!(&plain, image.as_raw());

@@ -5,7 +5,6 @@
 //! * One thread fills one batch; at most [`LoaderConfig::buffers`] batches exist at a time.
 //! * A sample that cannot be loaded is treated as [`OnBad`] says, and named in the log once.
 
-pub mod batch;
 pub mod order;
 pub mod resume;
 mod workers;
@@ -17,10 +16,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::decode::{DecodeOptions, decode_file_region};
 use crate::sample::Sample;
 use crate::transform::crop::crop_sample;
-use crate::transform::resize::Rect;
 use crate::transform::target::BoxRule;
+use crate::{Rect, Size};
 
-pub use batch::{Batch, Normalise, PadRule, SampleCollate};
 pub use order::{LastBatch, Order, Remainder};
 pub use resume::LoaderState;
 pub use workers::{Loaded, Loader};
@@ -91,13 +89,13 @@ pub trait Dataset: Send + Sync + 'static {
     /// As [`Self::get`], as far as the file is read; a part outside the image.
     fn get_region(&self, index: usize, choose: Choose<'_>) -> Result<Sample, BoxError> {
         let sample = self.get(index)?;
-        let region = choose(sample.image.dimensions());
+        let region = choose(Size::of(&sample.image));
         Ok(crop_sample(sample, region, BoxRule::Clip)?)
     }
 }
 
 /// Names the part of an image to read, given its width and height.
-pub type Choose<'a> = &'a mut dyn FnMut((u32, u32)) -> Rect;
+pub type Choose<'a> = &'a mut dyn FnMut(Size) -> Rect;
 
 /// A dataset followed by a transform.
 pub struct Transformed<D, T> {
@@ -135,7 +133,7 @@ pub struct Regions<D, F> {
 impl<D, F> Source for Regions<D, F>
 where
     D: Dataset,
-    F: Fn((u32, u32), &mut ChaCha8Rng) -> Rect + Send + Sync + 'static,
+    F: Fn(Size, &mut ChaCha8Rng) -> Rect + Send + Sync + 'static,
 {
     type Item = Sample;
     fn len(&self) -> usize {

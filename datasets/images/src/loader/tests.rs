@@ -56,6 +56,24 @@ impl Collate<(usize, u64)> for Listing {
     }
 }
 
+/// The names of samples, all of one size.
+struct Names;
+
+impl Collate<Sample> for Names {
+    type Batch = Vec<String>;
+    fn new_batch(&self) -> Self::Batch {
+        Vec::new()
+    }
+    fn begin(&self, batch: &mut Self::Batch, _capacity: usize) {
+        batch.clear();
+    }
+    fn put(&self, batch: &mut Self::Batch, sample: Sample, _: &mut ChaCha8Rng) -> Result<(), BoxError> {
+        assert_eq!(sample.image.dimensions(), (64, 8));
+        batch.push(sample.id);
+        Ok(())
+    }
+}
+
 fn config(threads: usize) -> LoaderConfig {
     LoaderConfig {
         batch_size: 4,
@@ -225,10 +243,10 @@ fn broken_files_are_counted_where_parts_are_read() {
         path
     });
     let dataset = Files { paths: paths.to_vec(), decode: DecodeOptions::default() };
-    let bottom =
-        |(width, height): (u32, u32), _: &mut ChaCha8Rng| Rect { x: 0, y: height - 8, width, height: 8 };
-    let pad = PadRule::Exact { height: 8, width: 64 };
-    let collate = Arc::new(SampleCollate { normalise: Normalise::imagenet(), pad });
+    let bottom = |size: Size, _: &mut ChaCha8Rng| {
+        let (width, height) = size.dimensions();
+        Rect { x: 0, y: height - 8, width, height: 8 }
+    };
     let order = Order { last_batch: LastBatch::Keep, ..Order::evaluation() };
     let config = LoaderConfig {
         epochs: 1,
@@ -238,10 +256,10 @@ fn broken_files_are_counted_where_parts_are_read() {
         ..config(2)
     };
     let mut loader =
-        Loader::start(Arc::new(Regions { dataset, draw: bottom }), collate, config, None).unwrap();
+        Loader::start(Arc::new(Regions { dataset, draw: bottom }), Arc::new(Names), config, None).unwrap();
     let ids: Vec<String> = {
         let batch = loader.next().unwrap().unwrap();
-        batch.ids.iter().map(|id| id[id.len() - 5..].to_owned()).collect()
+        batch.iter().map(|id| id[id.len() - 5..].to_owned()).collect()
     };
     assert_eq!(ids, ["0.jpg", "3.jpg", "3.jpg", "3.jpg", "0.jpg"]);
     let bad: Vec<_> = loader.bad().iter().map(|(&index, reason)| (index, reason.as_str())).collect();

@@ -11,9 +11,10 @@ use crate::transform::normalize::{Direction, Normalize};
 use crate::transform::rand_augment::RandAugment;
 use crate::transform::random_erasing::RandomErasing;
 use crate::transform::random_resized_crop::RandomResizedCrop;
-use crate::transform::resize::{Filter, Rect, resize};
+use crate::transform::resize::{Filter, resize};
 use crate::transform::three_augment::three_augment;
 use crate::transform::{TransformError, check_probability};
+use crate::{Rect, Size};
 
 /// What is done to colours beside cropping and mirroring.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -103,8 +104,8 @@ impl ClassifyTrain {
     }
 
     /// Width and height of every result.
-    pub fn size(&self) -> (u32, u32) {
-        (self.config.crop.size, self.config.crop.size)
+    pub fn size(&self) -> Size {
+        Size::square(self.config.crop.size as usize)
     }
 
     /// The augmented sample, before normalisation and erasing.
@@ -142,7 +143,7 @@ impl ClassifyTrain {
 
     /// Draws the part of an image of that size that the crop keeps: with [`Self::region_into`] on the same generator,
     /// the pipeline for an image of which no more than this part is decoded.
-    pub fn region(&self, size: (u32, u32), rng: &mut impl Rng) -> Rect {
+    pub fn region(&self, size: Size, rng: &mut impl Rng) -> Rect {
         self.config.crop.draw(size, rng)
     }
 
@@ -215,8 +216,8 @@ impl ClassifyEval {
     }
 
     /// Width and height of every result.
-    pub fn size(&self) -> (u32, u32) {
-        (self.config.crop.size, self.config.crop.size)
+    pub fn size(&self) -> Size {
+        Size::square(self.config.crop.size as usize)
     }
 
     /// The centre crop; nothing is drawn from `rng`.

@@ -1,5 +1,6 @@
 //! Detection: ViTDet's training and evaluation pipelines (arXiv 2203.16527).
 
+use crate::Size;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +46,8 @@ impl DetectTrain {
     }
 
     /// Width and height of the canvas.
-    pub fn size(&self) -> (u32, u32) {
-        (self.config.jitter.target, self.config.jitter.target)
+    pub fn size(&self) -> Size {
+        Size::square(self.config.jitter.target as usize)
     }
 
     /// The augmented sample, at most [`Self::size`]; objects of which nothing is left are gone.
@@ -95,8 +96,8 @@ impl DetectEval {
     }
 
     /// Width and height of the canvas: the greatest length of an image.
-    pub fn size(&self) -> (u32, u32) {
-        (self.config.resize.max, self.config.resize.max)
+    pub fn size(&self) -> Size {
+        Size::square(self.config.resize.max as usize)
     }
 
     /// The scaled sample; nothing is drawn from `rng`.

@@ -1,5 +1,6 @@
 //! Semantic segmentation: mmsegmentation's ADE20K pipelines.
 
+use crate::Size;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +62,8 @@ impl SegmentTrain {
     }
 
     /// Width and height of the canvas.
-    pub fn size(&self) -> (u32, u32) {
-        (self.config.crop.size, self.config.crop.size)
+    pub fn size(&self) -> Size {
+        Size::square(self.config.crop.size as usize)
     }
 
     /// The augmented sample, at most [`Self::size`].
@@ -134,7 +135,7 @@ impl SegmentEval {
     /// # Errors
     /// [`TransformError::BufferLength`].
     pub fn write(&self, sample: &Sample, out: &mut [f32]) -> Result<(), TransformError> {
-        let canvas = sample.image.dimensions();
+        let canvas = Size::of(&sample.image);
         self.config.normalize.write(&sample.image, Direction::Forward, canvas, out)
     }
 }
@@ -148,22 +149,20 @@ fn check_labels(sample: &Sample) -> Result<(), TransformError> {
     Err(TransformError::Target { id: sample.id.clone(), found, expected: "a label map or none" })
 }
 
-fn write_labels(sample: &Sample, canvas: (u32, u32), out: &mut [u8]) -> Result<(), TransformError> {
-    let expected = canvas.0 as usize * canvas.1 as usize;
+fn write_labels(sample: &Sample, canvas: Size, out: &mut [u8]) -> Result<(), TransformError> {
+    let expected = canvas.area();
     if out.len() != expected {
         return Err(TransformError::BufferLength { found: out.len(), expected });
     }
     out.fill(IGNORE_LABEL);
     if let Target::LabelMap(labels) = &sample.target {
-        let (image, found) = (sample.image.dimensions(), labels.dimensions());
+        let (image, found) = (Size::of(&sample.image), Size::of(labels));
         if found != image {
             return Err(TransformError::SizeMismatch { what: "label map", found, image });
         }
-        let width = found.0 as usize;
+        let width = found.width;
         if width > 0 {
-            for (line, row) in
-                out.chunks_exact_mut(canvas.0 as usize).zip(labels.as_raw().chunks_exact(width))
-            {
+            for (line, row) in out.chunks_exact_mut(canvas.width).zip(labels.as_raw().chunks_exact(width)) {
                 line[..width].copy_from_slice(row);
             }
         }

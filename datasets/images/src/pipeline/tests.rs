@@ -2,12 +2,12 @@ use image::{GrayImage, Luma, RgbImage};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::Mask;
 use crate::bench::sample_jpeg;
 use crate::decode::{DecodeOptions, Encoded, decode_bytes};
 use crate::sample::{Instance, Sample, Target};
 use crate::transform::crop::crop_image;
 use crate::transform::testing::{pattern, rng};
+use crate::{Mask, Size};
 
 fn sample(width: u32, height: u32, target: Target) -> Sample {
     Sample { image: pattern(width, height), target, id: "a.jpg".to_owned() }
@@ -25,7 +25,7 @@ fn objects(width: u32, height: u32) -> Target {
 
 /// The part the pipeline asks for, cut out of `image` and put through.
 fn region_into(train: &ClassifyTrain, image: &RgbImage, rng: &mut ChaCha8Rng, out: &mut [f32]) {
-    let region = train.region(image.dimensions(), rng);
+    let region = train.region(Size::of(image), rng);
     train.region_into(&crop_image(image, region).unwrap(), rng, out).unwrap();
 }
 
@@ -60,7 +60,7 @@ fn decoding_the_part_alone_gives_the_same_numbers() {
         train.write(&out, &mut generator, &mut long).unwrap();
         let mut generator = rng(seed);
         let image = Encoded::open(&jpeg, &DecodeOptions::default()).unwrap();
-        let rect = train.region(image.dimensions(), &mut generator);
+        let rect = train.region(image.size(), &mut generator);
         let region = image.decode_region(rect, Vec::new()).unwrap();
         train.region_into(&region, &mut generator, &mut short).unwrap();
         assert!(long == short, "seed {seed}");
@@ -135,5 +135,5 @@ fn wrong_targets_and_settings_are_named() {
     assert!(error.to_string().contains("unknown field `flipp`"), "{error}");
     let config: ClassifyTrainConfig =
         serde_json::from_str(r#"{"augment": {"rand": "rand-m7-inc1"}, "crop": {"size": 96}}"#).unwrap();
-    assert_eq!(ClassifyTrain::new(config).unwrap().size(), (96, 96));
+    assert_eq!(ClassifyTrain::new(config).unwrap().size(), (96, 96).into());
 }

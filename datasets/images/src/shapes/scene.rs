@@ -1,5 +1,6 @@
 //! What is in a generated image: a background, shapes from back to front, bars over them, light and noise.
 
+use crate::Size;
 use std::f32::consts::TAU;
 
 use rand::RngExt;
@@ -145,7 +146,7 @@ impl Scene {
             }
         }
         let bars = match kind {
-            SceneKind::Single { .. } => draw_bars(&owner, (width, height), &colours, rng),
+            SceneKind::Single { .. } => draw_bars(&owner, (width, height).into(), &colours, rng),
             SceneKind::Several { .. } => Vec::new(),
         };
         let exposure = rng.random_range(0.75..1.2);
@@ -205,8 +206,8 @@ fn leaves_enough(owner: &[u16], objects: &[Object], new: &Coverage, width: u32) 
 }
 
 /// At most one bar, which hides at most a quarter of the shape.
-fn draw_bars(owner: &[u16], size: (u32, u32), colours: &[[f32; 3]], rng: &mut ChaCha8Rng) -> Vec<Bar> {
-    let (width, height) = size;
+fn draw_bars(owner: &[u16], size: Size, colours: &[[f32; 3]], rng: &mut ChaCha8Rng) -> Vec<Bar> {
+    let (width, height) = size.dimensions();
     let short = width.min(height) as f32;
     let total = owner.iter().filter(|&&o| o > 0).count();
     let mut hidden = vec![false; owner.len()];

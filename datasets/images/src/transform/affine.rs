@@ -1,6 +1,7 @@
 //! Images under an affine map, sampled as PIL's `Image.transform` does: the map goes from output to input, pixels are
 //! taken at their centres, and what comes from outside the input is filled.
 
+use crate::Size;
 use image::{Rgb, RgbImage};
 
 use super::resize::Filter;
@@ -29,7 +30,8 @@ pub fn affine(image: &RgbImage, map: Map, filter: Filter, fill: [u8; 3]) -> RgbI
 }
 
 /// The map that turns an image of that size about its centre, counter-clockwise, by `degrees`.
-pub fn rotation(degrees: f64, (width, height): (u32, u32)) -> Map {
+pub fn rotation(degrees: f64, size: Size) -> Map {
+    let (width, height) = size.dimensions();
     // PIL rounds to 15 decimals so that quarter turns are exact
     let rounded = |v: f64| (v * 1e15).round() / 1e15;
     let angle = -degrees.to_radians();
@@ -99,11 +101,11 @@ mod tests {
     #[test]
     fn half_a_turn_swaps_corners() {
         let image = pattern(12, 9);
-        let turned = affine(&image, rotation(180.0, (12, 9)), Filter::Nearest, [0; 3]);
+        let turned = affine(&image, rotation(180.0, (12, 9).into()), Filter::Nearest, [0; 3]);
         assert_eq!(turned, image::imageops::rotate180(&image));
         let square = pattern(8, 8);
         // counter-clockwise by a quarter, as PIL's rotate(90)
-        let turned = affine(&square, rotation(90.0, (8, 8)), Filter::Nearest, [0; 3]);
+        let turned = affine(&square, rotation(90.0, (8, 8).into()), Filter::Nearest, [0; 3]);
         assert_eq!(turned, image::imageops::rotate270(&square));
     }
 }

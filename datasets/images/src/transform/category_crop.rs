@@ -5,10 +5,11 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::crop::crop_sample;
-use super::resize::{Rect, check_pixels};
+use super::resize::check_pixels;
 use super::target::{BoxRule, IGNORE_LABEL};
 use super::{TransformError, check};
 use crate::sample::{Sample, Target};
+use crate::{Rect, Size};
 
 /// Settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ impl CategoryCrop {
     /// [`TransformError::Empty`] or [`TransformError::SizeMismatch`] for a sample that is no image or whose label map
     /// does not fit.
     pub fn apply(&self, sample: Sample, rng: &mut impl Rng) -> Result<Sample, TransformError> {
-        let size = sample.image.dimensions();
+        let size = Size::of(&sample.image);
         check_pixels("the image", size)?;
         let mut rect = self.draw(size, rng);
         if let (Target::LabelMap(labels), true) = (&sample.target, self.max_ratio < 1.0) {
@@ -55,16 +56,17 @@ impl CategoryCrop {
         crop_sample(sample, rect, BoxRule::Clip)
     }
 
-    fn draw(&self, (width, height): (u32, u32), rng: &mut impl Rng) -> Rect {
+    fn draw(&self, size: Size, rng: &mut impl Rng) -> Rect {
+        let (width, height) = size.dimensions();
         let y = rng.random_range(0..=height.saturating_sub(self.size));
         let x = rng.random_range(0..=width.saturating_sub(self.size));
-        Rect { x, y, width: self.size, height: self.size }.within((width, height))
+        Rect { x, y, width: self.size, height: self.size }.within(size)
     }
 }
 
 /// Whether at least two classes are in the rectangle and none covers `max_ratio` of it.
 fn is_varied(labels: &GrayImage, rect: Rect, max_ratio: f64) -> bool {
-    let rect = rect.within(labels.dimensions());
+    let rect = rect.within(Size::of(labels));
     let mut counts = [0u64; 256];
     for y in rect.y..rect.y + rect.height {
         let start = y as usize * labels.width() as usize + rect.x as usize;
@@ -96,7 +98,7 @@ mod tests {
                     let out = crop.apply(sample.clone(), &mut rng(seed)).unwrap();
                     assert_eq!(out.image.dimensions(), (20, 20));
                     let Target::LabelMap(labels) = out.target else { panic!("label map expected") };
-                    is_varied(&labels, Rect::whole((20, 20)), 0.75)
+                    is_varied(&labels, Rect::whole((20, 20).into()), 0.75)
                 })
                 .count()
         };
@@ -107,6 +109,6 @@ mod tests {
     #[test]
     fn ignored_pixels_do_not_count() {
         let labels = GrayImage::from_fn(10, 1, |x, _| image::Luma([if x < 8 { 255 } else { x as u8 }]));
-        assert!(is_varied(&labels, Rect::whole((10, 1)), 0.75));
+        assert!(is_varied(&labels, Rect::whole((10, 1).into()), 0.75));
     }
 }

@@ -3,18 +3,19 @@
 use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Filter, Rect, check_pixels, resize};
+use super::resize::{Filter, check_pixels, resize};
 use super::target::{BoxRule, crop_target, pad_target};
 use super::{TransformError, check, round_half_even};
 use crate::sample::Sample;
+use crate::{Rect, Size};
 
 /// The part `rect` of `image`, cut to the image.
 ///
 /// # Errors
 /// [`TransformError::Empty`] where nothing is left.
 pub fn crop_image(image: &RgbImage, rect: Rect) -> Result<RgbImage, TransformError> {
-    let rect = rect.within(image.dimensions());
-    check_pixels("the crop", (rect.width, rect.height))?;
+    let rect = rect.within(Size::of(image));
+    check_pixels("the crop", rect.size())?;
     Ok(imageops::crop_imm(image, rect.x, rect.y, rect.width, rect.height).to_image())
 }
 
@@ -24,8 +25,8 @@ pub fn crop_image(image: &RgbImage, rect: Rect) -> Result<RgbImage, TransformErr
 /// [`TransformError::Empty`] where nothing is left, [`TransformError::SizeMismatch`] for a mask or label map that is
 /// not of the image's size.
 pub fn crop_sample(sample: Sample, rect: Rect, rule: BoxRule) -> Result<Sample, TransformError> {
-    let size = sample.image.dimensions();
-    if rect == Rect::whole(size) && rule == BoxRule::Clip && size.0 > 0 && size.1 > 0 {
+    let size = Size::of(&sample.image);
+    if rect == Rect::whole(size) && rule == BoxRule::Clip && size.area() > 0 {
         return Ok(sample);
     }
     Ok(Sample {
@@ -39,12 +40,13 @@ pub fn crop_sample(sample: Sample, rect: Rect, rule: BoxRule) -> Result<Sample, 
 ///
 /// # Errors
 /// [`TransformError::SizeMismatch`] for a mask or label map that is not of the image's size.
-pub fn pad_sample(sample: Sample, size: (u32, u32), fill: [u8; 3]) -> Result<Sample, TransformError> {
-    let from = sample.image.dimensions();
-    if from.0 >= size.0 && from.1 >= size.1 {
+pub fn pad_sample(sample: Sample, size: Size, fill: [u8; 3]) -> Result<Sample, TransformError> {
+    let from = Size::of(&sample.image);
+    if from.width >= size.width && from.height >= size.height {
         return Ok(sample);
     }
-    let mut image = RgbImage::from_pixel(size.0.max(from.0), size.1.max(from.1), Rgb(fill));
+    let (width, height) = from.max(size).dimensions();
+    let mut image = RgbImage::from_pixel(width, height, Rgb(fill));
     imageops::replace(&mut image, &sample.image, 0, 0);
     Ok(Sample { image, target: pad_target(sample.target, from, size)?, id: sample.id })
 }
@@ -75,20 +77,21 @@ impl CenterCrop {
     /// # Errors
     /// [`TransformError::Empty`] for an image without a pixel.
     pub fn apply(&self, image: &RgbImage) -> Result<RgbImage, TransformError> {
-        check_pixels("the image", image.dimensions())?;
+        check_pixels("the image", Size::of(image))?;
         let short = (f64::from(self.size) / self.crop_pct).floor().max(1.0) as u32;
-        let resized = resize(image, short_side(image.dimensions(), short), self.filter)?;
+        let resized = resize(image, short_side(Size::of(image), short), self.filter)?;
         center(&resized, self.size)
     }
 }
 
 /// The size at which the short side is `short` and the long one in proportion, rounded down.
-pub fn short_side((width, height): (u32, u32), short: u32) -> (u32, u32) {
+pub fn short_side(size: Size, short: u32) -> Size {
+    let (width, height) = size.dimensions();
     let long = |long: u32, of: u32| {
         let pixels = u64::from(short) * u64::from(long) / u64::from(of.max(1));
         u32::try_from(pixels).unwrap_or(u32::MAX)
     };
-    if width <= height { (short, long(height, width)) } else { (long(width, height), short) }
+    Size::from(if width <= height { (short, long(height, width)) } else { (long(width, height), short) })
 }
 
 /// The middle `size x size` of an image that is no smaller.

@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 
 use super::TransformError;
 use super::target::flip_target;
+use crate::Size;
 use crate::sample::Sample;
 
 /// Image and target mirrored.
@@ -12,7 +13,7 @@ use crate::sample::Sample;
 /// # Errors
 /// [`TransformError::SizeMismatch`] for a mask or label map that is not of the image's size.
 pub fn flip_sample(mut sample: Sample) -> Result<Sample, TransformError> {
-    let size = sample.image.dimensions();
+    let size = Size::of(&sample.image);
     imageops::flip_horizontal_in_place(&mut sample.image);
     sample.target = flip_target(sample.target, size)?;
     Ok(sample)

@@ -4,6 +4,7 @@
 //! # Shapes
 //! images (N, 3, H, W); labels (N); soft targets (N, classes).
 
+use crate::Size;
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,8 @@ impl Mixup {
     ///
     /// # Errors
     /// [`TransformError::Config`] for an alpha no beta distribution has.
-    pub fn draw(&self, (width, height): (u32, u32), rng: &mut impl Rng) -> Result<Mix, TransformError> {
+    pub fn draw(&self, size: Size, rng: &mut impl Rng) -> Result<Mix, TransformError> {
+        let (width, height) = size.dimensions();
         let (mixup, cutmix) = (self.mixup_alpha > 0.0, self.cutmix_alpha > 0.0);
         if !(mixup || cutmix) || rng.random::<f64>() >= self.probability {
             return Ok(Mix::None);
@@ -120,7 +122,8 @@ impl Mixup {
     ///
     /// # Errors
     /// [`TransformError::BufferLength`] where the length is not a multiple of an image's.
-    pub fn mix(mix: Mix, images: &mut [f32], (width, height): (u32, u32)) -> Result<(), TransformError> {
+    pub fn mix(mix: Mix, images: &mut [f32], size: Size) -> Result<(), TransformError> {
+        let (width, height) = size.dimensions();
         let (width, plane) = (width as usize, width as usize * height as usize);
         let image = 3 * plane;
         if image == 0 || !images.len().is_multiple_of(image) {
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn blending_by_hand() {
         let mut images = batch(4, 2, 1);
-        Mixup::mix(Mix::Blend { share: 0.75 }, &mut images, (2, 1)).unwrap();
+        Mixup::mix(Mix::Blend { share: 0.75 }, &mut images, (2, 1).into()).unwrap();
         let firsts: Vec<f32> = images.chunks(6).map(|c| c[0]).collect();
         assert_eq!(firsts, [0.75, 1.25, 1.75, 2.25]);
     }
@@ -219,7 +222,7 @@ mod tests {
     fn both_kinds_are_drawn() {
         let mut rng = rng(2);
         let cuts = (0..1000)
-            .filter(|_| matches!(Mixup::default().draw((32, 32), &mut rng), Ok(Mix::Paste { .. })))
+            .filter(|_| matches!(Mixup::default().draw((32, 32).into(), &mut rng), Ok(Mix::Paste { .. })))
             .count();
         assert!((430..570).contains(&cuts), "{cuts}");
     }
@@ -228,9 +231,9 @@ mod tests {
         #[test]
         fn the_share_is_the_area_left(seed: u64, w in 1usize..24, h in 1usize..24) {
             let cutmix = Mixup { mixup_alpha: 0.0, ..Mixup::default() };
-            let mix = cutmix.draw((w as u32, h as u32), &mut rng(seed)).unwrap();
+            let mix = cutmix.draw((w as u32, h as u32).into(), &mut rng(seed)).unwrap();
             let mut images = batch(2, w, h);
-            Mixup::mix(mix, &mut images, (w as u32, h as u32)).unwrap();
+            Mixup::mix(mix, &mut images, (w as u32, h as u32).into()).unwrap();
             let own = images[..3 * w * h].iter().filter(|&&v| v == 0.0).count() as f32;
             prop_assert!((own / (3 * w * h) as f32 - mix.share()).abs() < 1e-5);
         }

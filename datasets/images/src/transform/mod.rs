@@ -1,7 +1,9 @@
 //! What training and evaluation do to images, with boxes, masks and label maps carried along.
 //!
 //! One file a transform. Every random transform draws from the generator it is given and from nothing else, so a
-//! seed decides the result. Sizes are (width, height) in pixels.
+//! seed decides the result.
+
+use crate::Size;
 
 pub mod affine;
 pub mod blur;
@@ -64,22 +66,22 @@ pub enum TransformError {
         limit: u64,
     },
     /// A label map or mask of another size than its image.
-    #[error("the {what} is {found:?} pixels, its image {image:?}")]
+    #[error("the {what} is {:?} pixels, its image {:?}", found.dimensions(), image.dimensions())]
     SizeMismatch {
         /// Label map or mask.
         what: &'static str,
-        /// Its width and height.
-        found: (u32, u32),
-        /// The image's width and height.
-        image: (u32, u32),
+        /// Its size.
+        found: Size,
+        /// The image's size.
+        image: Size,
     },
     /// An image larger than the canvas it is to be written to.
-    #[error("an image of {image:?} pixels does not fit a canvas of {canvas:?}")]
+    #[error("an image of {:?} pixels does not fit a canvas of {:?}", image.dimensions(), canvas.dimensions())]
     DoesNotFit {
-        /// Width and height.
-        image: (u32, u32),
-        /// Width and height.
-        canvas: (u32, u32),
+        /// Its size.
+        image: Size,
+        /// Its size.
+        canvas: Size,
     },
     /// An output slice of the wrong length.
     #[error("the output slice holds {found} numbers, expected {expected}")]
@@ -136,6 +138,12 @@ pub(crate) mod testing {
 
     pub(crate) fn rng(seed: u64) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(seed)
+    }
+
+    /// FNV-1a, by which pixels are compared with those of another program.
+    pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+        let step = |hash: u64, b: &u8| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3);
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
     }
 
     /// An image in which neighbours and channels differ.

@@ -4,6 +4,7 @@
 //! in: RGB (H, W, 3); out: (3, H', W') with H' >= H and W' >= W, the image at the top left, the rest 0, which is the
 //! mean colour.
 
+use crate::Size;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -70,22 +71,22 @@ impl Normalize {
         &self,
         image: &RgbImage,
         direction: Direction,
-        canvas: (u32, u32),
+        canvas: Size,
         out: &mut [f32],
     ) -> Result<(), TransformError> {
-        let (width, height) = image.dimensions();
-        if width > canvas.0 || height > canvas.1 {
-            return Err(TransformError::DoesNotFit { image: (width, height), canvas });
+        let size = Size::of(image);
+        if canvas.max(size) != canvas {
+            return Err(TransformError::DoesNotFit { image: size, canvas });
         }
-        let plane = canvas.0 as usize * canvas.1 as usize;
+        let plane = canvas.area();
         if out.len() != plane * 3 {
             return Err(TransformError::BufferLength { found: out.len(), expected: plane * 3 });
         }
-        if width == 0 || height == 0 {
+        if size.area() == 0 {
             out.fill(0.0);
             return Ok(());
         }
-        let (planes, stride) = (Planes::split(out, plane), canvas.0 as usize);
+        let (planes, stride) = (Planes::split(out, plane), canvas.width);
         pulp::Arch::new().dispatch(Write { normalize: self, image, direction, planes, stride });
         Ok(())
     }
@@ -166,7 +167,7 @@ mod tests {
             let canvas = (w + right, h + below);
             let mut out = vec![f32::NAN; (3 * canvas.0 * canvas.1) as usize];
             let direction = if mirrored { Direction::Mirrored } else { Direction::Forward };
-            norm.write(&image, direction, canvas, &mut out).unwrap();
+            norm.write(&image, direction, canvas.into(), &mut out).unwrap();
             for c in 0..3 {
                 for y in 0..canvas.1 {
                     for x in 0..canvas.0 {
@@ -187,8 +188,8 @@ mod tests {
     fn wrong_sizes_are_errors() {
         let norm = Normalize::default();
         let write = |canvas, n| norm.write(&pattern(4, 4), Direction::Forward, canvas, &mut vec![0.0; n]);
-        assert!(matches!(write((3, 8), 72), Err(TransformError::DoesNotFit { .. })));
-        assert!(matches!(write((4, 4), 47), Err(TransformError::BufferLength { expected: 48, .. })));
+        assert!(matches!(write((3, 8).into(), 72), Err(TransformError::DoesNotFit { .. })));
+        assert!(matches!(write((4, 4).into(), 47), Err(TransformError::BufferLength { expected: 48, .. })));
         assert_eq!(norm.mean_level(), [124, 116, 104]);
     }
 }

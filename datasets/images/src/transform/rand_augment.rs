@@ -1,5 +1,6 @@
 //! RandAugment (Cubuk et al., arXiv 1909.13719) as timm runs it under names such as `rand-m9-mstd0.5-inc1`.
 
+use crate::Size;
 use std::str::FromStr;
 
 use image::RgbImage;
@@ -134,7 +135,7 @@ impl RandAugment {
             Op::Brightness => color::brightness(image, self.enhancement(level, rng)),
             Op::Sharpness => color::sharpness(image, self.enhancement(level, rng)),
             Op::Rotate => {
-                let map = rotation(negate_half(level * 30.0, rng), image.dimensions());
+                let map = rotation(negate_half(level * 30.0, rng), Size::of(image));
                 self.warp(image, map, rng);
             }
             Op::ShearX => {

@@ -2,7 +2,7 @@
 //! operation at fixed arguments, as FNV-1a of the bytes that Pillow gives for the same 24 x 20 pattern.
 
 use super::*;
-use crate::transform::testing::{pattern, rng};
+use crate::transform::testing::{fnv, pattern, rng};
 
 /// By operation and argument.
 const PIXELS: [(&str, u64); 43] = [
@@ -51,10 +51,6 @@ const PIXELS: [(&str, u64); 43] = [
     ("Sharpness 1.81", 0xcba986c151a1539f),
 ];
 
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
-}
-
 fn run(name: &str) -> RgbImage {
     let mut image = pattern(24, 20);
     let mut words = name.split(' ');
@@ -62,7 +58,7 @@ fn run(name: &str) -> RgbImage {
     let value: f64 = words.next().map_or(0.0, |word| word.parse().unwrap());
     let filter = if words.next() == Some("bicubic") { Filter::Bicubic } else { Filter::Bilinear };
     let map = match op {
-        "Rotate" => rotation(value, (24, 20)),
+        "Rotate" => rotation(value, (24, 20).into()),
         "ShearX" => [1.0, value, 0.0, 0.0, 1.0, 0.0],
         "ShearY" => [1.0, 0.0, 0.0, value, 1.0, 0.0],
         "TranslateX" => [1.0, 0.0, value * 24.0, 0.0, 1.0, 0.0],

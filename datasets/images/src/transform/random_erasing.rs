@@ -1,6 +1,7 @@
 //! Random erasing (Zhong et al., arXiv 1708.04896) in timm's pixel mode: a rectangle of the normalised image becomes
 //! standard normal noise.
 
+use crate::Size;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
@@ -44,12 +45,8 @@ impl RandomErasing {
     ///
     /// # Errors
     /// [`TransformError::BufferLength`] if `image` has another length.
-    pub fn apply(
-        &self,
-        image: &mut [f32],
-        (width, height): (u32, u32),
-        rng: &mut impl Rng,
-    ) -> Result<(), TransformError> {
+    pub fn apply(&self, image: &mut [f32], size: Size, rng: &mut impl Rng) -> Result<(), TransformError> {
+        let (width, height) = size.dimensions();
         let (width, height) = (width as usize, height as usize);
         let plane = width * height;
         if image.len() != 3 * plane {
@@ -94,7 +91,7 @@ mod tests {
         let (mut values, mut shares) = (Vec::new(), Vec::new());
         for seed in 0..200 {
             let mut image = vec![9.0f32; 3 * 64 * 48];
-            erasing.apply(&mut image, (64, 48), &mut rng(seed)).unwrap();
+            erasing.apply(&mut image, (64, 48).into(), &mut rng(seed)).unwrap();
             let erased: Vec<f32> = image.into_iter().filter(|&v| v != 9.0).collect();
             shares.push(erased.len() as f64 / (3.0 * 64.0 * 48.0));
             values.extend(erased);
@@ -113,11 +110,11 @@ mod tests {
         let touched = (0..4000)
             .filter(|_| {
                 let mut image = [9.0f32; 3 * 16 * 16];
-                erasing.apply(&mut image, (16, 16), &mut rng).unwrap();
+                erasing.apply(&mut image, (16, 16).into(), &mut rng).unwrap();
                 image.iter().any(|&v| v != 9.0)
             })
             .count();
         assert!((900..1100).contains(&touched), "{touched}");
-        assert!(erasing.apply(&mut [0.0; 5], (16, 16), &mut rng).is_err());
+        assert!(erasing.apply(&mut [0.0; 5], (16, 16).into(), &mut rng).is_err());
     }
 }

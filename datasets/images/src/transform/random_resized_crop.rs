@@ -5,8 +5,9 @@ use image::RgbImage;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Filter, Rect, check_pixels, resize_region};
+use super::resize::{Filter, check_pixels, resize_region};
 use super::{TransformError, check, uniform};
+use crate::{Rect, Size};
 
 /// How the part is resized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +67,8 @@ impl RandomResizedCrop {
 
     /// The part to keep of an image of that size: ten tries at a part that fits, then the largest part in the
     /// middle whose proportions are allowed.
-    pub fn draw(&self, (width, height): (u32, u32), rng: &mut impl Rng) -> Rect {
+    pub fn draw(&self, size: Size, rng: &mut impl Rng) -> Rect {
+        let (width, height) = size.dimensions();
         let area = f64::from(width) * f64::from(height);
         let log_ratio = self.ratio.map(f64::ln);
         for _ in 0..10 {
@@ -95,9 +97,9 @@ impl RandomResizedCrop {
     /// # Errors
     /// [`TransformError::Empty`] for an image without a pixel.
     pub fn apply(&self, image: &RgbImage, rng: &mut impl Rng) -> Result<RgbImage, TransformError> {
-        check_pixels("the image", image.dimensions())?;
-        let region = self.draw(image.dimensions(), rng);
-        resize_region(image, region, (self.size, self.size), self.filter.draw(rng))
+        check_pixels("the image", Size::of(image))?;
+        let region = self.draw(Size::of(image), rng);
+        resize_region(image, region, Size::square(self.size as usize), self.filter.draw(rng))
     }
 }
 
@@ -113,7 +115,7 @@ mod tests {
         let mut rng = rng(1);
         let mut mean = 0.0;
         for _ in 0..2000 {
-            let rect = crop.draw((500, 375), &mut rng);
+            let rect = crop.draw((500, 375).into(), &mut rng);
             let share = f64::from(rect.width * rect.height) / (500.0 * 375.0);
             let ratio = f64::from(rect.width) / f64::from(rect.height);
             assert!((0.075..=1.0).contains(&share) && (0.74..=1.35).contains(&ratio), "{rect:?}");
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn a_strip_falls_back_to_the_middle() {
         let crop = RandomResizedCrop { scale: [0.9, 1.0], ..RandomResizedCrop::default() };
-        let rect = crop.draw((20_000, 10), &mut rng(3));
+        let rect = crop.draw((20_000, 10).into(), &mut rng(3));
         assert_eq!(rect, Rect { x: 9_993, y: 0, width: 13, height: 10 });
     }
 

@@ -1,6 +1,7 @@
 //! The random scale of segmentation training: the image fits a random multiple of (long, short), proportions kept
 //! (mmsegmentation's RandomResize). Interpolation is antialiased bilinear, labels are copied from the nearest.
 
+use crate::Size;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -38,13 +39,14 @@ impl RandomScale {
     }
 
     /// The size an image gets at that ratio; (1, 1) pixel at least.
-    pub fn size(&self, (width, height): (u32, u32), ratio: f64) -> (u32, u32) {
+    pub fn size(&self, size: Size, ratio: f64) -> Size {
+        let (width, height) = size.dimensions();
         let (w, h) = (f64::from(width.max(1)), f64::from(height.max(1)));
         let long = (f64::from(self.long) * ratio).floor();
         let short = (f64::from(self.short) * ratio).floor();
         let factor = (long / w.max(h)).min(short / w.min(h));
         let side = |length: f64| ((length * factor + 0.5) as u32).max(1);
-        (side(w), side(h))
+        (side(w), side(h)).into()
     }
 
     /// Image and target at a random size.
@@ -62,8 +64,8 @@ impl RandomScale {
     /// # Errors
     /// As [`RandomScale::apply`].
     pub fn apply_at(&self, sample: Sample, ratio: f64) -> Result<Sample, TransformError> {
-        check_pixels("the image", sample.image.dimensions())?;
-        let size = self.size(sample.image.dimensions(), ratio);
+        check_pixels("the image", Size::of(&sample.image))?;
+        let size = self.size(Size::of(&sample.image), ratio);
         resize_sample(sample, size, Filter::Bilinear)
     }
 }
@@ -75,10 +77,10 @@ mod tests {
     #[test]
     fn sizes_by_hand() {
         let scale = RandomScale::default();
-        assert_eq!(scale.size((683, 512), 1.0), (683, 512));
-        assert_eq!(scale.size((512, 683), 0.5), (256, 342));
+        assert_eq!(scale.size((683, 512).into(), 1.0), (683, 512).into());
+        assert_eq!(scale.size((512, 683).into(), 0.5), (256, 342).into());
         // the long side decides
-        assert_eq!(scale.size((4096, 512), 1.0), (2048, 256));
+        assert_eq!(scale.size((4096, 512).into(), 1.0), (2048, 256).into());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use image::RgbImage;
 
-use super::resize::Rect;
+use crate::{Rect, Size};
 
 /// Fraction bits of a weight: 32, less 8 for the pixel and 2 for the sign and a sum of absolute weights above 1.
 const PRECISION: u32 = 22;
@@ -88,24 +88,25 @@ impl Weights {
 }
 
 /// The pixels `region` of `image`, which must lie inside it, at `size`; neither may be empty.
-pub(super) fn resample(image: &RgbImage, region: Rect, size: (u32, u32), kernel: Kernel) -> Vec<u8> {
+pub(super) fn resample(image: &RgbImage, region: Rect, size: Size, kernel: Kernel) -> Vec<u8> {
     let stride = image.width() as usize * 3;
     let start = region.y as usize * stride + region.x as usize * 3;
     let source = Rows { bytes: &image.as_raw()[start..], stride, width: region.width as usize };
     let height = region.height as usize;
-    if region.width == size.0 && region.height == size.1 {
+    let (to_width, to_height) = size.dimensions();
+    if region.size() == size {
         return (0..height).flat_map(|y| source.row(y)).copied().collect();
     }
-    if region.width == size.0 {
-        return vertical(&source, &Weights::new(kernel, region.height, size.1));
+    if region.width == to_width {
+        return vertical(&source, &Weights::new(kernel, region.height, to_height));
     }
-    let wide = horizontal(&source, height, &Weights::new(kernel, region.width, size.0));
-    if region.height == size.1 {
+    let wide = horizontal(&source, height, &Weights::new(kernel, region.width, to_width));
+    if region.height == to_height {
         return wide;
     }
-    let width = size.0 as usize;
+    let width = size.width;
     let wide = Rows { bytes: &wide, stride: width * 3, width };
-    vertical(&wide, &Weights::new(kernel, region.height, size.1))
+    vertical(&wide, &Weights::new(kernel, region.height, to_height))
 }
 
 /// RGB rows at a distance of `stride` bytes.
@@ -251,7 +252,8 @@ mod tests {
     }
 
     /// The definition in floating point, horizontal pass first, each pass rounded.
-    fn reference(image: &RgbImage, size: (u32, u32), kernel: Kernel) -> Vec<u8> {
+    fn reference(image: &RgbImage, size: Size, kernel: Kernel) -> Vec<u8> {
+        let (to_width, to_height) = size.dimensions();
         let axis = |from: u32, to: u32, at: u32, value: &dyn Fn(u32) -> f64| {
             let scale = f64::from(from) / f64::from(to);
             let center = (f64::from(at) + 0.5) * scale;
@@ -261,12 +263,12 @@ mod tests {
         };
         let (width, height) = image.dimensions();
         let wide =
-            |x: u32, y: u32, c: usize| axis(width, size.0, x, &|at| f64::from(image.get_pixel(at, y)[c]));
+            |x: u32, y: u32, c: usize| axis(width, to_width, x, &|at| f64::from(image.get_pixel(at, y)[c]));
         let mut out = Vec::new();
-        for y in 0..size.1 {
-            for x in 0..size.0 {
+        for y in 0..to_height {
+            for x in 0..to_width {
                 for c in 0..3 {
-                    out.push(axis(height, size.1, y, &|at| wide(x, at, c)) as u8);
+                    out.push(axis(height, to_height, y, &|at| wide(x, at, c)) as u8);
                 }
             }
         }
@@ -279,8 +281,8 @@ mod tests {
         // shrunk, grown, mixed, one pass only, no pass
         for size in [(11, 9), (50, 43), (70, 8), (37, 13), (12, 26), (37, 26)] {
             for kernel in [TRIANGLE, CUBIC] {
-                let found = resample(&image, Rect::whole((37, 26)), size, kernel);
-                let expected = reference(&image, size, kernel);
+                let found = resample(&image, Rect::whole((37, 26).into()), size.into(), kernel);
+                let expected = reference(&image, size.into(), kernel);
                 assert_eq!(found.len(), expected.len());
                 // exact halves may round either way in the reference, in both passes
                 let worst = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();

@@ -1,5 +1,6 @@
 //! Resizing as PIL does it: antialiased bicubic (a = -0.5) and bilinear, and nearest.
 
+use crate::{Rect, Size};
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
@@ -20,38 +21,13 @@ pub enum Filter {
     Bicubic,
 }
 
-/// A rectangle of whole pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rect {
-    /// Left edge.
-    pub x: u32,
-    /// Top edge.
-    pub y: u32,
-    /// Width.
-    pub width: u32,
-    /// Height.
-    pub height: u32,
-}
-
-impl Rect {
-    /// All of an image of that size.
-    pub fn whole((width, height): (u32, u32)) -> Self {
-        Self { x: 0, y: 0, width, height }
-    }
-
-    /// Its part inside an image of that size.
-    pub fn within(self, (width, height): (u32, u32)) -> Self {
-        let (x, y) = (self.x.min(width), self.y.min(height));
-        Self { x, y, width: self.width.min(width - x), height: self.height.min(height - y) }
-    }
-}
-
 /// Most pixels of a resized image: 8,192 x 8,192, or 512 x 131,072.
 pub const MAX_RESIZED: u64 = 1 << 26;
 
 /// `Ok` if an image of that size may be made by resizing.
-fn check_resized(what: &'static str, (width, height): (u32, u32)) -> Result<(), TransformError> {
-    if u64::from(width) * u64::from(height) > MAX_RESIZED {
+fn check_resized(what: &'static str, size: Size) -> Result<(), TransformError> {
+    let (width, height) = size.dimensions();
+    if size.area() as u64 > MAX_RESIZED {
         return Err(TransformError::TooLarge { what, width, height, limit: MAX_RESIZED });
     }
     Ok(())
@@ -61,18 +37,19 @@ fn check_resized(what: &'static str, (width, height): (u32, u32)) -> Result<(), 
 ///
 /// # Errors
 /// [`TransformError::TooLarge`] if the long side would be too long.
-pub fn check_short_side((width, height): (u32, u32), short: u32) -> Result<(), TransformError> {
+pub fn check_short_side(size: Size, short: u32) -> Result<(), TransformError> {
+    let (width, height) = size.dimensions();
     let scale = f64::from(short) / f64::from(width.min(height).max(1));
     let side = |length: u32| (f64::from(length) * scale).min(f64::from(u32::MAX)) as u32;
-    check_resized("the resized image", (side(width), side(height)))
+    check_resized("the resized image", (side(width), side(height)).into())
 }
 
 /// The whole of `image` at `size`.
 ///
 /// # Errors
 /// [`TransformError::Empty`] if either has no pixel, [`TransformError::TooLarge`] beyond [`MAX_RESIZED`].
-pub fn resize(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<RgbImage, TransformError> {
-    resize_region(image, Rect::whole(image.dimensions()), size, filter)
+pub fn resize(image: &RgbImage, size: Size, filter: Filter) -> Result<RgbImage, TransformError> {
+    resize_region(image, Rect::whole(Size::of(image)), size, filter)
 }
 
 /// The part `region` of `image` at `size`, without looking at pixels outside the region: the same as cropping first,
@@ -83,25 +60,26 @@ pub fn resize(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<RgbI
 pub fn resize_region(
     image: &RgbImage,
     region: Rect,
-    size: (u32, u32),
+    size: Size,
     filter: Filter,
 ) -> Result<RgbImage, TransformError> {
-    let region = region.within(image.dimensions());
-    check_pixels("the region to resize", (region.width, region.height))?;
+    let region = region.within(Size::of(image));
+    check_pixels("the region to resize", region.size())?;
     check_pixels("the resized image", size)?;
     check_resized("the resized image", size)?;
     // columns are resized first
-    check_resized("the image resized across", (size.0, region.height))?;
+    check_resized("the image resized across", Size::new(region.height as usize, size.width))?;
     let kernel = match filter {
         Filter::Nearest => return Ok(nearest_rgb(image, region, size)),
         Filter::Bilinear => TRIANGLE,
         Filter::Bicubic => CUBIC,
     };
+    let (width, height) = size.dimensions();
     let pixels = resample(image, region, size, kernel);
-    RgbImage::from_raw(size.0, size.1, pixels).ok_or(TransformError::Empty {
+    RgbImage::from_raw(width, height, pixels).ok_or(TransformError::Empty {
         what: "the resized image",
-        width: size.0,
-        height: size.1,
+        width,
+        height,
     })
 }
 
@@ -120,10 +98,11 @@ fn nearest_indices(from: u32, start: u32, to: u32) -> Vec<usize> {
     indices
 }
 
-fn nearest_rgb(image: &RgbImage, region: Rect, size: (u32, u32)) -> RgbImage {
-    let columns = nearest_indices(region.width, region.x, size.0);
-    let rows = nearest_indices(region.height, region.y, size.1);
-    RgbImage::from_fn(size.0, size.1, |x, y| {
+fn nearest_rgb(image: &RgbImage, region: Rect, size: Size) -> RgbImage {
+    let (width, height) = size.dimensions();
+    let columns = nearest_indices(region.width, region.x, width);
+    let rows = nearest_indices(region.height, region.y, height);
+    RgbImage::from_fn(width, height, |x, y| {
         *image.get_pixel(columns[x as usize] as u32, rows[y as usize] as u32)
     })
 }
@@ -132,15 +111,16 @@ fn nearest_rgb(image: &RgbImage, region: Rect, size: (u32, u32)) -> RgbImage {
 ///
 /// # Errors
 /// [`TransformError::Empty`] if either has no pixel.
-pub fn resize_labels(labels: &GrayImage, size: (u32, u32)) -> Result<GrayImage, TransformError> {
-    check_pixels("the label map", labels.dimensions())?;
+pub fn resize_labels(labels: &GrayImage, size: Size) -> Result<GrayImage, TransformError> {
+    check_pixels("the label map", Size::of(labels))?;
     check_pixels("the resized label map", size)?;
     check_resized("the resized label map", size)?;
-    let columns = nearest_indices(labels.width(), 0, size.0);
-    let rows = nearest_indices(labels.height(), 0, size.1);
+    let (width, height) = size.dimensions();
+    let columns = nearest_indices(labels.width(), 0, width);
+    let rows = nearest_indices(labels.height(), 0, height);
     let stride = labels.width() as usize;
-    let mut out = GrayImage::new(size.0, size.1);
-    for (line, &row) in out.chunks_exact_mut(size.0 as usize).zip(&rows) {
+    let mut out = GrayImage::new(width, height);
+    for (line, &row) in out.chunks_exact_mut(size.width).zip(&rows) {
         let source = &labels.as_raw()[row * stride..(row + 1) * stride];
         for (pixel, &column) in line.iter_mut().zip(&columns) {
             *pixel = source[column];
@@ -154,8 +134,8 @@ pub fn resize_labels(labels: &GrayImage, size: (u32, u32)) -> Result<GrayImage, 
 /// # Errors
 /// [`TransformError::Empty`] or, where a mask or label map is not of the image's size,
 /// [`TransformError::SizeMismatch`].
-pub fn resize_sample(sample: Sample, size: (u32, u32), filter: Filter) -> Result<Sample, TransformError> {
-    let from = sample.image.dimensions();
+pub fn resize_sample(sample: Sample, size: Size, filter: Filter) -> Result<Sample, TransformError> {
+    let from = Size::of(&sample.image);
     Ok(Sample {
         image: resize(&sample.image, size, filter)?,
         target: resize_target(sample.target, from, size)?,
@@ -163,7 +143,8 @@ pub fn resize_sample(sample: Sample, size: (u32, u32), filter: Filter) -> Result
     })
 }
 
-pub(crate) fn check_pixels(what: &'static str, (width, height): (u32, u32)) -> Result<(), TransformError> {
+pub(crate) fn check_pixels(what: &'static str, size: Size) -> Result<(), TransformError> {
+    let (width, height) = size.dimensions();
     if width == 0 || height == 0 {
         return Err(TransformError::Empty { what, width, height });
     }
@@ -182,8 +163,8 @@ mod tests {
         let image = pattern(50, 40);
         let region = Rect { x: 7, y: 5, width: 21, height: 30 };
         for filter in [Filter::Nearest, Filter::Bilinear, Filter::Bicubic] {
-            let direct = resize_region(&image, region, (16, 33), filter).unwrap();
-            let cropped = resize(&crop_image(&image, region).unwrap(), (16, 33), filter).unwrap();
+            let direct = resize_region(&image, region, Size::new(33, 16), filter).unwrap();
+            let cropped = resize(&crop_image(&image, region).unwrap(), Size::new(33, 16), filter).unwrap();
             assert_eq!(direct, cropped);
         }
     }
@@ -192,16 +173,16 @@ mod tests {
     fn halving_with_bilinear_by_hand() {
         // triangle of support 2 on four pixels: output 0 covers pixels 0..3 with weights 0.75, 0.75, 0.25 -> /1.75
         let image = RgbImage::from_fn(4, 1, |x, _| image::Rgb([(x * 70) as u8; 3]));
-        let half = resize(&image, (2, 1), Filter::Bilinear).unwrap();
+        let half = resize(&image, Size::new(1, 2), Filter::Bilinear).unwrap();
         let expected = (0.75 * 0.0 + 0.75 * 70.0 + 0.25 * 140.0) / 1.75;
         assert!((f64::from(half.get_pixel(0, 0)[0]) - expected).abs() <= 1.0);
     }
 
     #[test]
     fn nothing_to_resize_is_an_error() {
-        assert!(resize(&RgbImage::new(0, 3), (4, 4), Filter::Bicubic).is_err());
-        assert!(resize(&pattern(3, 3), (0, 4), Filter::Nearest).is_err());
-        assert!(resize_labels(&GrayImage::new(0, 0), (1, 1)).is_err());
+        assert!(resize(&RgbImage::new(0, 3), Size::square(4), Filter::Bicubic).is_err());
+        assert!(resize(&pattern(3, 3), Size::new(4, 0), Filter::Nearest).is_err());
+        assert!(resize_labels(&GrayImage::new(0, 0), Size::square(1)).is_err());
     }
 
     proptest! {
@@ -209,7 +190,7 @@ mod tests {
         fn a_flat_image_stays_flat(w in 1u32..60, h in 1u32..60, tw in 1u32..60, th in 1u32..60, v: u8) {
             let image = RgbImage::from_pixel(w, h, image::Rgb([v; 3]));
             for filter in [Filter::Nearest, Filter::Bilinear, Filter::Bicubic] {
-                let out = resize(&image, (tw, th), filter).unwrap();
+                let out = resize(&image, (tw, th).into(), filter).unwrap();
                 prop_assert!(out.as_raw().iter().all(|&p| p.abs_diff(v) <= 1));
             }
         }

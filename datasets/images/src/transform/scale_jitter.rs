@@ -5,10 +5,11 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::crop::crop_sample;
-use super::resize::{Filter, Rect, check_pixels, resize_sample};
+use super::resize::{Filter, check_pixels, resize_sample};
 use super::target::BoxRule;
 use super::{TransformError, check, uniform};
 use crate::sample::Sample;
+use crate::{Rect, Size};
 
 /// Settings, with ViTDet's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,18 +45,20 @@ impl ScaleJitter {
     /// [`TransformError::Empty`] or [`TransformError::SizeMismatch`] for a sample that is no image or whose masks do
     /// not fit.
     pub fn apply(&self, sample: Sample, rng: &mut impl Rng) -> Result<Sample, TransformError> {
-        let (width, height) = sample.image.dimensions();
-        check_pixels("the image", (width, height))?;
+        let size = Size::of(&sample.image);
+        check_pixels("the image", size)?;
+        let (width, height) = size.dimensions();
         let goal = f64::from(self.target) * uniform(rng, self.scale[0], self.scale[1]);
         let factor = (goal / f64::from(width)).min(goal / f64::from(height));
         let side = |length: u32| ((f64::from(length) * factor).round_ties_even() as u32).max(1);
-        let size = (side(width), side(height));
+        let (width, height) = (side(width), side(height));
+        let size = Size::from((width, height));
         let sample = resize_sample(sample, size, Filter::Bilinear)?;
         // one draw for both axes, as in detectron2
         let place = rng.random::<f64>();
         let offset =
             |length: u32| (f64::from(length.saturating_sub(self.target)) * place).round_ties_even() as u32;
-        let rect = Rect { x: offset(size.0), y: offset(size.1), width: self.target, height: self.target };
+        let rect = Rect { x: offset(width), y: offset(height), width: self.target, height: self.target };
         crop_sample(sample, rect.within(size), self.boxes)
     }
 }

@@ -1,6 +1,7 @@
 //! Resizing for detection: the short side to a given length, the long side no longer than a limit (detectron2's
 //! ResizeShortestEdge).
 
+use crate::Size;
 use serde::{Deserialize, Serialize};
 
 use super::resize::{Filter, check_pixels, resize_sample};
@@ -32,12 +33,13 @@ impl ShortestEdge {
     }
 
     /// The size an image gets.
-    pub fn size(&self, (width, height): (u32, u32)) -> (u32, u32) {
+    pub fn size(&self, size: Size) -> Size {
+        let (width, height) = size.dimensions();
         let (w, h) = (f64::from(width.max(1)), f64::from(height.max(1)));
         let mut scale = f64::from(self.short) / w.min(h);
         scale = scale.min(f64::from(self.max) / w.max(h));
         let side = |length: f64| ((length * scale + 0.5) as u32).max(1);
-        (side(w), side(h))
+        (side(w), side(h)).into()
     }
 
     /// Image and target at that size.
@@ -46,8 +48,8 @@ impl ShortestEdge {
     /// [`TransformError::Empty`] or [`TransformError::SizeMismatch`] for a sample that is no image or whose masks do
     /// not fit.
     pub fn apply(&self, sample: Sample) -> Result<Sample, TransformError> {
-        check_pixels("the image", sample.image.dimensions())?;
-        let size = self.size(sample.image.dimensions());
+        check_pixels("the image", Size::of(&sample.image))?;
+        let size = self.size(Size::of(&sample.image));
         resize_sample(sample, size, Filter::Bilinear)
     }
 }
@@ -59,9 +61,9 @@ mod tests {
     #[test]
     fn sizes_by_hand() {
         let edge = ShortestEdge { short: 800, max: 1333 };
-        assert_eq!(edge.size((640, 480)), (1067, 800));
-        assert_eq!(edge.size((480, 640)), (800, 1067));
-        assert_eq!(edge.size((1000, 250)), (1333, 333));
-        assert_eq!(ShortestEdge::default().size((20_000, 10)), (1024, 1));
+        assert_eq!(edge.size((640, 480).into()), (1067, 800).into());
+        assert_eq!(edge.size((480, 640).into()), (800, 1067).into());
+        assert_eq!(edge.size((1000, 250).into()), (1333, 333).into());
+        assert_eq!(ShortestEdge::default().size((20_000, 10).into()), (1024, 1).into());
     }
 }

@@ -4,9 +4,10 @@ use image::{GrayImage, Luma, imageops};
 use serde::{Deserialize, Serialize};
 
 use super::TransformError;
-use super::resize::{Rect, resize_labels};
+use super::resize::resize_labels;
 use crate::mask::Mask;
 use crate::sample::{Instance, Target};
+use crate::{Rect, Size};
 
 /// Label of pixels that count for nothing.
 pub const IGNORE_LABEL: u8 = 255;
@@ -26,9 +27,9 @@ pub enum BoxRule {
 ///
 /// # Errors
 /// [`TransformError::SizeMismatch`] for a label map or bitmap that is not of size `from`.
-pub fn resize_target(target: Target, from: (u32, u32), to: (u32, u32)) -> Result<Target, TransformError> {
-    let sx = to.0 as f32 / from.0 as f32;
-    let sy = to.1 as f32 / from.1 as f32;
+pub fn resize_target(target: Target, from: Size, to: Size) -> Result<Target, TransformError> {
+    let sx = to.width as f32 / from.width as f32;
+    let sy = to.height as f32 / from.height as f32;
     map_target(
         target,
         from,
@@ -48,8 +49,8 @@ pub fn resize_target(target: Target, from: (u32, u32), to: (u32, u32)) -> Result
 ///
 /// # Errors
 /// [`TransformError::SizeMismatch`] for a label map or bitmap that is not of the image's size.
-pub fn flip_target(target: Target, size: (u32, u32)) -> Result<Target, TransformError> {
-    let width = size.0 as f32;
+pub fn flip_target(target: Target, size: Size) -> Result<Target, TransformError> {
+    let width = size.width as f32;
     map_target(
         target,
         size,
@@ -69,12 +70,7 @@ pub fn flip_target(target: Target, size: (u32, u32)) -> Result<Target, Transform
 ///
 /// # Errors
 /// [`TransformError::SizeMismatch`] for a label map or bitmap that is not of the image's size.
-pub fn crop_target(
-    target: Target,
-    size: (u32, u32),
-    rect: Rect,
-    rule: BoxRule,
-) -> Result<Target, TransformError> {
+pub fn crop_target(target: Target, size: Size, rect: Rect, rule: BoxRule) -> Result<Target, TransformError> {
     let rect = rect.within(size);
     let crop = |labels: &GrayImage| {
         Ok(imageops::crop_imm(labels, rect.x, rect.y, rect.width, rect.height).to_image())
@@ -86,11 +82,11 @@ pub fn crop_target(
 ///
 /// # Errors
 /// [`TransformError::SizeMismatch`] for a label map or bitmap that is not of size `from`.
-pub fn pad_target(target: Target, from: (u32, u32), to: (u32, u32)) -> Result<Target, TransformError> {
+pub fn pad_target(target: Target, from: Size, to: Size) -> Result<Target, TransformError> {
     let fill = if matches!(target, Target::LabelMap(_)) { IGNORE_LABEL } else { 0 };
-    let to = (to.0.max(from.0), to.1.max(from.1));
+    let (width, height) = to.max(from).dimensions();
     let pad = |labels: &GrayImage| {
-        let mut out = GrayImage::from_pixel(to.0, to.1, Luma([fill]));
+        let mut out = GrayImage::from_pixel(width, height, Luma([fill]));
         imageops::replace(&mut out, labels, 0, 0);
         Ok(out)
     };
@@ -100,13 +96,13 @@ pub fn pad_target(target: Target, from: (u32, u32), to: (u32, u32)) -> Result<Ta
 /// Applies `on_map` to label maps and bitmaps, whose size is checked, and `on_instance` to objects after that.
 fn map_target(
     target: Target,
-    size: (u32, u32),
+    size: Size,
     on_map: impl Fn(&GrayImage) -> Result<GrayImage, TransformError>,
     on_instance: impl Fn(Instance) -> Option<Instance>,
 ) -> Result<Target, TransformError> {
     let checked = |what, map: &GrayImage| {
-        if map.dimensions() != size {
-            return Err(TransformError::SizeMismatch { what, found: map.dimensions(), image: size });
+        if Size::of(map) != size {
+            return Err(TransformError::SizeMismatch { what, found: Size::of(map), image: size });
         }
         on_map(map)
     };
@@ -208,12 +204,12 @@ mod tests {
             [(BoxRule::Clip, [0.0, 0.0, 4.0, 5.0]), (BoxRule::FromMask, [0.0, 1.0, 2.0, 4.0])]
         {
             let target = object([1.0, 0.0, 7.0, 5.0], Some(Mask::Bitmap(bitmap())));
-            let instance = only(crop_target(target, (8, 6), rect, rule).unwrap()).unwrap();
+            let instance = only(crop_target(target, (8, 6).into(), rect, rule).unwrap()).unwrap();
             assert_eq!(instance.bbox, expected);
         }
         let ring = vec![[2.0, 1.0], [5.0, 1.0], [5.0, 4.0], [2.0, 4.0]];
         let target = object([1.0, 0.0, 7.0, 5.0], Some(Mask::Polygon(Polygon::from_usable([ring]))));
-        let instance = only(crop_target(target, (8, 6), rect, BoxRule::FromMask).unwrap()).unwrap();
+        let instance = only(crop_target(target, (8, 6).into(), rect, BoxRule::FromMask).unwrap()).unwrap();
         assert_eq!(instance.bbox, [0.0, 1.0, 2.0, 4.0]);
     }
 
@@ -221,23 +217,23 @@ mod tests {
     fn emptied_objects_are_dropped() {
         let rect = Rect { x: 6, y: 4, width: 2, height: 2 };
         let target = object([1.0, 0.0, 8.0, 6.0], Some(Mask::Bitmap(bitmap())));
-        assert_eq!(only(crop_target(target, (8, 6), rect, BoxRule::Clip).unwrap()), None);
+        assert_eq!(only(crop_target(target, (8, 6).into(), rect, BoxRule::Clip).unwrap()), None);
         let target = object([1.0, 0.0, 5.0, 3.0], None);
-        assert_eq!(only(crop_target(target, (8, 6), rect, BoxRule::Clip).unwrap()), None);
+        assert_eq!(only(crop_target(target, (8, 6).into(), rect, BoxRule::Clip).unwrap()), None);
     }
 
     #[test]
     fn flipping_twice_changes_nothing() {
         let target = object([1.0, 0.5, 7.0, 5.0], Some(Mask::Bitmap(bitmap())));
-        let once = flip_target(target.clone(), (8, 6)).unwrap();
+        let once = flip_target(target.clone(), (8, 6).into()).unwrap();
         assert_eq!(only(once.clone()).unwrap().bbox, [1.0, 0.5, 7.0, 5.0]);
-        assert_eq!(only(flip_target(once, (8, 6)).unwrap()), only(target));
+        assert_eq!(only(flip_target(once, (8, 6).into()).unwrap()), only(target));
     }
 
     #[test]
     fn scaling_keeps_mask_and_box_together() {
         let target = object([2.0, 1.0, 5.0, 4.0], Some(Mask::Bitmap(bitmap())));
-        let instance = only(resize_target(target, (8, 6), (16, 18)).unwrap()).unwrap();
+        let instance = only(resize_target(target, (8, 6).into(), (16, 18).into()).unwrap()).unwrap();
         assert_eq!(instance.bbox, [4.0, 3.0, 10.0, 12.0]);
         match instance.mask {
             Some(Mask::Bitmap(mask)) => assert_eq!(bitmap_bounds(&mask), Some([4.0, 3.0, 10.0, 12.0])),
@@ -247,9 +243,11 @@ mod tests {
 
     #[test]
     fn padding_is_ignored_in_label_maps_and_background_in_masks() {
-        let labels = pad_target(Target::LabelMap(GrayImage::new(2, 2)), (2, 2), (3, 2)).unwrap();
+        let labels =
+            pad_target(Target::LabelMap(GrayImage::new(2, 2)), (2, 2).into(), (3, 2).into()).unwrap();
         assert!(matches!(labels, Target::LabelMap(map) if map.as_raw() == &[0, 0, 255, 0, 0, 255]));
-        let error = pad_target(Target::LabelMap(GrayImage::new(2, 2)), (4, 4), (5, 5)).unwrap_err();
+        let error =
+            pad_target(Target::LabelMap(GrayImage::new(2, 2)), (4, 4).into(), (5, 5).into()).unwrap_err();
         assert_eq!(error.to_string(), "the label map is (2, 2) pixels, its image (4, 4)");
     }
 }

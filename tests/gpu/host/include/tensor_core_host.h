@@ -1,4 +1,4 @@
-// The instructions of backbone/cuda/tensor_core.h on the fibers: the same layouts over the lanes of a warp, written down
+// The instructions of tensor_core.h on the fibers: the same layouts over the lanes of a warp, written down
 // once more from PTX's documentation. Addresses that the GPU would refuse end the program, and copies are made at the
 // wait for them and not before.
 #pragma once

@@ -2,11 +2,11 @@
 //! no N × N matrix in memory. For the usual widths of a head, without relative positions.
 
 use super::OP;
+use crate::cuda::kernels::mirrored::ATTENTION_ROWS;
+use crate::cuda::launch::Grid;
+use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::{Error, Result};
 use crate::ops::attention::{Attended, AttendedViews, Geometry};
-use crate::ops::cuda::kernels::mirrored::ATTENTION_ROWS;
-use crate::ops::cuda::launch::Grid;
-use crate::ops::cuda::{Buffer, Cuda, View, kernels, size};
 
 /// Calls the kernel that was compiled for a head of `$dim` channels.
 macro_rules! of_width {

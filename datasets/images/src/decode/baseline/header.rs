@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bits::signed;
-use crate::transform::resize::Rect;
+use crate::Rect;
 
 /// Codes up to this length are looked up at once.
 pub(in crate::decode) const LOOKUP_BITS: u32 = 11;

@@ -18,7 +18,7 @@ use bits::{Bits, Segments};
 use header::{Component, Table};
 use region::{Plane, Region};
 
-use crate::transform::resize::Rect;
+use crate::Rect;
 
 pub(super) use header::Frame;
 

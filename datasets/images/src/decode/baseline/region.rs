@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::transform::resize::Rect;
+use crate::Rect;
 
 /// The part of the image that is wanted, in pixels.
 pub(in crate::decode) struct Region {

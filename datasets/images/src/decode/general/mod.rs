@@ -18,7 +18,7 @@ use scan::{Coefficients, Stop};
 
 use super::DecodeError;
 use super::baseline::region::Region;
-use crate::transform::resize::Rect;
+use crate::{Rect, Size};
 
 /// More than any encoder writes: each coefficient of three components in a scan of its own.
 const MAX_SCANS: usize = 200;
@@ -39,8 +39,8 @@ impl<'a> General<'a> {
     }
 
     /// Width and height as stored.
-    pub(super) fn size(&self) -> (u32, u32) {
-        (self.frame.width as u32, self.frame.height as u32)
+    pub(super) fn size(&self) -> Size {
+        Size::new(self.frame.height, self.frame.width)
     }
 
     pub(super) fn exif(&self) -> Option<&'a [u8]> {

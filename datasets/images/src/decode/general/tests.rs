@@ -45,7 +45,7 @@ fn every_layout_has_the_pixels_of_libjpeg() {
         if fnv(image.as_raw()) != *hash {
             wrong.push(name);
         }
-        let whole = Rect::whole(image.dimensions());
+        let whole = Rect::whole(image.dimensions().into());
         assert_eq!(&general(bytes, whole).unwrap(), image.as_raw(), "{name}");
     }
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), all.len());

@@ -1,0 +1,395 @@
+//! Values on the GPU: f32, or bfloat16 under mixed precision, and how kernels take them.
+//!
+//! A kernel's parameter has one type; a buffer of the other is converted on the way, so that every op takes either.
+//! Those that matter for speed have a kernel for both.
+
+use super::kernels;
+use super::launch::{Context, Grid, Precision};
+use super::products::{Kind, Matrix, MatrixValues};
+use crate::error::Result;
+use cudarc::driver::sys::CUdeviceptr;
+use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice as _};
+use std::sync::OnceLock;
+
+/// The type of a kernel's bfloat16 parameters.
+#[derive(Debug)]
+pub enum BFloat16 {}
+
+/// Values of a tensor or a gradient.
+#[derive(Clone, Debug)]
+pub enum Buffer {
+    /// In single precision.
+    F32(Single),
+    /// In bfloat16.
+    Bf16(Bf16),
+}
+
+/// The type of a buffer that is kept as words.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// A word a value.
+    F32,
+    /// Two values a word.
+    Bf16 {
+        /// Values.
+        len: usize,
+    },
+}
+
+/// Values in single precision, and beside them, once a product wanted it, what they are rounded to bfloat16: weights are
+/// factors of several products before they change.
+#[derive(Debug)]
+pub struct Single {
+    values: CudaSlice<f32>,
+    rounded: OnceLock<Box<Buffer>>,
+}
+
+impl Single {
+    /// To be written: what they were rounded to is forgotten.
+    pub(crate) fn values_mut(&mut self) -> &mut CudaSlice<f32> {
+        self.rounded.take();
+        &mut self.values
+    }
+
+    /// The address of the values, and that of what they are rounded to or 0, for a kernel that writes both.
+    fn both_mut(&mut self) -> [CUdeviceptr; 2] {
+        let rounded = match self.rounded.get_mut().map(Box::as_mut) {
+            Some(Buffer::Bf16(rounded)) => *rounded.words.device_ptr_mut(),
+            _ => 0,
+        };
+        [*self.values.device_ptr_mut(), rounded]
+    }
+
+    /// In bfloat16, made at the first call and kept.
+    fn rounded(&self, context: &Context) -> Result<&Buffer> {
+        if let Some(rounded) = self.rounded.get() {
+            return Ok(rounded);
+        }
+        let made = Box::new(Bf16::rounded(context, &self.values)?.into());
+        Ok(self.rounded.get_or_init(|| made))
+    }
+}
+
+impl Clone for Single {
+    fn clone(&self) -> Self {
+        self.values.clone().into()
+    }
+}
+
+impl From<CudaSlice<f32>> for Single {
+    fn from(values: CudaSlice<f32>) -> Self {
+        Self { values, rounded: OnceLock::new() }
+    }
+}
+
+impl std::ops::Deref for Single {
+    type Target = CudaSlice<f32>;
+
+    fn deref(&self) -> &CudaSlice<f32> {
+        &self.values
+    }
+}
+
+/// bfloat16 values, in words of 32 bits, because the table of dfdx's tape keeps buffers of f32 only.
+#[derive(Clone, Debug)]
+pub struct Bf16 {
+    words: CudaSlice<f32>,
+    len: usize,
+}
+
+impl Bf16 {
+    /// Words of `len` values; half of the last is nobody's where they are an odd number.
+    fn words(len: usize) -> usize {
+        len.div_ceil(2)
+    }
+
+    /// Memory that the next kernel writes completely.
+    pub(crate) fn empty(context: &Context, len: usize) -> Result<Self> {
+        Ok(Self { words: context.empty(Self::words(len))?, len })
+    }
+
+    /// f32 values rounded, ties to even.
+    pub(crate) fn rounded(context: &Context, values: &CudaSlice<f32>) -> Result<Self> {
+        let len = values.len();
+        let mut narrow = Self::empty(context, len)?;
+        kernels::f32_to_bf16(context, Grid::packs(len), values, &mut narrow, len as u64)?;
+        Ok(narrow)
+    }
+
+    /// A copy of the values, and not of the words.
+    pub(super) fn copy(&self, context: &Context) -> Result<Self> {
+        let mut copy = Self::empty(context, self.len)?;
+        let (grid, n) = (Grid::packs(self.len), self.len as u64);
+        kernels::scaled_bf16(context, grid, self, None, &mut copy, n, 1)?;
+        Ok(copy)
+    }
+}
+
+impl From<CudaSlice<f32>> for Buffer {
+    fn from(values: CudaSlice<f32>) -> Self {
+        Self::F32(values.into())
+    }
+}
+
+impl From<Bf16> for Buffer {
+    fn from(values: Bf16) -> Self {
+        Self::Bf16(values)
+    }
+}
+
+impl Buffer {
+    /// The number of values.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len,
+        }
+    }
+
+    /// Whether they are bfloat16.
+    pub(crate) fn is_bf16(&self) -> bool {
+        matches!(self, Self::Bf16(_))
+    }
+
+    /// As the tape's table keeps it, and what that can't say.
+    pub(super) fn into_words(self) -> (CudaSlice<f32>, Form) {
+        match self {
+            Self::F32(values) => (values.values, Form::F32),
+            Self::Bf16(values) => (values.words, Form::Bf16 { len: values.len }),
+        }
+    }
+
+    /// The reverse.
+    pub(super) fn from_words(words: CudaSlice<f32>, form: Form) -> Self {
+        match form {
+            Form::F32 => words.into(),
+            Form::Bf16 { len } => Self::Bf16(Bf16 { words, len }),
+        }
+    }
+
+    /// In single precision.
+    pub(crate) fn into_f32(self, context: &Context) -> Result<CudaSlice<f32>> {
+        match self {
+            Self::F32(values) => Ok(values.values),
+            Self::Bf16(values) => widen(context, &values),
+        }
+    }
+
+    /// In bfloat16.
+    pub(crate) fn into_bf16(self, context: &Context) -> Result<Bf16> {
+        match self {
+            Self::F32(values) => Bf16::rounded(context, &values),
+            Self::Bf16(values) => Ok(values),
+        }
+    }
+
+    /// In bfloat16, converted where it is not.
+    pub(crate) fn bf16(&self, context: &Context) -> Result<Lent<'_, Bf16>> {
+        match self {
+            Self::F32(values) => Ok(Lent::Made(Bf16::rounded(context, values)?)),
+            Self::Bf16(values) => Ok(Lent::Here(values)),
+        }
+    }
+
+    /// In single precision, converted where it is not.
+    pub(crate) fn f32(&self, context: &Context) -> Result<Lent<'_, CudaSlice<f32>>> {
+        match self {
+            Self::F32(values) => Ok(Lent::Here(values)),
+            Self::Bf16(values) => Ok(Lent::Made(widen(context, values)?)),
+        }
+    }
+
+    /// As a factor of the layers' products: in bfloat16 under mixed precision, else in single precision.
+    pub(crate) fn factor(&self, context: &Context) -> Result<Lent<'_, Self>> {
+        match (self, context.precision()) {
+            (Self::F32(values), Precision::Bf16) => Ok(Lent::Made(Bf16::rounded(context, values)?.into())),
+            (Self::Bf16(values), Precision::F32 | Precision::Tf32) => {
+                Ok(Lent::Made(widen(context, values)?.into()))
+            }
+            _ => Ok(Lent::Here(self)),
+        }
+    }
+
+    /// As [`Buffer::factor`], for values that are a factor more than once, such as weights: a rounded copy is kept.
+    pub(crate) fn kept_factor(&self, context: &Context) -> Result<Lent<'_, Self>> {
+        match (self, context.precision()) {
+            (Self::F32(values), Precision::Bf16) => Ok(Lent::Here(values.rounded(context)?)),
+            _ => self.factor(context),
+        }
+    }
+
+    /// The address of the values, in single precision from now on, and that of their kept copy in bfloat16 or 0, for a
+    /// kernel that writes both.
+    pub(super) fn both_mut(&mut self, context: &Context) -> Result<[CUdeviceptr; 2]> {
+        match self {
+            Self::F32(values) => Ok(values.both_mut()),
+            Self::Bf16(_) => Ok([*self.f32_mut(context)?.device_ptr_mut(), 0]),
+        }
+    }
+
+    /// In single precision from now on.
+    pub(crate) fn f32_mut(&mut self, context: &Context) -> Result<&mut CudaSlice<f32>> {
+        if let Self::Bf16(values) = self {
+            *self = Self::F32(widen(context, values)?.into());
+        }
+        match self {
+            Self::F32(values) => Ok(values.values_mut()),
+            Self::Bf16(_) => unreachable!("made f32 above"),
+        }
+    }
+}
+
+fn widen(context: &Context, values: &Bf16) -> Result<CudaSlice<f32>> {
+    let mut wide = context.empty(values.len)?;
+    kernels::bf16_to_f32(context, Grid::packs(values.len), values, &mut wide, values.len as u64)?;
+    Ok(wide)
+}
+
+/// Values of a buffer in the type asked for: its own, or a copy.
+#[derive(Debug)]
+pub enum Lent<'a, T> {
+    /// The buffer's own.
+    Here(&'a T),
+    /// A copy in the other type.
+    Made(T),
+}
+
+impl<T> std::ops::Deref for Lent<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Here(values) => values,
+            Self::Made(values) => values,
+        }
+    }
+}
+
+/// What a kernel may read as values of type T.
+pub trait Input<T> {
+    /// Where they are; the second, a converted copy, must live as long as the address is used.
+    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)>;
+    /// Bytes that a kernel reads if it reads each once.
+    fn bytes(&self) -> usize;
+}
+
+/// What a kernel may write as values of type T.
+pub trait Output<T> {
+    /// Where they are.
+    fn output(&mut self, context: &Context) -> Result<CUdeviceptr>;
+    /// Bytes that a kernel writes if it writes each once.
+    fn bytes(&self) -> usize;
+}
+
+macro_rules! plain {
+    ($($kind:ty),*) => { $(
+        impl<T> Input<T> for $kind {
+            fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+                Ok((*self.device_ptr(), None))
+            }
+
+            fn bytes(&self) -> usize {
+                self.num_bytes()
+            }
+        }
+    )* };
+}
+
+plain!(CudaSlice<T>, CudaView<'_, T>, CudaViewMut<'_, T>);
+
+impl<T> Output<T> for CudaSlice<T> {
+    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        self.num_bytes()
+    }
+}
+
+impl<T> Output<T> for CudaViewMut<'_, T> {
+    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        self.num_bytes()
+    }
+}
+
+impl Input<BFloat16> for Bf16 {
+    fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+        Ok((*self.words.device_ptr(), None))
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.len
+    }
+}
+
+impl Output<BFloat16> for Bf16 {
+    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.words.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.len
+    }
+}
+
+impl Input<f32> for Buffer {
+    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+        match self {
+            Self::F32(values) => Ok((*values.device_ptr(), None)),
+            Self::Bf16(values) => {
+                let wide = widen(context, values)?;
+                Ok((*wide.device_ptr(), Some(wide.into())))
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        4 * self.len()
+    }
+}
+
+impl Output<f32> for Buffer {
+    fn output(&mut self, context: &Context) -> Result<CUdeviceptr> {
+        Ok(*self.f32_mut(context)?.device_ptr_mut())
+    }
+
+    fn bytes(&self) -> usize {
+        4 * self.len()
+    }
+}
+
+impl Input<BFloat16> for Buffer {
+    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
+        match self {
+            Self::Bf16(values) => values.input(context),
+            Self::F32(values) => {
+                let narrow = Bf16::rounded(context, values)?;
+                Ok((*narrow.words.device_ptr(), Some(narrow.into())))
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.len()
+    }
+}
+
+impl Matrix for Bf16 {
+    fn values(&self) -> MatrixValues {
+        MatrixValues::new(&self.words, self.len, Kind::Bf16)
+    }
+}
+
+impl Matrix for Buffer {
+    fn values(&self) -> MatrixValues {
+        match self {
+            Self::F32(values) => values.values(),
+            Self::Bf16(values) => values.values(),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+use super::*;
+use crate::Cpu;
+use crate::cpu::simd::logistic;
+use crate::ops::check::Case;
+
+#[test]
+fn gelu_matches_its_definition() {
+    // erf by its Taylor series in f64
+    let erf = |x: f64| {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / n as f64;
+            sum += term / (2 * n + 1) as f64;
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    };
+    Case::new().input([3, 50], -5.0..5.0).gradients_match(
+        |graph, t| gelu(graph, &t[0]),
+        |t| t[0].iter().map(|x| x / 2.0 * (1.0 + erf(x / 2f64.sqrt()))).collect(),
+        1e-6,
+    );
+}
+
+#[test]
+fn match_their_definitions() {
+    Case::new().input([3, 50], -5.0..5.0).gradients_match(
+        |graph, t| relu(graph, &t[0]),
+        |t| t[0].iter().map(|x| x.max(0.0)).collect(),
+        1e-6,
+    );
+    Case::new().input([3, 50], -9.0..9.0).gradients_match(
+        |graph, t| sigmoid(graph, &t[0]),
+        |t| t[0].iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
+        1e-6,
+    );
+    assert_eq!((logistic(200.0), logistic(-200.0) < 1e-37), (1.0, true));
+    assert!(Cpu::default().activation_forward(Function::Relu, &[f32::NAN]).unwrap()[0].is_nan());
+}

@@ -1,0 +1,171 @@
+//! Recording ops on the tape.
+//!
+//! A [`Graph`] is passed to every op. It knows whether gradients are recorded, whether the model trains
+//! (dropout, drop path, batch statistics), and where random numbers come from. An op computes its output,
+//! then calls [`Graph::record`] with its inputs and its backward pass:
+//!
+//! ```
+//! use kat_backbone::{Cpu, Graph, Tensor, ops};
+//! # fn main() -> Result<(), kat_backbone::Error> {
+//! let dev = Cpu::default();
+//! let x = Tensor::from_vec(&dev, vec![-1.0, 0.5, 2.0], [3])?.parameter()?;
+//! let mut graph = Graph::recording();
+//! let y = ops::gelu(&mut graph, &x)?;
+//! let loss = ops::mean(&mut graph, &y)?;
+//! let mut gradients = graph.backward(&loss)?;
+//! assert_eq!(gradients.take(&x)?.unwrap().len(), 3);
+//! # Ok(())
+//! # }
+//! ```
+
+use super::backend::Backend;
+use super::dfdx::Tape;
+use super::gradients::{Gradients, Grads};
+use super::random::RandomStream;
+use super::{Shape, Tensor};
+use crate::error::{Error, Result};
+
+/// Whether layers act as in training or as in evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout and drop path drop; batch norm uses and updates the batch's statistics.
+    Training,
+    /// Everything is deterministic; batch norm uses its running statistics.
+    Evaluation,
+}
+
+/// The tape of one forward pass and how layers behave in it.
+pub struct Graph<D: Backend> {
+    tape: Option<Tape<D>>,
+    mode: Mode,
+    random: RandomStream,
+}
+
+impl<D: Backend> Graph<D> {
+    /// Evaluation without gradients: nothing is kept alive.
+    pub fn inference() -> Self {
+        Self::new(None, Mode::Evaluation, RandomStream::new(0))
+    }
+
+    /// Evaluation with gradients: for parity checks and saliency.
+    pub fn recording() -> Self {
+        Self::new(Some(Tape::default()), Mode::Evaluation, RandomStream::new(0))
+    }
+
+    /// Training with gradients; `seed` decides dropout and drop path in this pass.
+    pub fn training(seed: u64) -> Self {
+        Self::new(Some(Tape::default()), Mode::Training, RandomStream::new(seed))
+    }
+
+    fn new(tape: Option<Tape<D>>, mode: Mode, random: RandomStream) -> Self {
+        Self { tape, mode, random }
+    }
+
+    /// A graph without a tape that behaves and draws as this one does from here on.
+    pub(crate) fn unrecorded(&self) -> Self {
+        Self::new(None, self.mode, self.random.clone())
+    }
+
+    /// As [`Graph::unrecorded`], with a tape of its own.
+    pub(crate) fn fork_recording(&self) -> Self {
+        Self::new(Some(Tape::default()), self.mode, self.random.clone())
+    }
+
+    /// Goes on with the random numbers where `other` stopped.
+    pub(crate) fn catch_up(&mut self, other: &Self) {
+        self.random = other.random.clone();
+    }
+
+    /// Whether layers act as in training.
+    pub fn is_training(&self) -> bool {
+        self.mode == Mode::Training
+    }
+
+    /// Whether an op on these inputs would be recorded.
+    pub fn records(&self, inputs: &[&Tensor<D>]) -> bool {
+        self.tape.is_some() && inputs.iter().any(|t| t.wants_gradient())
+    }
+
+    /// The random numbers of this pass.
+    pub fn random(&mut self) -> &mut RandomStream {
+        &mut self.random
+    }
+
+    /// Makes `out` a tensor and, if one of `inputs` wants a gradient and this graph records, puts the op's
+    /// backward pass on the tape. `backward` runs only then, so that clones it makes cost inference nothing; the
+    /// function it returns is given the gradient at the output, and is not called if none arrived.
+    ///
+    /// # Errors
+    /// The device refuses to keep `out`.
+    pub fn record<F>(
+        &mut self,
+        device: &D,
+        out: D::Buf,
+        shape: impl Into<Shape>,
+        inputs: &[&Tensor<D>],
+        backward: impl FnOnce() -> F,
+    ) -> Result<Tensor<D>>
+    where
+        F: FnOnce(D::Buf, &mut Grads<'_, D>) -> Result<()> + 'static,
+    {
+        self.record_with_output(device, out, shape, inputs, |_| backward())
+    }
+
+    /// As [`Graph::record`], for a backward pass that reads the output: `backward` is given it, without a gradient.
+    pub(crate) fn record_with_output<F>(
+        &mut self,
+        device: &D,
+        out: D::Buf,
+        shape: impl Into<Shape>,
+        inputs: &[&Tensor<D>],
+        backward: impl FnOnce(Tensor<D>) -> F,
+    ) -> Result<Tensor<D>>
+    where
+        F: FnOnce(D::Buf, &mut Grads<'_, D>) -> Result<()> + 'static,
+    {
+        let out = Tensor::from_stored(device.store(out)?, shape.into())?;
+        if !self.records(inputs) {
+            return Ok(out);
+        }
+        let backward = backward(out.clone());
+        let out = out.parameter()?;
+        let ghost = out.key().expect("a parameter has a key").clone();
+        self.on_tape(move |grads| match grads.table.take(&ghost)? {
+            Some(dy) => backward(dy, grads),
+            None => Ok(()),
+        });
+        Ok(out)
+    }
+
+    fn on_tape(&mut self, op: impl FnOnce(&mut Grads<'_, D>) -> Result<()> + 'static) {
+        if let Some(tape) = &mut self.tape {
+            tape.push(move |table| op(&mut Grads { table }));
+        }
+    }
+
+    /// Gradients of a one-element loss at every parameter that it was computed from.
+    ///
+    /// # Errors
+    /// A loss of several elements; a graph that does not record; what a backward pass reports.
+    pub fn backward(self, loss: &Tensor<D>) -> Result<Gradients<D>> {
+        if loss.numel() != 1 {
+            return Err(Error::shape("backward", "the loss", "one element", loss.shape()));
+        }
+        let one = loss.device().upload_buf(vec![1.0])?;
+        self.backward_from(loss, one)
+    }
+
+    /// As [`Graph::backward`], from the gradient at any tensor: where another program made the loss, such as dfdx's.
+    ///
+    /// # Errors
+    /// A graph that does not record; what a backward pass reports.
+    pub fn backward_from(mut self, output: &Tensor<D>, gradient: D::Buf) -> Result<Gradients<D>> {
+        let device = output.device().clone();
+        let target = output.clone();
+        self.on_tape(move |grads| grads.add(&target, gradient));
+        let tape = self.tape.ok_or_else(|| {
+            Error::config("backward", "the graph does not record: use Graph::training or Graph::recording")
+        })?;
+        Ok(Gradients { table: tape.run(&device)? })
+    }
+}
