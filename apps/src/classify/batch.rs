@@ -1,4 +1,4 @@
-//! The batches of classification: images cropped, augmented, normalised and mixed by the loader's threads.
+//! The batches of classification: images cropped, augmented, normalized and mixed by the loader's threads.
 //!
 //! # Shapes
 //! N images, S side in pixels, K classes: images (N, 3, S, S), labels (N), soft targets (N, K).
@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 /// N images and what they show.
 #[derive(Debug, Clone, Default)]
 pub struct ClassifyBatch {
-    /// (N, 3, S, S), normalised.
+    /// (N, 3, S, S), normalized.
     pub images: Vec<f32>,
     /// S.
     pub side: usize,

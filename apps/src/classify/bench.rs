@@ -66,6 +66,9 @@ struct Report {
 
 impl BenchCommand {
     /// Runs and prints to stdout.
+    ///
+    /// # Errors
+    /// An unknown model, or one that does not fit in memory.
     pub fn run(&self) -> anyhow::Result<()> {
         let variant = variants::named(&self.model).map_err(|e| Misuse(e.to_string()))?;
         on_device!(&self.device, device => self.time(&device, variant))
@@ -117,7 +120,7 @@ impl BenchCommand {
     }
 }
 
-/// Pixels that look like normalised noise.
+/// Pixels that look like normalized noise.
 fn image<D: Device>(device: &D, config: &KatConfig, batch: usize) -> kat_backbone::Result<Tensor<D>> {
     let (height, width) = (config.image_size.height, config.image_size.width);
     let len = batch * config.channels * height * width;

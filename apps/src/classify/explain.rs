@@ -44,7 +44,7 @@ impl Evidence {
         let mut pixels = Array2::<f32>::zeros((side, side));
         for first in (0..STEPS).step_by(BATCH) {
             let steps = first..(first + BATCH).min(STEPS);
-            // Midpoints of equal parts of the way; the mean color is zero after normalisation.
+            // Midpoints of equal parts of the way; the mean color is zero after normalization.
             let faded = steps.clone().flat_map(|i| {
                 let share = (i as f32 + 0.5) / STEPS as f32;
                 image.iter().map(move |v| v * share)
@@ -80,7 +80,7 @@ impl Evidence {
     }
 
     /// What the model saw beside the evidence for the class.
-    pub fn picture(&self, seen: &RgbImage, class: &str) -> RgbImage {
+    pub fn draw(&self, seen: &RgbImage, class: &str) -> RgbImage {
         let (seen, _) = legible(seen);
         let mut marked = seen.clone();
         if let Some(map) = self.map() {
@@ -119,7 +119,7 @@ mod tests {
         let sum: f32 = evidence.pixels.iter().sum();
         assert!((sum - gain).abs() < 0.02 * gain.abs().max(1e-3), "{sum} of {gain}");
         let seen = RgbImage::new(32, 32);
-        let picture = evidence.picture(&seen, "a class");
-        assert!(picture.width() > 2 * 480 && picture.height() > 480);
+        let drawn = evidence.draw(&seen, "a class");
+        assert!(drawn.width() > 2 * 480 && drawn.height() > 480);
     }
 }

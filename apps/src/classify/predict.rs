@@ -71,8 +71,8 @@ impl PredictCommand {
                 Ok(planes) => {
                     let ranked = rank(&trained, device, planes.clone(), &path)?;
                     if let Some(dir) = &self.explain {
-                        let picture = explain(device, &trained, planes, &ranked)?;
-                        save(&picture, dir, &path, seen)?;
+                        let drawn = explain(device, &trained, planes, &ranked)?;
+                        save(&drawn, dir, &path, seen)?;
                     }
                     print(&self.line(&path, &ranked)?)?;
                 }
@@ -102,7 +102,7 @@ impl PredictCommand {
     }
 }
 
-/// The image as the model takes it: (3, S, S), normalised.
+/// The image as the model takes it: (3, S, S), normalized.
 fn prepare(pipeline: &ClassifyEval, image: RgbImage, side: u32) -> anyhow::Result<Vec<f32>> {
     let sample = Sample { image, target: Target::None, id: String::new() };
     let mut planes = vec![0.0; 3 * (side * side) as usize];
@@ -140,11 +140,11 @@ fn explain<D: Device>(
     let side = trained.side() as usize;
     let evidence = Evidence::integrated_gradients(device, &trained.model, &planes, class)?;
     let seen = trained.plan.data.normalize.picture(&planes, side);
-    Ok(evidence.picture(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
+    Ok(evidence.draw(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
 }
 
 /// Writes `DIR/<name of the image>.png`; an image on stdin is called "stdin".
-fn save(picture: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::Result<()> {
+fn save(drawn: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::Result<()> {
     let refused = |path: &Path| format!("cannot write {}", path.display());
     std::fs::create_dir_all(dir).with_context(|| refused(dir))?;
     let stem = match image.file_stem() {
@@ -156,5 +156,5 @@ fn save(picture: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::
         // Images of one name in several folders.
         path = dir.join(format!("{stem}-{number}.png"));
     }
-    picture.save(&path).with_context(|| refused(&path))
+    drawn.save(&path).with_context(|| refused(&path))
 }

@@ -74,7 +74,7 @@ fn mistakes(page: &mut Page, evaluation: &Evaluation) -> anyhow::Result<()> {
         .map(|c| vec![c.truth, c.predicted, c.count.to_string(), format!("{:.1} %", 100.0 * c.share)])
         .collect();
     if rows.is_empty() {
-        page.paragraph("Every held-out image was recognised.");
+        page.paragraph("Every held-out image was recognized.");
         return Ok(());
     }
     let heads = [

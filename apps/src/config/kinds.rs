@@ -22,7 +22,7 @@ pub enum ScheduleKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Granularity {
-    /// At each optimiser step.
+    /// At each optimizer step.
     Step,
     /// At the start of each epoch, as timm does.
     Epoch,
@@ -56,7 +56,7 @@ pub enum OnCorrupt {
 pub enum NoDecay {
     /// Every bias.
     Bias,
-    /// Weights and biases of normalisation layers.
+    /// Weights and biases of normalization layers.
     Norm,
     /// Coefficients of rational functions.
     Rational,

@@ -46,6 +46,9 @@ impl Loaded {
 }
 
 /// Reads `path` (or starts from the defaults), lays it on the file it extends, and applies `overrides` in order.
+///
+/// # Errors
+/// A file that cannot be read, a key that there is none of, or a value of another type.
 pub fn load(path: Option<&Path>, overrides: &[Override], task: TaskKind) -> Result<Loaded, ConfigError> {
     let mut table = Table::new();
     if let Some(path) = path {
@@ -82,11 +85,17 @@ fn change(
 }
 
 /// Reads a resolved configuration, such as a run directory or a checkpoint keeps.
+///
+/// # Errors
+/// A key that there is none of, or a value of another type.
 pub fn from_text(text: &str, origin: &str, task: TaskKind) -> Result<Loaded, ConfigError> {
     from_text_with(text, &[], origin, task)
 }
 
 /// As [`from_text`], with `overrides` applied in order.
+///
+/// # Errors
+/// As [`from_text`].
 pub fn from_text_with(
     text: &str,
     overrides: &[Override],

@@ -19,6 +19,9 @@ pub struct Override {
 
 impl Override {
     /// Parses `section.key=value`.
+    ///
+    /// # Errors
+    /// A text that is not `section.key=value`.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let bad =
             |reason: &str| ConfigError::BadOverride { text: text.to_owned(), reason: reason.to_owned() };

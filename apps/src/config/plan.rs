@@ -16,12 +16,12 @@ use crate::run::schedule::Schedule;
 pub enum Duration {
     /// Passes over the training part.
     Epochs(usize),
-    /// Optimiser steps.
+    /// Optimizer steps.
     Steps(usize),
 }
 
 impl Duration {
-    /// Optimiser steps of the whole run.
+    /// Optimizer steps of the whole run.
     pub fn steps(self, steps_per_epoch: usize) -> usize {
         match self {
             Duration::Epochs(n) => n * steps_per_epoch,
@@ -124,7 +124,7 @@ impl Plan {
         differences(&other.raw, &self.raw)
     }
 
-    /// Images that contribute to one optimiser step.
+    /// Images that contribute to one optimizer step.
     pub fn images_per_step(&self) -> usize {
         self.train.batch_size * self.train.accumulate
     }

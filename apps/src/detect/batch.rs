@@ -1,4 +1,4 @@
-//! The batches of detection: pictures at the top left of a square canvas, with their objects.
+//! The batches of detection: images at the top left of a square canvas, with their objects.
 //!
 //! # Shapes
 //! N images, S side of the canvas in pixels: images (N, 3, S, S).
@@ -12,23 +12,23 @@ use kat_mask_rcnn::HeadError;
 use kat_mask_rcnn::structures::Targets;
 use rand_chacha::ChaCha8Rng;
 
-/// N pictures and what is in them.
+/// N images and what is in them.
 #[derive(Debug, Clone, Default)]
 pub struct DetectBatch {
-    /// (N, 3, S, S), normalised; 0 beyond the picture.
+    /// (N, 3, S, S), normalized; 0 beyond the image.
     pub images: Vec<f32>,
     /// S.
     pub side: usize,
-    /// Objects of each picture in pixels of the canvas, with the picture's size there.
+    /// Objects of each image in pixels of the canvas, with the image's size there.
     pub targets: Vec<Targets>,
-    /// Size of each picture on disk.
+    /// Size of each image on disk.
     pub originals: Vec<Size>,
-    /// The dataset's name of each picture: its COCO id.
+    /// The dataset's name of each image: its COCO id.
     pub ids: Vec<String>,
 }
 
 impl DetectBatch {
-    /// Size of each picture on the canvas.
+    /// Size of each image on the canvas.
     pub fn sizes(&self) -> Vec<Size> {
         self.targets.iter().map(Targets::image).collect()
     }
@@ -108,11 +108,11 @@ fn size_of(sample: &Sample) -> Size {
     Size::of(&sample.image)
 }
 
-/// The objects of a sample as the losses take them. Where an object that is trained on has no mask, the picture
+/// The objects of a sample as the losses take them. Where an object that is trained on has no mask, the image
 /// counts as annotated with boxes only.
 ///
 /// # Errors
-/// A mask of another size than the picture, or an outline that is none.
+/// A mask of another size than the image, or an outline that is none.
 pub fn targets(sample: &Sample) -> Result<Targets, HeadError> {
     let image = size_of(sample);
     let Target::Instances(instances) = &sample.target else { return Ok(Targets::none(image)) };
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_lie_at_the_top_left_with_their_sizes() {
+    fn images_lie_at_the_top_left_with_their_sizes() {
         let resize = ShortestEdge { short: 40, max: 40 };
         let pipeline = DetectEval::new(DetectEvalConfig { resize, ..DetectEvalConfig::default() }).unwrap();
         let collate = EvalCollate(pipeline);

@@ -133,7 +133,7 @@ impl BenchCommand {
     }
 }
 
-/// Pixels that look like normalised noise, over the whole canvas.
+/// Pixels that look like normalized noise, over the whole canvas.
 fn image<D: Device>(device: &D, config: &MaskRcnnConfig) -> anyhow::Result<Tensor<D>> {
     let (height, width) = (config.backbone.image_size.height, config.backbone.image_size.width);
     let pixels = (0..3 * height * width).map(|i| ((i * 7919) % 10_007) as f32 / 2500.0 - 2.0).collect();

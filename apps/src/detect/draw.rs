@@ -1,4 +1,4 @@
-//! Objects on a picture: masks, boxes, names.
+//! Objects on an image: masks, boxes, names.
 
 use image::{GrayImage, RgbImage};
 use kat_coco::json::Category;
@@ -24,9 +24,9 @@ fn name(categories: &[Category], class: u32) -> &str {
     categories.get(class as usize).map_or("?", |c| c.name.as_str())
 }
 
-/// The picture with what was found from `threshold` on; the most certain on top.
+/// The image with what was found from `threshold` on; the most certain on top.
 pub fn draw_found(
-    picture: &RgbImage,
+    image: &RgbImage,
     found: &ImageResult,
     categories: &[Category],
     threshold: f32,
@@ -38,13 +38,13 @@ pub fn draw_found(
         bbox: d.boxes().as_slice()[i],
         mask: found.masks.as_ref().map(|masks| masks[i].to_image()),
     });
-    draw(picture, shown.collect())
+    draw(image, shown.collect())
 }
 
-/// The picture with its annotation; crowds are named so.
+/// The image with its annotation; crowds are named so.
 ///
 /// # Errors
-/// A mask that does not fit the picture.
+/// A mask that does not fit the image.
 pub fn draw_truth(sample: &Sample, categories: &[Category]) -> anyhow::Result<RgbImage> {
     let truth = targets(sample)?;
     let side = sample.image.width().max(sample.image.height()) as usize;
@@ -66,11 +66,11 @@ pub fn draw_truth(sample: &Sample, categories: &[Category]) -> anyhow::Result<Rg
     Ok(draw(&sample.image, shown.collect()))
 }
 
-fn draw(picture: &RgbImage, shown: Vec<Shown>) -> RgbImage {
-    let (mut picture, factor) = legible(picture);
+fn draw(image: &RgbImage, shown: Vec<Shown>) -> RgbImage {
+    let (mut image, factor) = legible(image);
     for object in &shown {
         if let Some(mask) = &object.mask {
-            draw_mask(&mut picture, mask, class_color(object.class as usize));
+            draw_mask(&mut image, mask, class_color(object.class as usize));
         }
     }
     let boxed = |object: Shown| LabelledBox {
@@ -78,6 +78,6 @@ fn draw(picture: &RgbImage, shown: Vec<Shown>) -> RgbImage {
         color: class_color(object.class as usize),
         label: object.label,
     };
-    draw_boxes(&mut picture, &shown.into_iter().map(boxed).collect::<Vec<_>>());
-    picture
+    draw_boxes(&mut image, &shown.into_iter().map(boxed).collect::<Vec<_>>());
+    image
 }

@@ -233,7 +233,7 @@ impl<D: Device> Task for Detect<D> {
     }
 }
 
-/// What is in the pictures of a batch, at their own size.
+/// What is in the images of a batch, at their own size.
 ///
 /// # Errors
 /// A batch that does not fit the model.
@@ -249,7 +249,7 @@ pub fn detect<D: Device>(
         .collect::<Result<_, _>>()?)
 }
 
-/// What evaluation does to a picture: as large as the model's canvas allows.
+/// What evaluation does to an image: as large as the model's canvas allows.
 ///
 /// # Errors
 /// A setting out of range.

@@ -1,4 +1,4 @@
-//! `predict`: what is in pictures, drawn on them or as JSON.
+//! `predict`: what is in images, drawn on them or as JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ impl PredictCommand {
         Ok(())
     }
 
-    /// The name of each drawn picture; two of the same would overwrite each other.
+    /// The name of each drawn image; two of the same would overwrite each other.
     fn names(&self, files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
         let stem = |path: &PathBuf| match path.file_stem() {
             Some(stem) if path.as_path() != Path::new("-") => stem.to_string_lossy().into_owned(),
@@ -124,8 +124,8 @@ impl PredictCommand {
     ) -> anyhow::Result<()> {
         if let Some(to) = &self.to {
             let drawn = to.join(name);
-            let picture = draw_found(image, found, &trained.categories, self.threshold);
-            picture.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
+            let shown = draw_found(image, found, &trained.categories, self.threshold);
+            shown.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
             tracing::info!("wrote {}", drawn.display());
         }
         if self.json {
@@ -165,7 +165,7 @@ impl PredictCommand {
     }
 }
 
-/// What is in one picture.
+/// What is in one image.
 fn look<D: Device>(
     trained: &Trained<D>,
     pipeline: &DetectEval,

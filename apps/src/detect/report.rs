@@ -1,4 +1,4 @@
-//! The page at the end of a run: curves, precision over recall, AP by size and category, pictures.
+//! The page at the end of a run: curves, precision over recall, AP by size and category, images.
 
 use anyhow::Context;
 use kat_backbone::Device;
@@ -24,7 +24,7 @@ use crate::run::metrics_log::read;
 use crate::run::run_dir::{RunDir, write_atomic};
 use crate::run::sessions;
 
-/// Side of a pair of pictures on the page in pixels.
+/// Side of a pair of images on the page in pixels.
 const PAIR: u32 = 640;
 /// Lowest score of a detection that is drawn.
 const DRAWN: f32 = 0.5;

@@ -72,7 +72,7 @@ impl<'d> Scored<'d> {
     /// Adds the detections of the image with COCO id `id`.
     ///
     /// # Errors
-    /// An id that is no number, or a mask of another size than its picture.
+    /// An id that is no number, or a mask of another size than its image.
     pub fn add(&mut self, id: &str, found: &ImageResult) -> anyhow::Result<()> {
         let image = id.parse()?;
         let d = &found.detections;

@@ -1,4 +1,4 @@
-//! Boxes with names on a picture.
+//! Boxes with names on an image.
 
 use image::{Rgb as Pixel, RgbImage};
 use imageproc::drawing::draw_filled_rect_mut;
@@ -10,7 +10,7 @@ use super::palette::{Rgb, text_on};
 /// A box and what it says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledBox {
-    /// [x0, y0, x1, y1] in pixels of the picture.
+    /// [x0, y0, x1, y1] in pixels of the image.
     pub bbox: [f32; 4],
     /// Color of the frame and of the label's background.
     pub color: Rgb,
@@ -19,9 +19,9 @@ pub struct LabelledBox {
 }
 
 /// Draws boxes in the order given (so the most certain comes last, on top), then all labels over all frames. A
-/// label moves along its box where another already lies, and always stays inside the picture.
-pub fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
-    let (width, height) = picture.dimensions();
+/// label moves along its box where another already lies, and always stays inside the image.
+pub fn draw_boxes(image: &mut RgbImage, boxes: &[LabelledBox]) {
+    let (width, height) = image.dimensions();
     if width == 0 || height == 0 {
         return;
     }
@@ -29,7 +29,7 @@ pub fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
     let px = Font::size_for(width, height);
     let line = (px / 7.0).clamp(2.0, 6.0).round() as i64;
     for b in boxes {
-        frame(picture, b.bbox, line, b.color);
+        frame(image, b.bbox, line, b.color);
     }
     let mut taken: Vec<[f32; 4]> = Vec::new();
     // The most certain labels choose their place first.
@@ -43,17 +43,17 @@ pub fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
         placed.push((b, text, area));
     }
     for (b, text, area) in placed.iter().rev() {
-        fill(picture, *area, b.color);
-        font.draw(picture, (area[0] + 0.25 * px, area[1]), text, px, text_on(b.color));
+        fill(image, *area, b.color);
+        font.draw(image, (area[0] + 0.25 * px, area[1]), text, px, text_on(b.color));
     }
 }
 
 /// Top left corner for a label of this size: above the box, inside at its top, below it, or inside at its
 /// bottom, whichever is first free of other labels; above (or inside) where none is.
-fn place(bbox: [f32; 4], size: (f32, f32), picture: (f32, f32), taken: &[[f32; 4]]) -> (f32, f32) {
+fn place(bbox: [f32; 4], size: (f32, f32), image: (f32, f32), taken: &[[f32; 4]]) -> (f32, f32) {
     let [x0, y0, _, y1] = bbox;
     let clamp = |x: f32, y: f32| {
-        (x.clamp(0.0, (picture.0 - size.0).max(0.0)), y.clamp(0.0, (picture.1 - size.1).max(0.0)))
+        (x.clamp(0.0, (image.0 - size.0).max(0.0)), y.clamp(0.0, (image.1 - size.1).max(0.0)))
     };
     let free = |(x, y): (f32, f32)| {
         taken.iter().all(|t| x >= t[2] || x + size.0 <= t[0] || y >= t[3] || y + size.1 <= t[1])
@@ -63,15 +63,15 @@ fn place(bbox: [f32; 4], size: (f32, f32), picture: (f32, f32), taken: &[[f32; 4
 }
 
 /// A frame whose outer edge is the box.
-fn frame(picture: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], line: i64, color: Rgb) {
+fn frame(image: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], line: i64, color: Rgb) {
     if ![x0, y0, x1, y1].iter().all(|v| v.is_finite()) {
         return;
     }
     let t = line as f32;
-    fill(picture, [x0, y0, x1, y0 + t], color);
-    fill(picture, [x0, y1 - t, x1, y1], color);
-    fill(picture, [x0, y0, x0 + t, y1], color);
-    fill(picture, [x1 - t, y0, x1, y1], color);
+    fill(image, [x0, y0, x1, y0 + t], color);
+    fill(image, [x0, y1 - t, x1, y1], color);
+    fill(image, [x0, y0, x0 + t, y1], color);
+    fill(image, [x1 - t, y0, x1, y1], color);
 }
 
 /// Fills a rectangle, cut to the image; one that is thinner than a pixel still fills one.
@@ -98,37 +98,37 @@ mod tests {
 
     #[test]
     fn frames_lie_on_the_box_and_leave_its_inside() {
-        let mut picture = RgbImage::new(200, 100);
-        draw_boxes(&mut picture, &[boxed([20.0, 40.0, 120.0, 90.0], "")]);
+        let mut image = RgbImage::new(200, 100);
+        draw_boxes(&mut image, &[boxed([20.0, 40.0, 120.0, 90.0], "")]);
         for at in [(20, 40), (119, 89), (70, 40), (20, 60)] {
-            assert_eq!(picture.get_pixel(at.0, at.1).0, [200, 30, 30], "{at:?}");
+            assert_eq!(image.get_pixel(at.0, at.1).0, [200, 30, 30], "{at:?}");
         }
         for at in [(70, 60), (19, 40), (120, 60), (70, 90)] {
-            assert_eq!(picture.get_pixel(at.0, at.1).0, [0, 0, 0], "{at:?}");
+            assert_eq!(image.get_pixel(at.0, at.1).0, [0, 0, 0], "{at:?}");
         }
     }
 
     #[test]
     fn labels_avoid_each_other_and_the_edge() {
-        let picture = (400.0, 300.0);
-        let first = place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), picture, &[]);
+        let image = (400.0, 300.0);
+        let first = place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), image, &[]);
         assert_eq!(first, (10.0, 0.0));
         let taken = [[10.0, 0.0, 70.0, 20.0]];
-        assert_eq!(place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), picture, &taken), (10.0, 80.0));
-        assert_eq!(place([390.0, 290.0, 399.0, 299.0], (60.0, 20.0), picture, &[]), (340.0, 270.0));
+        assert_eq!(place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), image, &taken), (10.0, 80.0));
+        assert_eq!(place([390.0, 290.0, 399.0, 299.0], (60.0, 20.0), image, &[]), (340.0, 270.0));
     }
 
     #[test]
     fn no_box_is_too_odd() {
-        let mut picture = RgbImage::new(32, 32);
+        let mut image = RgbImage::new(32, 32);
         let odd = [
-            boxed([-1e9, -1e9, 1e9, 1e9], "a label much longer than the picture is wide"),
+            boxed([-1e9, -1e9, 1e9, 1e9], "a label much longer than the image is wide"),
             boxed([f32::NAN, 0.0, 1.0, 1.0], "nan"),
             boxed([5.0, 5.0, 5.0, 5.0], "point"),
             boxed([900.0, 900.0, 950.0, 950.0], "outside"),
         ];
-        draw_boxes(&mut picture, &odd);
+        draw_boxes(&mut image, &odd);
         draw_boxes(&mut RgbImage::new(0, 0), &odd);
-        assert_eq!(picture.dimensions(), (32, 32));
+        assert_eq!(image.dimensions(), (32, 32));
     }
 }

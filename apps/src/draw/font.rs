@@ -1,4 +1,4 @@
-//! Text without the system's fonts: DejaVu Sans, carried in the binary (licence: assets/DejaVuSans.LICENSE).
+//! Text without the system's fonts: DejaVu Sans, carried in the binary (license: assets/DejaVuSans.LICENSE).
 
 use ab_glyph::{Font as _, FontRef, PxScale, ScaleFont as _};
 use image::RgbImage;
@@ -28,7 +28,7 @@ impl Font {
         }
     }
 
-    /// A size in pixels that reads well on a picture of this size, seen whole.
+    /// A size in pixels that reads well on an image of this size, seen whole.
     pub fn size_for(width: u32, height: u32) -> f32 {
         (width.max(height) as f32 / 48.0).clamp(12.0, 64.0)
     }
@@ -103,12 +103,12 @@ mod tests {
     #[test]
     fn drawing_leaves_ink_within_the_line_and_never_panics_outside() {
         let font = Font::new();
-        let mut picture = RgbImage::new(60, 30);
-        font.draw(&mut picture, (4.0, 5.0), "Ag", 16.0, [255, 255, 255]);
-        let inked: Vec<u32> = picture.enumerate_pixels().filter(|p| p.2.0[0] > 100).map(|p| p.1).collect();
+        let mut image = RgbImage::new(60, 30);
+        font.draw(&mut image, (4.0, 5.0), "Ag", 16.0, [255, 255, 255]);
+        let inked: Vec<u32> = image.enumerate_pixels().filter(|p| p.2.0[0] > 100).map(|p| p.1).collect();
         assert!(inked.len() > 40);
         assert!(inked.iter().all(|y| (5..5 + font.line_height(16.0) as u32 + 1).contains(y)));
-        font.draw(&mut picture, (-500.0, 1e6), "far away", 16.0, [255, 0, 0]);
-        font.draw(&mut picture, (50.0, 20.0), "half out", 16.0, [255, 0, 0]);
+        font.draw(&mut image, (-500.0, 1e6), "far away", 16.0, [255, 0, 0]);
+        font.draw(&mut image, (50.0, 20.0), "half out", 16.0, [255, 0, 0]);
     }
 }

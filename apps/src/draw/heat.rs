@@ -1,4 +1,4 @@
-//! A heat map over a picture: attention, saliency.
+//! A heat map over an image: attention, saliency.
 
 use image::RgbImage;
 use ndarray::{Array2, ArrayView2};
@@ -24,7 +24,7 @@ impl HeatMap {
         Some(HeatMap { values })
     }
 
-    /// Value at the share (x, y) in [0, 1] of width and height, bilinear between cell centres.
+    /// Value at the share (x, y) in [0, 1] of width and height, bilinear between cell centers.
     fn at(&self, x: f32, y: f32) -> f32 {
         let split = |v: f32, n: usize| {
             let v = (v * n as f32 - 0.5).clamp(0.0, (n - 1) as f32);
@@ -37,10 +37,10 @@ impl HeatMap {
         row(y0) + (row(y1) - row(y0)) * fy
     }
 
-    /// Lays the map over the picture: strong values in full color, weak ones leave the picture darkened.
-    pub fn draw(&self, picture: &mut RgbImage) {
-        let (width, height) = picture.dimensions();
-        for (x, y, pixel) in picture.enumerate_pixels_mut() {
+    /// Lays the map over the image: strong values in full color, weak ones leave the image darkened.
+    pub fn draw(&self, image: &mut RgbImage) {
+        let (width, height) = image.dimensions();
+        for (x, y, pixel) in image.enumerate_pixels_mut() {
             let value = self.at((x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32);
             pixel.0 = blend(pixel.0, heat(value), 0.35 + 0.35 * value);
         }
@@ -64,9 +64,9 @@ mod tests {
 
     #[test]
     fn the_strong_corner_is_the_brightest() {
-        let mut picture = RgbImage::from_pixel(16, 16, image::Rgb([60, 60, 60]));
-        HeatMap::new(array![[0.0, 0.0], [0.0, 1.0]].view()).unwrap().draw(&mut picture);
-        let brightness = |x, y| picture.get_pixel(x, y).0.iter().map(|c| u32::from(*c)).sum::<u32>();
+        let mut image = RgbImage::from_pixel(16, 16, image::Rgb([60, 60, 60]));
+        HeatMap::new(array![[0.0, 0.0], [0.0, 1.0]].view()).unwrap().draw(&mut image);
+        let brightness = |x, y| image.get_pixel(x, y).0.iter().map(|c| u32::from(*c)).sum::<u32>();
         assert!(brightness(15, 15) > 2 * brightness(0, 0));
     }
 }

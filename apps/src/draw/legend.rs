@@ -1,4 +1,4 @@
-//! A panel beside a picture that says which color is what.
+//! A panel beside an image that says which color is what.
 
 use image::{Rgb as Pixel, RgbImage};
 use imageproc::drawing::draw_filled_rect_mut;
@@ -10,23 +10,23 @@ use super::palette::Rgb;
 /// One line of a legend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The color in the picture.
+    /// The color in the image.
     pub color: Rgb,
     /// What it stands for.
     pub name: String,
-    /// Its share of the picture in [0, 1], if worth saying.
+    /// Its share of the image in [0, 1], if worth saying.
     pub share: Option<f64>,
 }
 
-/// The picture with a legend at its right, in as many columns as its height asks for.
-pub fn with_legend(picture: &RgbImage, entries: &[Entry]) -> RgbImage {
+/// The image with a legend at its right, in as many columns as its height asks for.
+pub fn with_legend(image: &RgbImage, entries: &[Entry]) -> RgbImage {
     if entries.is_empty() {
-        return picture.clone();
+        return image.clone();
     }
     let font = Font::new();
-    let px = Font::size_for(picture.width(), picture.height());
+    let px = Font::size_for(image.width(), image.height());
     let row = (font.line_height(px) * 1.25).ceil();
-    let rows = ((picture.height() as f32 - row * 0.5) / row).floor().max(1.0) as usize;
+    let rows = ((image.height() as f32 - row * 0.5) / row).floor().max(1.0) as usize;
     // A strip has room for one row; a legend of its own height serves better there.
     let rows = rows.max(entries.len().min(8));
     let texts: Vec<String> = entries
@@ -41,10 +41,10 @@ pub fn with_legend(picture: &RgbImage, entries: &[Entry]) -> RgbImage {
         .map(|column| column.iter().map(|t| font.width(t, px)).fold(0.0, f32::max) + px * 2.6)
         .collect();
     let panel = (widths.iter().sum::<f32>() + px * 0.4).ceil() as u32;
-    let height = picture.height().max((row * (rows.min(entries.len()) as f32 + 0.5)).ceil() as u32);
-    let mut out = RgbImage::from_pixel(picture.width() + panel, height, Pixel([255, 255, 255]));
-    image::imageops::replace(&mut out, picture, 0, 0);
-    let mut x = picture.width() as f32 + px * 0.6;
+    let height = image.height().max((row * (rows.min(entries.len()) as f32 + 0.5)).ceil() as u32);
+    let mut out = RgbImage::from_pixel(image.width() + panel, height, Pixel([255, 255, 255]));
+    image::imageops::replace(&mut out, image, 0, 0);
+    let mut x = image.width() as f32 + px * 0.6;
     for (column, width) in widths.iter().enumerate() {
         let range = column * rows..((column + 1) * rows).min(entries.len());
         for (i, (entry, text)) in entries[range.clone()].iter().zip(&texts[range]).enumerate() {
@@ -70,10 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_has_its_swatch_and_the_picture_stays() {
-        let picture = RgbImage::from_pixel(300, 200, Pixel([9, 9, 9]));
+    fn every_entry_has_its_swatch_and_the_image_stays() {
+        let image = RgbImage::from_pixel(300, 200, Pixel([9, 9, 9]));
         for n in [1, 7, 40, 150] {
-            let out = with_legend(&picture, &entries(n));
+            let out = with_legend(&image, &entries(n));
             assert_eq!(out.pixels().filter(|p| p.0 == [9, 9, 9]).count(), 300 * 200);
             for i in 0..n {
                 let color = [0, 100, i as u8 + 1];

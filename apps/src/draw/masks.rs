@@ -1,16 +1,16 @@
-//! Masks and label maps laid over a picture.
+//! Masks and label maps laid over an image.
 
 use image::{GrayImage, RgbImage};
 
 use super::palette::{Rgb, blend};
 
-/// Opacity at which both the picture and the color can be seen.
+/// Opacity at which both the image and the color can be seen.
 pub const OPACITY: f32 = 0.45;
 
-/// Lays a mask (0 outside) over the picture: blended inside, full color along its outline. A mask of another
-/// size is stretched over the picture.
-pub fn draw_mask(picture: &mut RgbImage, mask: &GrayImage, color: Rgb) {
-    let (width, height) = picture.dimensions();
+/// Lays a mask (0 outside) over the image: blended inside, full color along its outline. A mask of another
+/// size is stretched over the image.
+pub fn draw_mask(image: &mut RgbImage, mask: &GrayImage, color: Rgb) {
+    let (width, height) = image.dimensions();
     if mask.width() == 0 || mask.height() == 0 {
         return;
     }
@@ -26,16 +26,16 @@ pub fn draw_mask(picture: &mut RgbImage, mask: &GrayImage, color: Rgb) {
             }
             let edge = (1..=reach)
                 .any(|d| !(inside(x - d, y) && inside(x + d, y) && inside(x, y - d) && inside(x, y + d)));
-            let pixel = picture.get_pixel_mut(x as u32, y as u32);
+            let pixel = image.get_pixel_mut(x as u32, y as u32);
             pixel.0 = if edge { color } else { blend(pixel.0, color, OPACITY) };
         }
     }
 }
 
-/// Lays a label map over the picture, each class in its color; labels without a color leave the picture as it
+/// Lays a label map over the image, each class in its color; labels without a color leave the image as it
 /// is. Borders between labels are drawn darker.
-pub fn draw_labels(picture: &mut RgbImage, labels: &GrayImage, color: impl Fn(u8) -> Option<Rgb>) {
-    let size = picture.dimensions();
+pub fn draw_labels(image: &mut RgbImage, labels: &GrayImage, color: impl Fn(u8) -> Option<Rgb>) {
+    let size = image.dimensions();
     if labels.width() == 0 || labels.height() == 0 {
         return;
     }
@@ -47,7 +47,7 @@ pub fn draw_labels(picture: &mut RgbImage, labels: &GrayImage, color: impl Fn(u8
             let Some(color) = table[usize::from(label)] else { continue };
             let right = nearest(labels, ((x + reach).min(size.0 - 1), y), size);
             let below = nearest(labels, (x, (y + reach).min(size.1 - 1)), size);
-            let pixel = picture.get_pixel_mut(x, y);
+            let pixel = image.get_pixel_mut(x, y);
             pixel.0 = if right != label || below != label {
                 blend(color, [0, 0, 0], 0.35)
             } else {
@@ -76,32 +76,32 @@ mod tests {
 
     #[test]
     fn masks_blend_inside_and_are_solid_on_the_outline() {
-        let mut picture = RgbImage::from_pixel(20, 20, image::Rgb([100, 100, 100]));
+        let mut image = RgbImage::from_pixel(20, 20, image::Rgb([100, 100, 100]));
         let mask = GrayImage::from_fn(20, 20, |x, y| {
             image::Luma([if (5..15).contains(&x) && (5..15).contains(&y) { 255 } else { 0 }])
         });
-        draw_mask(&mut picture, &mask, [200, 0, 0]);
-        assert_eq!(picture.get_pixel(5, 9).0, [200, 0, 0]);
-        assert_eq!(picture.get_pixel(14, 14).0, [200, 0, 0]);
-        assert_eq!(picture.get_pixel(10, 10).0, blend([100; 3], [200, 0, 0], OPACITY));
-        assert_eq!(picture.get_pixel(4, 9).0, [100; 3]);
+        draw_mask(&mut image, &mask, [200, 0, 0]);
+        assert_eq!(image.get_pixel(5, 9).0, [200, 0, 0]);
+        assert_eq!(image.get_pixel(14, 14).0, [200, 0, 0]);
+        assert_eq!(image.get_pixel(10, 10).0, blend([100; 3], [200, 0, 0], OPACITY));
+        assert_eq!(image.get_pixel(4, 9).0, [100; 3]);
     }
 
     #[test]
     fn small_masks_are_stretched_and_empty_ones_ignored() {
-        let mut picture = RgbImage::new(64, 64);
-        draw_mask(&mut picture, &GrayImage::from_pixel(2, 2, image::Luma([1])), [0, 0, 250]);
-        assert!(picture.pixels().all(|p| p.0[2] > 100));
-        draw_mask(&mut picture, &GrayImage::new(0, 0), [0, 0, 250]);
+        let mut image = RgbImage::new(64, 64);
+        draw_mask(&mut image, &GrayImage::from_pixel(2, 2, image::Luma([1])), [0, 0, 250]);
+        assert!(image.pixels().all(|p| p.0[2] > 100));
+        draw_mask(&mut image, &GrayImage::new(0, 0), [0, 0, 250]);
     }
 
     #[test]
-    fn labels_without_a_color_show_the_picture() {
-        let mut picture = RgbImage::from_pixel(10, 10, image::Rgb([80, 80, 80]));
+    fn labels_without_a_color_show_the_image() {
+        let mut image = RgbImage::from_pixel(10, 10, image::Rgb([80, 80, 80]));
         let labels = GrayImage::from_fn(10, 10, |x, _| image::Luma([if x < 5 { 3 } else { 255 }]));
-        draw_labels(&mut picture, &labels, |l| (l == 3).then_some([0, 200, 0]));
-        assert_eq!(picture.get_pixel(8, 5).0, [80, 80, 80]);
-        assert_eq!(picture.get_pixel(4, 5).0, blend([0, 200, 0], [0, 0, 0], 0.35));
-        assert!(picture.get_pixel(1, 5).0[1] > 130);
+        draw_labels(&mut image, &labels, |l| (l == 3).then_some([0, 200, 0]));
+        assert_eq!(image.get_pixel(8, 5).0, [80, 80, 80]);
+        assert_eq!(image.get_pixel(4, 5).0, blend([0, 200, 0], [0, 0, 0], 0.35));
+        assert!(image.get_pixel(1, 5).0[1] > 130);
     }
 }

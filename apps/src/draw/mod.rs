@@ -1,4 +1,4 @@
-//! Drawing on pictures: boxes, masks, heat maps, legends and text.
+//! Drawing on images: boxes, masks, heat maps, legends and text.
 
 pub mod boxes;
 pub mod font;
@@ -13,18 +13,18 @@ use image::imageops::{FilterType, resize};
 /// Smallest longer side on which labels can be read.
 const LEGIBLE_SIDE: u32 = 480;
 
-/// The picture, enlarged by a whole factor where it is too small to write on, and that factor: boxes and masks
+/// The image, enlarged by a whole factor where it is too small to write on, and that factor: boxes and masks
 /// are multiplied by it before they are drawn.
-pub fn legible(picture: &RgbImage) -> (RgbImage, u32) {
-    let (w, h) = picture.dimensions();
+pub fn legible(image: &RgbImage) -> (RgbImage, u32) {
+    let (w, h) = image.dimensions();
     let factor = LEGIBLE_SIDE.div_ceil(w.max(h).max(1)).max(1);
     if factor == 1 {
-        return (picture.clone(), 1);
+        return (image.clone(), 1);
     }
-    (resize(picture, w * factor, h * factor, FilterType::Nearest), factor)
+    (resize(image, w * factor, h * factor, FilterType::Nearest), factor)
 }
 
-/// Two pictures side by side with a caption above each: ground truth and prediction. A picture narrower than its
+/// Two images side by side with a caption above each: ground truth and prediction. An image narrower than its
 /// caption gets a margin.
 pub fn side_by_side(left: (&str, &RgbImage), right: (&str, &RgbImage)) -> RgbImage {
     let font = font::Font::new();
@@ -32,16 +32,15 @@ pub fn side_by_side(left: (&str, &RgbImage), right: (&str, &RgbImage)) -> RgbIma
     let px = font::Font::size_for(width / 2, height);
     let band = (font.line_height(px) * 1.3).ceil() as u32;
     let gap = 6;
-    let column = |(caption, picture): (&str, &RgbImage)| {
-        picture.width().max(font.width(caption, px).ceil() as u32 + 6)
-    };
+    let column =
+        |(caption, image): (&str, &RgbImage)| image.width().max(font.width(caption, px).ceil() as u32 + 6);
     let width = column(left) + column(right) + gap;
     let mut out = RgbImage::from_pixel(width, height + band, image::Rgb([255, 255, 255]));
     let mut x = 0;
-    for (caption, picture) in [left, right] {
-        image::imageops::replace(&mut out, picture, i64::from(x), i64::from(band));
+    for (caption, image) in [left, right] {
+        image::imageops::replace(&mut out, image, i64::from(x), i64::from(band));
         font.draw(&mut out, (x as f32 + 3.0, 0.12 * band as f32), caption, px, [28, 30, 33]);
-        x += column((caption, picture)) + gap;
+        x += column((caption, image)) + gap;
     }
     out
 }
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_pictures_are_enlarged_in_whole_steps() {
+    fn small_images_are_enlarged_in_whole_steps() {
         assert_eq!(legible(&RgbImage::new(1000, 10)).1, 1);
         let (big, factor) = legible(&RgbImage::new(64, 32));
         assert_eq!((big.dimensions(), factor), ((512, 256), 8));
@@ -59,13 +58,13 @@ mod tests {
     }
 
     #[test]
-    fn pairs_keep_both_pictures_whole() {
+    fn pairs_keep_both_images_whole() {
         let red = RgbImage::from_pixel(30, 20, image::Rgb([200, 0, 0]));
         let blue = RgbImage::from_pixel(20, 40, image::Rgb([0, 0, 200]));
         let pair = side_by_side(("truth", &red), ("predicted", &blue));
         let count = |c: [u8; 3]| pair.pixels().filter(|p| p.0 == c).count();
         assert_eq!((count([200, 0, 0]), count([0, 0, 200])), (600, 800));
-        // Captions are whole also over pictures of a few pixels.
+        // Captions are whole also over images of a few pixels.
         let (thin, font) = (RgbImage::new(3, 400), font::Font::new());
         let px = font::Font::size_for(3, 400);
         let both = font.width("ground truth", px) + font.width("predicted", px);

@@ -19,7 +19,7 @@ const FIRST: [Rgb; 12] = [
     [60, 60, 160],
 ];
 
-/// A color for a class; the same class has the same color in every picture.
+/// A color for a class; the same class has the same color in every image.
 pub fn class_color(index: usize) -> Rgb {
     if let Some(color) = FIRST.get(index) {
         return *color;

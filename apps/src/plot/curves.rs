@@ -192,7 +192,7 @@ impl Drawing for LineChart {
 }
 
 /// Moving average over a twentieth of the curve: at each point the value there of the straight line that fits its
-/// neighbours best. In the middle of the curve that is their mean; at the ends, where neighbours are on one side only, it
+/// neighbors best. In the middle of the curve that is their mean; at the ends, where neighbors are on one side only, it
 /// neither lags nor stops short.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     const LEAST: usize = 3;
@@ -275,7 +275,7 @@ mod tests {
         for (a, b) in average.iter().zip(&line) {
             assert!(a.0 == b.0 && (a.1 - b.1).abs() < 1e-9);
         }
-        // A value that is missing leaves a gap only where all its neighbours are missing too.
+        // A value that is missing leaves a gap only where all its neighbors are missing too.
         let mut holes = line.clone();
         holes[0].1 = f64::NAN;
         holes[50..70].iter_mut().for_each(|p| p.1 = f64::NAN);

@@ -11,10 +11,10 @@ pub struct Page {
     body: String,
 }
 
-/// A picture with a caption.
+/// An image with a caption.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// `data:` address of the picture.
+    /// `data:` address of the image.
     pub source: String,
     /// First line, bold.
     pub heading: String,
@@ -110,7 +110,7 @@ impl Page {
         self.body.push_str("</tbody></table></div>\n");
     }
 
-    /// Pictures in a grid; `width` is that of a picture in pixels.
+    /// Images in a grid; `width` is that of an image in pixels.
     pub fn gallery(&mut self, figures: &[Figure], width: u32) {
         self.push(format_args!("<div class=\"gallery\" style=\"--cell:{width}px\">"));
         for f in figures {

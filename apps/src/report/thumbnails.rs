@@ -5,17 +5,20 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
 use image::{ImageResult, RgbImage};
 
-/// The picture as a `data:` address, at most `side` pixels a side; small ones are enlarged in whole steps so
+/// The image as a `data:` address, at most `side` pixels a side; small ones are enlarged in whole steps so
 /// that their pixels stay square.
-pub fn data_uri(picture: &RgbImage, side: u32) -> ImageResult<String> {
-    let (w, h) = picture.dimensions();
+///
+/// # Errors
+/// None for an image with pixels.
+pub fn data_uri(image: &RgbImage, side: u32) -> ImageResult<String> {
+    let (w, h) = image.dimensions();
     let longest = w.max(h).max(1);
     let scaled = if longest > side {
         let to = |s: u32| (u64::from(s) * u64::from(side) / u64::from(longest)).max(1) as u32;
-        resize(picture, to(w), to(h), FilterType::Triangle)
+        resize(image, to(w), to(h), FilterType::Triangle)
     } else {
         let factor = (side / longest).max(1);
-        resize(picture, w * factor, h * factor, FilterType::Nearest)
+        resize(image, w * factor, h * factor, FilterType::Nearest)
     };
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, 88).encode_image(&scaled)?;
@@ -27,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_are_scaled_to_the_side() {
+    fn images_are_scaled_to_the_side() {
         for (w, h, expected) in
             [(32, 16, (128, 64)), (1000, 500, (128, 64)), (128, 1, (128, 1)), (5000, 1, (128, 1))]
         {

@@ -11,7 +11,7 @@ use crate::run::run_dir::write_atomic;
 /// What was measured at one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
     /// Values by name: "loss", "lr", "val/top1" …; values that are not finite are null in the file.
     pub values: Vec<(String, f64)>,
@@ -52,7 +52,7 @@ impl Record {
 /// Where a resumed run goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumed {
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
     /// Whether the figures of the held-out part at this step are to be measured again.
     pub evaluation_due: bool,
@@ -75,6 +75,9 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     /// Starts an empty log.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(MetricsLog { file: File::create(path)?, path: path.to_owned() })
     }
@@ -94,6 +97,9 @@ impl MetricsLog {
     }
 
     /// Adds a record, in one write, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// A full disk or the like.
     pub fn push(&mut self, record: &Record) -> io::Result<()> {
         self.file.write_all(record.line().as_bytes())
     }
@@ -105,6 +111,9 @@ impl MetricsLog {
 }
 
 /// All whole records of a log.
+///
+/// # Errors
+/// A file that cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
     for line in BufReader::new(File::open(path)?).split(b'\n') {

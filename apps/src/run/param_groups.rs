@@ -2,7 +2,7 @@
 
 use crate::config::NoDecay;
 
-/// How the optimiser treats one parameter.
+/// How the optimizer treats one parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ParamRule {
     /// Multiplies the learning rate.

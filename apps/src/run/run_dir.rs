@@ -217,6 +217,9 @@ impl RunDir {
     }
 
     /// Writes the resolved configuration.
+    ///
+    /// # Errors
+    /// A file that cannot be written; the old one then stays.
     pub fn write_config(&self, toml: &str) -> Result<(), RunDirError> {
         let path = self.config();
         write_atomic(&path, toml.as_bytes()).map_err(io("cannot write", &path))

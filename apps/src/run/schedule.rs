@@ -18,7 +18,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule for `total` optimiser steps that peaks at the rate `peak`.
+    /// A schedule for `total` optimizer steps that peaks at the rate `peak`.
     pub fn new(config: &config::Schedule, peak: f64, total: usize, steps_per_epoch: usize) -> Self {
         let steps_per_epoch = steps_per_epoch.max(1);
         let warmup = match config.warmup_steps {

@@ -21,9 +21,9 @@ pub const EMA: &str = "ema.";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
-    /// Updates that the optimiser counted.
+    /// Updates that the optimizer counted.
     pub updates: u64,
     /// The next batch.
     pub loader: LoaderState,

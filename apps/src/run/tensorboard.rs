@@ -20,6 +20,9 @@ pub struct EventWriter {
 impl EventWriter {
     /// Starts an event file in `dir`, which is created if need be. A run that goes on after a step gives it, and
     /// TensorBoard then drops what an earlier file says of later ones.
+    ///
+    /// # Errors
+    /// A folder or file that cannot be written.
     pub fn create(dir: &Path, resumed_at: Option<u64>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let now = wall_time();
@@ -45,6 +48,9 @@ impl EventWriter {
     }
 
     /// Records values at a step and hands them to the system.
+    ///
+    /// # Errors
+    /// A full disk or the like.
     pub fn scalars(&mut self, step: u64, values: &[(&str, f64)]) -> io::Result<()> {
         let bytes = scalar_event(wall_time(), step, values);
         self.frame(&bytes)?;

@@ -370,7 +370,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 }
 
-/// The seed of dropout and drop path in pass number `pass` of a run: neighbouring numbers give unrelated seeds
+/// The seed of dropout and drop path in pass number `pass` of a run: neighboring numbers give unrelated seeds
 /// (splitmix64).
 fn pass_seed(seed: u64, pass: u64) -> u64 {
     let mut z = seed.rotate_left(32).wrapping_add(pass.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));

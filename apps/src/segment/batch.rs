@@ -1,4 +1,4 @@
-//! The batches of segmentation: images scaled, cropped, mirrored, distorted and normalised by the loader's threads.
+//! The batches of segmentation: images scaled, cropped, mirrored, distorted and normalized by the loader's threads.
 //!
 //! # Shapes
 //! N images, S the side of the crop in pixels: images (N, 3, S, S), labels (N, S, S), 255 where they do not count.
@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 /// N crops and their label maps.
 #[derive(Debug, Clone, Default)]
 pub struct SegmentBatch {
-    /// (N, 3, S, S), normalised.
+    /// (N, 3, S, S), normalized.
     pub images: Vec<f32>,
     /// (N, S, S): class indices.
     pub labels: Vec<u8>,

@@ -269,7 +269,7 @@ mod tests {
         Segmentor::new(&Cpu::default(), &config, &batch_norm::Options::default(), seed).unwrap()
     }
 
-    fn picture(width: u32, height: u32) -> RgbImage {
+    fn pattern(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, (x * y) as u8]))
     }
 
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_window_that_covers_the_image_is_the_whole_image() {
         for (width, height) in [(40, 24), (37, 21), (3, 50)] {
-            let image = picture(width, height);
+            let image = pattern(width, height);
             let whole = rows(&settings(Resolution::Native, Extent::Whole), &image);
             let extent = Extent::Windows { crop: 64, stride: 20 };
             let windows = rows(&settings(Resolution::Native, extent), &image);
@@ -303,8 +303,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mirrored_picture_gets_mirrored_labels_from_the_mirrored_view() {
-        let image = picture(45, 30);
+    fn a_mirrored_image_gets_mirrored_labels_from_the_mirrored_view() {
+        let image = pattern(45, 30);
         let mirrored = image::imageops::flip_horizontal(&image);
         let mut settings = settings(Resolution::Native, Extent::Windows { crop: 32, stride: 13 });
         settings.views.flips = vec![Flip::None, Flip::Horizontal];
@@ -333,7 +333,7 @@ mod tests {
             for extent in [Extent::Whole, Extent::Windows { crop: 32, stride: 21 }] {
                 let settings = settings(Resolution::Trained { crop: 32 }, extent);
                 let inference = Inference { device: &device, model: &model, settings: &settings };
-                let map = inference.labels(&picture(width, height)).unwrap();
+                let map = inference.labels(&pattern(width, height)).unwrap();
                 assert_eq!(map.labels.len(), (width * height) as usize);
                 assert!(inference.strip_bytes((width, height).into()).unwrap() > 0);
             }

@@ -1,4 +1,4 @@
-//! From the configuration to the network, its loss and its optimiser's view of images.
+//! From the configuration to the network, its loss and its optimizer's view of images.
 
 use kat_backbone::ops::softmax_cross_entropy::OhemSampler;
 use kat_backbone::{KatConfig, Size};

@@ -1,4 +1,4 @@
-//! `segment predict`: label maps of images, and pictures of them.
+//! `segment predict`: label maps of images, and images of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub struct PredictCommand {
     device: DeviceArgs,
 }
 
-/// A class and its share of a picture.
+/// A class and its share of an image.
 struct Share<'t> {
     class: u8,
     name: &'t str,
@@ -59,7 +59,7 @@ struct Share<'t> {
 }
 
 impl PredictCommand {
-    /// Writes the pictures and prints the classes found; an image that cannot be read is named, and the rest still
+    /// Writes the images and prints the classes found; an image that cannot be read is named, and the rest still
     /// done.
     ///
     /// # Errors
@@ -93,9 +93,9 @@ impl PredictCommand {
             };
             let shares = shares(&labels, &trained.classes);
             let name = unused_name(&path, &mut used);
-            let picture =
+            let overlaid =
                 (!self.labels_only).then(|| draw(&image, &labels, &shares, Colors::of(&trained.classes)));
-            let written = self.write(&name, &labels, picture)?;
+            let written = self.write(&name, &labels, overlaid)?;
             print(&self.line(&path, &shares, &written))?;
         }
         if failed > 0 {
@@ -108,13 +108,13 @@ impl PredictCommand {
         &self,
         name: &str,
         labels: &GrayImage,
-        picture: Option<RgbImage>,
+        overlaid: Option<RgbImage>,
     ) -> anyhow::Result<Vec<PathBuf>> {
         let path = self.output.join(format!("{name}_labels.png"));
         labels.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        let Some(picture) = picture else { return Ok(vec![path]) };
+        let Some(overlaid) = overlaid else { return Ok(vec![path]) };
         let drawn = self.output.join(format!("{name}_overlay.png"));
-        picture.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
+        overlaid.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
         Ok(vec![path, drawn])
     }
 
@@ -133,7 +133,7 @@ impl PredictCommand {
     }
 }
 
-/// The picture under its labels, with a legend of those that are painted.
+/// The image under its labels, with a legend of those that are painted.
 fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colors: Colors) -> RgbImage {
     let entry = |s: &Share<'_>| {
         let color = colors.painted(s.class)?;

@@ -27,7 +27,7 @@ use crate::run::metrics_log::read;
 use crate::run::run_dir::{RunDir, write_atomic};
 use crate::run::sessions;
 
-/// Width of a picture pair in pixels.
+/// Width of a pair of images in pixels.
 const PAIR: u32 = 420;
 
 /// The colors of a list of classes.
@@ -39,7 +39,7 @@ pub struct Colors {
 
 impl Colors {
     /// ADE20K's own for its 150 classes, well told apart for others. A first class called "background" is not painted:
-    /// the picture shows there as it is.
+    /// the image shows there as it is.
     pub fn of(names: &[String]) -> Self {
         Self { ade20k: names == NAMES, background: names.first().is_some_and(|name| name == BACKGROUND) }
     }
@@ -59,11 +59,11 @@ impl Colors {
     }
 }
 
-/// The picture under its label map, small ones enlarged.
+/// The image under its label map, small ones enlarged.
 pub fn overlay(image: &RgbImage, labels: &GrayImage, colors: Colors) -> RgbImage {
-    let (mut picture, _) = legible(image);
-    draw_labels(&mut picture, labels, |label| colors.painted(label));
-    picture
+    let (mut painted, _) = legible(image);
+    draw_labels(&mut painted, labels, |label| colors.painted(label));
+    painted
 }
 
 /// Writes report.html and the plots of a finished run.
@@ -105,14 +105,14 @@ pub fn write<D: Device>(
     plots.push(("confusion".to_owned(), matrix));
     confused(&mut page, &confusion);
     page.section("Held-out images, the worst first");
-    page.gallery(&pictures(&evaluation.examples, Colors::of(names))?, PAIR);
+    page.gallery(&figures(&evaluation.examples, Colors::of(names))?, PAIR);
     page.folded("Configuration", &plan.to_toml());
     write_plots(&plots, &run.plots())?;
     let path = run.report();
     write_atomic(&path, page.render().as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn pictures(examples: &[Example], colors: Colors) -> anyhow::Result<Vec<Figure>> {
+fn figures(examples: &[Example], colors: Colors) -> anyhow::Result<Vec<Figure>> {
     let figure = |e: &Example| {
         let truth = overlay(&e.image, &e.labels, colors);
         let predicted = overlay(&e.image, &e.predicted, colors);
@@ -147,7 +147,7 @@ fn confused(page: &mut Page, confusion: &Confusion) {
         .map(|c| vec![c.truth, c.predicted, c.count.to_string(), percent(c.share)])
         .collect();
     if rows.is_empty() {
-        page.paragraph("Every labelled pixel was recognised.");
+        page.paragraph("Every labelled pixel was recognized.");
         return;
     }
     let heads = [
@@ -170,8 +170,8 @@ mod tests {
         let shapes = Colors::of(&["background", "ring"].map(str::to_owned));
         assert_eq!((shapes.painted(0), shapes.painted(1)), (None, Some(class_color(0))));
         let labels = GrayImage::from_raw(2, 1, vec![0, 1]).unwrap();
-        let picture = overlay(&RgbImage::from_pixel(2, 1, image::Rgb([9; 3])), &labels, shapes);
-        assert_eq!(picture.width(), 480);
-        assert!(picture.get_pixel(5, 100).0 == [9; 3] && picture.get_pixel(400, 100).0 != [9; 3]);
+        let painted = overlay(&RgbImage::from_pixel(2, 1, image::Rgb([9; 3])), &labels, shapes);
+        assert_eq!(painted.width(), 480);
+        assert!(painted.get_pixel(5, 100).0 == [9; 3] && painted.get_pixel(400, 100).0 != [9; 3]);
     }
 }

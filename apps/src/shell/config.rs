@@ -22,6 +22,9 @@ pub struct ConfigCommand {
 
 impl ConfigCommand {
     /// Prints to stdout.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used, or a closed stdout.
     pub fn run(&self, task: TaskKind) -> anyhow::Result<()> {
         let text = if self.keys { keys(task) } else { self.config.plan(task)?.to_toml() };
         Ok(io::stdout().lock().write_all(text.as_bytes())?)

@@ -39,6 +39,9 @@ struct Row {
 
 impl InfoCommand {
     /// Prints to stdout.
+    ///
+    /// # Errors
+    /// An unknown model, an image size that does not fit it, or a closed stdout.
     pub fn run(&self) -> anyhow::Result<()> {
         let models = match &self.model {
             Some(name) => vec![variants::named(name).map_err(|e| Misuse(e.to_string()))?],

@@ -38,6 +38,9 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 }
 
 /// Writes to stdout; where the reader went away (`| head`), that is an error of kind broken pipe, not a panic.
+///
+/// # Errors
+/// A closed stdout.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(printable(text).as_bytes())?;

@@ -28,6 +28,9 @@ pub struct VerifyCommand {
 
 impl VerifyCommand {
     /// Prints the comparison to stdout; an error if anything is off.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a tensor that is off by more than the tolerance.
     pub fn run(&self) -> anyhow::Result<()> {
         if self.tolerance.is_nan() || self.tolerance < 0.0 {
             return Err(super::Misuse(format!("--tolerance {} is not at least 0", self.tolerance)).into());
