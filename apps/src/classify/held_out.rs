@@ -98,7 +98,7 @@ impl<D: Device> HeldOut<'_, D> {
                         truth: names[*label as usize].clone(),
                         predicted: names[best].clone(),
                         probability,
-                        image: self.plan.data.normalize.picture(batch.image(slot), batch.side),
+                        image: self.plan.data.normalize.to_image(batch.image(slot), batch.side),
                     });
                 }
             }

@@ -139,7 +139,7 @@ fn explain<D: Device>(
     let class = trained.classes.iter().position(|c| c == name).context("a class without a name")?;
     let side = trained.side() as usize;
     let evidence = Evidence::integrated_gradients(device, &trained.model, &planes, class)?;
-    let seen = trained.plan.data.normalize.picture(&planes, side);
+    let seen = trained.plan.data.normalize.to_image(&planes, side);
     Ok(evidence.draw(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
 }
 

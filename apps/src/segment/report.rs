@@ -52,7 +52,7 @@ impl Colors {
     /// The color of a class in a chart.
     pub fn bar(self, class: usize) -> Rgb {
         match (self.ade20k, self.background, class) {
-            (true, _, _) => palette::colour(class),
+            (true, _, _) => palette::color(class),
             (_, true, 0) => [150, 154, 160],
             (_, background, _) => class_color(class - usize::from(background)),
         }
