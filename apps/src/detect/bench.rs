@@ -154,7 +154,8 @@ fn infer<D: Device>(model: &MaskRcnn<D>, image: &Tensor<D>) -> anyhow::Result<Ro
     let detections = round.stage(device, "boxes", || Ok(model.detections(&pyramid, &proposals)?))?;
     let masks = round.stage(device, "masks", || Ok(model.masks(&pyramid, &detections)?))?;
     round.stage(device, "post-processing", || {
-        let at_own_size = detections.iter().zip(&masks).map(|(d, m)| finish(d, m.as_ref(), size));
+        let at_own_size =
+            detections.iter().zip(&masks).map(|(d, m)| finish(d, m.as_ref().map(|g| g.view()), size));
         Ok(at_own_size.collect::<Result<Vec<_>, _>>()?)
     })?;
     round.proposals = proposals.iter().map(|p| p.boxes().len()).sum();

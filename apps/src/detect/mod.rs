@@ -245,7 +245,7 @@ pub fn detect<D: Device>(
     let found = model.detect(&batch.tensor(device)?, &batch.sizes())?;
     let at_own_size = found.iter().zip(&batch.originals);
     Ok(at_own_size
-        .map(|(f, size)| finish(&f.detections, f.masks.as_ref(), *size))
+        .map(|(f, size)| finish(&f.detections, f.masks.as_ref().map(|grids| grids.view()), *size))
         .collect::<Result<_, _>>()?)
 }
 

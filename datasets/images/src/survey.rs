@@ -51,9 +51,9 @@ pub struct ClassCount {
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BrokenFile {
-    /// Where.
+    /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// What is wrong with it.
     pub reason: String,
 }
 

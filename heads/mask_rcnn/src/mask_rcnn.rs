@@ -5,13 +5,14 @@
 
 use kat_backbone::nn::Builder;
 use kat_backbone::{Device, Graph, Tensor, module, ops};
+use ndarray::Array3;
 use rayon::prelude::*;
 
 use crate::error::{HeadError, same_length};
 use crate::roi_heads::box_head::BOX_BINS;
 use crate::roi_heads::mask_head::{MASK_BINS, MASK_SIDE};
 use crate::roi_heads::pooler::regions;
-use crate::structures::{Detections, MaskGrids, Proposals, Targets};
+use crate::structures::{Detections, Proposals, Targets};
 use crate::{
     Backbone, BoxHead, BoxPredictor, BoxRegression, MaskHead, MaskRcnnConfig, RegionPredictions, RoiPooler,
     Rpn, box_loss, mask_loss, rpn_loss,
@@ -68,8 +69,8 @@ impl<D: Device> Losses<D> {
 pub struct Found {
     /// Boxes, scores, classes.
     pub detections: Detections,
-    /// A grid for each, where the model predicts masks.
-    pub masks: Option<MaskGrids>,
+    /// (N, side, side), a grid for each, where the model predicts masks.
+    pub masks: Option<Array3<f32>>,
 }
 
 /// The heads that look at one region at a time.
@@ -265,13 +266,16 @@ impl<D: Device> MaskRcnn<D> {
 
     /// The third step: a mask for each detection, by its class.
     ///
+    /// # Shapes
+    /// For each image (N, side, side): the probability of "inside" on a square grid over each detection's box.
+    ///
     /// # Errors
     /// Detections of more images than the pyramid has.
     pub fn masks(
         &self,
         pyramid: &[Tensor<D>],
         detections: &[Detections],
-    ) -> Result<Vec<Option<MaskGrids>>, HeadError> {
+    ) -> Result<Vec<Option<Array3<f32>>>, HeadError> {
         let Some(head) = &self.roi_heads.mask_head else { return Ok(vec![None; detections.len()]) };
         let all = regions(detections.iter().map(Detections::boxes));
         let mut probabilities = Vec::new();
@@ -290,9 +294,10 @@ impl<D: Device> MaskRcnn<D> {
         let of_image = |d: &Detections| {
             let range = first * cells..(first + d.len()) * cells;
             first += d.len();
-            MaskGrids::new(MASK_SIDE, probabilities[range].to_vec()).map(Some)
+            Array3::from_shape_vec((d.len(), MASK_SIDE, MASK_SIDE), probabilities[range].to_vec())
         };
-        detections.iter().map(of_image).collect()
+        let grids = detections.iter().map(|d| of_image(d).map(Some)).collect::<Result<_, _>>();
+        grids.map_err(|e| HeadError::value("mask grids", e, "one for each detection"))
     }
 
     fn predict_boxes(

@@ -5,12 +5,13 @@
 //! head is class-agnostic, (R, 1).
 
 use kat_backbone::ops::nms::Nms;
+use ndarray::{ArrayView3, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{HeadError, same_length};
 use crate::paste_mask;
-use crate::structures::{Detections, ImageResult, MaskGrids};
+use crate::structures::{Detections, ImageResult};
 use kat_images::{Boxes, Size, clip_box};
 
 /// Which detections are reported.
@@ -108,15 +109,18 @@ pub fn select_detections(
 /// Brings detections from the size the model saw to `output`, the image's own, and pastes their masks there.
 /// Boxes that have no area at that size are dropped with their masks.
 ///
+/// # Shapes
+/// `grids` (N, side, side), one a detection: the probability of "inside" over its box.
+///
 /// # Errors
 /// A number of mask grids other than that of detections.
 pub fn finish(
     detections: &Detections,
-    grids: Option<&MaskGrids>,
+    grids: Option<ArrayView3<'_, f32>>,
     output: Size,
 ) -> Result<ImageResult, HeadError> {
-    if let Some(grids) = grids {
-        same_length("mask grids", grids.len(), detections.len())?;
+    if let Some(grids) = &grids {
+        same_length("mask grids", grids.len_of(Axis(0)), detections.len())?;
     }
     let ratio = |to: usize, from: usize| if from == 0 { 0.0 } else { to as f32 / from as f32 };
     let input = detections.image();
@@ -125,7 +129,7 @@ pub fn finish(
     boxes.clip(output);
     let kept: Vec<usize> = (0..boxes.len()).filter(|&i| boxes.is_nonempty(i, 0.0)).collect();
     let masks = grids.map(|grids| {
-        let paste = |&i: &usize| paste_mask(grids.grid(i), grids.side(), boxes.as_slice()[i], output);
+        let paste = |&i: &usize| paste_mask(grids.index_axis(Axis(0), i), boxes.as_slice()[i], output);
         kept.par_iter().map(paste).collect()
     });
     let scores = kept.iter().map(|&i| detections.scores()[i]).collect();
@@ -136,6 +140,7 @@ pub fn finish(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::Array3;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -191,12 +196,12 @@ mod tests {
     fn results_come_at_the_images_size() {
         let boxes = vec![[10., 20., 30., 40.], [0., 0., 1., 1.]];
         let found = Detections::new(IMAGE, boxes.into(), vec![0.9, 0.5], vec![3, 4]).unwrap();
-        let grids = MaskGrids::new(28, vec![1.0; 2 * 28 * 28]).unwrap();
-        let result = finish(&found, Some(&grids), Size::new(50, 200)).unwrap();
+        let grids = Array3::ones((2, 28, 28));
+        let result = finish(&found, Some(grids.view()), Size::new(50, 200)).unwrap();
         assert_eq!(result.detections.boxes().as_slice()[0], [20., 10., 60., 20.]);
         let masks = result.masks.unwrap();
         assert_eq!((masks.len(), masks[0].area(), masks[0].size()), (2, 400, Size::new(50, 200)));
-        assert!(finish(&found, Some(&MaskGrids::new(2, vec![1.0; 4]).unwrap()), IMAGE).is_err());
+        assert!(finish(&found, Some(Array3::ones((1, 2, 2)).view()), IMAGE).is_err());
     }
 
     #[test]

@@ -6,16 +6,18 @@
 //! rows; where both ends are on the same side of one half the whole stretch is one run.
 //!
 //! # Shapes
-//! Grid (side, side), row-major, probabilities.
+//! Grid (side, side), probabilities.
 
 use kat_images::rle::Runs;
 use kat_images::{Rle, Size};
+use ndarray::ArrayView2;
 
 const HALF: f32 = 0.5;
 
 /// The mask of an `image`-sized image from `grid` over `roi` (in the image's pixels). A box that is not finite,
 /// has no area or lies outside gives an empty mask; a NaN in the grid counts as outside.
-pub fn paste_mask(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Rle {
+pub fn paste_mask(grid: ArrayView2<'_, f32>, roi: [f32; 4], image: Size) -> Rle {
+    let side = grid.nrows();
     let mut runs = Runs::default();
     let across = Axis::new(roi[0], roi[2], side, image.width);
     let down = Axis::new(roi[1], roi[3], side, image.height);
@@ -24,7 +26,7 @@ pub fn paste_mask(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Rle 
     };
     let stretches = down.stretches();
     let cell = |y: usize, x: isize| match usize::try_from(x) {
-        Ok(x) if x < side => grid[y * side + x],
+        Ok(x) if x < side => grid[[y, x]],
         _ => 0.0,
     };
     runs.push(false, across.first * image.height);
@@ -107,6 +109,10 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    fn paste(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Rle {
+        paste_mask(ArrayView2::from_shape((side, side), grid).unwrap(), roi, image)
+    }
+
     /// The interpolated probability at every pixel, in f64.
     fn reference(grid: &[f32], side: usize, roi: [f32; 4], image: Size) -> Vec<f64> {
         let [x0, y0, x1, y1] = roi.map(f64::from);
@@ -135,7 +141,7 @@ mod tests {
     #[test]
     fn one_cell_a_pixel() {
         let grid = [0.9, 0.1, 0.2, 0.8];
-        let rle = paste_mask(&grid, 2, [1., 1., 3., 3.], Size::new(4, 5));
+        let rle = paste(&grid, 2, [1., 1., 3., 3.], Size::new(4, 5));
         let expected = [[0, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0; 5]].concat();
         assert_eq!(rle.to_bitmap(), expected);
     }
@@ -151,7 +157,7 @@ mod tests {
                 (0..side * side).map(|_| (rng.random_range(-0.5..1.5f32)).clamp(0.0, 1.0)).collect();
             let (x, y) = (rng.random_range(-20.0..45f32), rng.random_range(-20.0..35f32));
             let roi = [x, y, x + rng.random_range(0.2..70f32), y + rng.random_range(0.2..70f32)];
-            let found = paste_mask(&grid, side, roi, image).to_bitmap();
+            let found = paste(&grid, side, roi, image).to_bitmap();
             for (i, (&found, &p)) in found.iter().zip(&reference(&grid, side, roi, image)).enumerate() {
                 assert!(
                     (p - 0.5).abs() < 1e-4 || (found == 1) == (p >= 0.5),
@@ -163,9 +169,9 @@ mod tests {
 
     #[test]
     fn certain_masks_fill_their_box() {
-        let rle = paste_mask(&[1.0; 784], 28, [3., 2., 8., 7.], Size::new(10, 10));
+        let rle = paste(&[1.0; 784], 28, [3., 2., 8., 7.], Size::new(10, 10));
         assert_eq!(rle.area(), 25);
-        let all = paste_mask(&[1.0; 784], 28, [-1e4, -1e4, 1e4, 1e4], Size::new(10, 10));
+        let all = paste(&[1.0; 784], 28, [-1e4, -1e4, 1e4, 1e4], Size::new(10, 10));
         assert_eq!(all.counts(), [0, 100]);
     }
 
@@ -181,9 +187,9 @@ mod tests {
             [0., 0., f32::INFINITY, 4.],
             [0., 0., f32::MIN_POSITIVE, 4.],
         ] {
-            assert_eq!(paste_mask(&[1.0; 16], 4, roi, image).area(), 0, "{roi:?}");
+            assert_eq!(paste(&[1.0; 16], 4, roi, image).area(), 0, "{roi:?}");
         }
-        assert_eq!(paste_mask(&[f32::NAN; 16], 4, [0., 0., 9., 9.], image).area(), 0);
-        assert_eq!(paste_mask(&[1.0; 16], 4, [0., 0., 9., 9.], Size::new(0, 0)).area(), 0);
+        assert_eq!(paste(&[f32::NAN; 16], 4, [0., 0., 9., 9.], image).area(), 0);
+        assert_eq!(paste(&[1.0; 16], 4, [0., 0., 9., 9.], Size::new(0, 0)).area(), 0);
     }
 }

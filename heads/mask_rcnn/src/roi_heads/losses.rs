@@ -16,7 +16,7 @@ use crate::{BoxRegression, RegionPredictions};
 pub struct RoiLoss<D: Device> {
     /// What it is.
     pub classes: Tensor<D>,
-    /// Where.
+    /// Box offsets.
     pub boxes: Tensor<D>,
 }
 

@@ -16,7 +16,7 @@ use kat_images::Boxes;
 pub struct RpnLoss<D: Device> {
     /// Object or not.
     pub objectness: Tensor<D>,
-    /// Where.
+    /// Box offsets.
     pub boxes: Tensor<D>,
 }
 

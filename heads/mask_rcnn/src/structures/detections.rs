@@ -1,7 +1,7 @@
 //! What a detector says of an image.
 //!
 //! # Shapes
-//! N detections; mask grids (N, side, side), row-major, probabilities.
+//! N detections.
 
 use crate::error::{HeadError, same_length};
 use kat_images::{Boxes, Rle, Size};
@@ -71,49 +71,6 @@ impl Detections {
             scores: indices.iter().map(|&i| self.scores[i]).collect(),
             classes: indices.iter().map(|&i| self.classes[i]).collect(),
         }
-    }
-}
-
-/// The mask head's output for each detection: the probability of "inside" on a square grid over its box.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MaskGrids {
-    side: usize,
-    data: Vec<f32>,
-}
-
-impl MaskGrids {
-    /// Takes (N, side, side) probabilities.
-    ///
-    /// # Errors
-    /// A side of 0, or data that is not a whole number of grids.
-    pub fn new(side: usize, data: Vec<f32>) -> Result<Self, HeadError> {
-        if side == 0 {
-            return Err(HeadError::value("mask grid side", side, "at least 1"));
-        }
-        let cells = side * side;
-        same_length("mask grid data", data.len(), data.len() / cells * cells)?;
-        Ok(Self { side, data })
-    }
-
-    /// Cells along one side.
-    pub fn side(&self) -> usize {
-        self.side
-    }
-
-    /// Number of grids.
-    pub fn len(&self) -> usize {
-        self.data.len() / (self.side * self.side)
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
-    }
-
-    /// Grid `i`, row-major. Panics on an index out of range, as slices do.
-    pub fn grid(&self, i: usize) -> &[f32] {
-        let cells = self.side * self.side;
-        &self.data[i * cells..(i + 1) * cells]
     }
 }
 

@@ -7,6 +7,6 @@ mod detections;
 mod proposals;
 mod targets;
 
-pub use detections::{Detections, ImageResult, MaskGrids};
+pub use detections::{Detections, ImageResult};
 pub use proposals::Proposals;
 pub use targets::Targets;
