@@ -291,7 +291,7 @@ impl<D: Device> MaskRcnn<D> {
             probabilities = ops::sigmoid(graph, &own)?.to_vec();
         }
         let (cells, mut first) = (MASK_SIDE * MASK_SIDE, 0);
-        let of_image = |d: &Detections| {
+        let mut of_image = |d: &Detections| {
             let range = first * cells..(first + d.len()) * cells;
             first += d.len();
             Array3::from_shape_vec((d.len(), MASK_SIDE, MASK_SIDE), probabilities[range].to_vec())
