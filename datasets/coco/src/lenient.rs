@@ -12,11 +12,14 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// [`super::record::quoted_nan`] makes of Python's tokens.
 pub(super) struct Number(pub f64);
 
-/// A whole number from 0, also where a tool wrote it as `12.0`.
+/// A whole number from 0, also where a tool wrote it as `12.0` or `"12"`.
 pub(super) struct Id(pub u64);
 
 /// The same, up to 32 bits.
 pub(super) struct Whole(pub u32);
+
+/// Four numbers; `null` and the empty list are no box.
+pub(super) struct Quad(pub Option<[f64; 4]>);
 
 /// 0, 1, true or false; `null` is 0.
 pub(super) struct Flag(pub bool);
@@ -80,6 +83,11 @@ scalar! { Id, "a whole number from 0",
             Err(E::invalid_value(Unexpected::Float(v), &self))
         }
     }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten();
+        number.map(Id).ok_or_else(|| E::invalid_type(Unexpected::Str(text), &self))
+    }
 }
 
 scalar! { Whole, "a whole number from 0 to 4294967295",
@@ -92,6 +100,26 @@ scalar! { Whole, "a whole number from 0 to 4294967295",
             Ok(Whole(v as u32))
         } else {
             Err(E::invalid_value(Unexpected::Float(v), &self))
+        }
+    }
+}
+
+scalar! { Quad, "4 numbers",
+    fn visit_unit<E: Error>(self) -> Result<Quad, E> {
+        Ok(Quad(None))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Quad, A::Error> {
+        let mut quad = [0.0; 4];
+        for (found, slot) in quad.iter_mut().enumerate() {
+            match seq.next_element::<Number>()? {
+                Some(number) => *slot = number.0,
+                None if found == 0 => return Ok(Quad(None)),
+                None => return Err(A::Error::invalid_length(found, &self)),
+            }
+        }
+        match seq.next_element::<IgnoredAny>()? {
+            None => Ok(Quad(Some(quad))),
+            Some(_) => Err(A::Error::invalid_length(5, &self)),
         }
     }
 }
@@ -158,8 +186,21 @@ mod tests {
     fn whole_floats_are_whole_numbers() {
         assert_eq!(read::<Whole>("100.0").unwrap().0, 100);
         assert_eq!(read::<Id>("7.0").unwrap().0, 7);
+        assert_eq!(read::<Id>("\"000000397133\"").unwrap().0, 397_133);
+        for bad in ["\"\"", "\"-7\"", "\"7.0\"", "\"cat\"", "\"99999999999999999999\""] {
+            assert!(read::<Id>(bad).is_err(), "{bad}");
+        }
         for bad in ["100.5", "-1", "1e30", "null", "\"100\"", "4294967296"] {
             assert!(read::<Whole>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_empty_box_is_none_and_a_short_one_a_fault() {
+        assert_eq!(read::<Quad>("[1, 2.5, 3, 4]").unwrap().0, Some([1.0, 2.5, 3.0, 4.0]));
+        assert_eq!((read::<Quad>("[]").unwrap().0, read::<Quad>("null").unwrap().0), (None, None));
+        for bad in ["[1, 2, 3]", "[1, 2, 3, 4, 5]", "7", "[\"a\", 1, 2, 3]"] {
+            assert!(read::<Quad>(bad).is_err(), "{bad}");
         }
     }
 

@@ -8,6 +8,9 @@ use memmap2::Mmap;
 
 use kat_images::files::open_regular;
 
+/// Greatest length of a file: many times the largest annotations in use (Objects365: 8 GB).
+const MAX_BYTES: u64 = 64 << 30;
+
 /// A file mapped for reading; an empty file is an empty slice.
 pub(super) struct FileBytes(Option<Mmap>);
 
@@ -15,7 +18,7 @@ impl FileBytes {
     /// Maps `path`.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         // annotation files are large, but no pipe and no device
-        let (file, length) = open_regular(path, u64::MAX)?;
+        let (file, length) = open_regular(path, MAX_BYTES)?;
         if length == 0 {
             return Ok(FileBytes(None));
         }

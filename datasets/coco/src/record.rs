@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::arena::{Annotations, OutlineKind, RecordHead};
-use super::lenient::{Flag, Id, Number, Whole};
+use super::lenient::{Flag, Id, Number, Quad, Whole};
 
 /// Whether records are ground truth (an id of their own, required) or detections (numbered from 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
                 Key::Id if self.kind == Kind::Truth => id = Some(map.next_value::<Id>()?.0),
                 Key::ImageId => image_id = Some(map.next_value::<Id>()?.0),
                 Key::CategoryId => category_id = Some(map.next_value::<Id>()?.0),
-                Key::Bbox => {
-                    head.bbox = map.next_value::<Option<[Number; 4]>>()?.map(|b| b.map(|n| n.0));
-                }
+                Key::Bbox => head.bbox = map.next_value::<Quad>()?.0,
                 Key::Area => head.area = map.next_value::<Option<Number>>()?.map(|n| n.0),
                 Key::Score => head.score = Some(map.next_value::<Number>()?.0),
                 Key::Iscrowd => head.crowd = map.next_value::<Flag>()?.0,

@@ -15,6 +15,7 @@ use kat_images::names::is_image;
 use super::ImageNetError;
 use kat_images::Rect;
 use kat_images::decode::{DecodeOptions, decode_bytes_region};
+use kat_images::files::open_regular;
 use kat_images::loader::{BoxError, Choose, Dataset};
 use kat_images::sample::{Sample, Target};
 
@@ -170,7 +171,7 @@ impl Shards {
         let count = u32::try_from(classes.len()).unwrap_or(u32::MAX);
         let mut records = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            let file = File::open(path).map_err(ImageNetError::io(path))?;
+            let (file, _) = open_regular(path, u64::MAX).map_err(ImageNetError::io(path))?;
             let shard = read_shard(path, BufReader::new(file), count)?;
             if let Some(first) = shard.incomplete.first() {
                 let n = shard.incomplete.len();

@@ -333,7 +333,9 @@ fn proposals_detections_and_masks_agree_with_plain_loops() {
         let grids = model.masks(&pyramid, &found).unwrap().remove(0).unwrap();
         assert_eq!(grids.dim(), (expected.len(), 28, 28));
         for (i, (b, _, class)) in expected.iter().enumerate() {
-            for (x, y) in grids.index_axis(ndarray::Axis(0), i).iter().zip(mask(&levels, &weights, *b, *class)) {
+            for (x, y) in
+                grids.index_axis(ndarray::Axis(0), i).iter().zip(mask(&levels, &weights, *b, *class))
+            {
                 assert!((f64::from(*x) - y).abs() < 1e-3, "mask {i}: {x} {y}");
             }
         }
