@@ -78,6 +78,23 @@ pub enum CheckpointError {
         /// All differences.
         report: Box<super::LoadReport>,
     },
+    /// Parts of the file's model that this model does not have: what would be loaded is another function.
+    #[error(
+        "{path}: {count} tensors of the file's model have no place in this one: {first}{}; {cause}. \
+         model.allow_unused = true (--allow-unused) loads the rest all the same",
+        if *count > 3 { " …" } else { "" },
+        path = path.display()
+    )]
+    LeftOver {
+        /// The file.
+        path: PathBuf,
+        /// Their number.
+        count: usize,
+        /// The first of them.
+        first: String,
+        /// What they are a sign of.
+        cause: String,
+    },
     /// A position embedding that cannot be resampled.
     #[error("position embedding: found {found}, expected {expected}")]
     PositionEmbedding {

@@ -9,10 +9,12 @@
 pub mod budget;
 pub mod checksum;
 pub mod error;
+mod foreign;
 mod header;
 pub mod model;
 pub mod names;
 pub mod npz;
+pub mod part;
 mod pickle_calls;
 mod pickle_nodes;
 pub mod pos_embed;
@@ -26,6 +28,7 @@ pub use budget::Budget;
 pub use error::CheckpointError;
 pub use report::{LoadReport, Mismatch};
 
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -112,20 +115,37 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
 /// # Errors
 /// As [`load_any`].
 pub fn parse_within(path: &Path, bytes: &[u8], budget: Budget) -> Result<TensorMap, CheckpointError> {
-    let unsupported =
-        |reason: &str| Err(CheckpointError::Unsupported { path: path.to_owned(), reason: reason.to_owned() });
     match bytes {
         [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => npz::parse_within(path, bytes, budget),
         [b'P', b'K', 3, 4, ..] => pth::parse_within(path, bytes, budget),
-        // A bare pickle: the format of torch.save before PyTorch 1.6.
-        [0x80, 1..=5, ..] => unsupported(
-            "this is PyTorch's format from before version 1.6 (a bare pickle), which is not read; load it in \
-             PyTorch and save it again with torch.save",
-        ),
         [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parse(path, bytes),
-        [] => unsupported("the file is empty"),
-        _ => unsupported("not a checkpoint: expected safetensors, PyTorch's zip format (.pth, .pt) or npz"),
+        _ => {
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let reason = foreign::describe(bytes, extension).to_owned();
+            Err(CheckpointError::Unsupported { path: path.to_owned(), reason })
+        }
     }
+}
+
+/// Checks that every weight is a number: one that is none makes every answer one.
+///
+/// # Errors
+/// [`CheckpointError::Tensor`] naming the first tensor that holds another value.
+pub fn check_finite(path: &Path, map: &TensorMap) -> Result<(), CheckpointError> {
+    let tensors: Vec<_> = map.tensors.iter().collect();
+    let bad = tensors.par_iter().find_map_first(|(name, tensor)| {
+        let at = tensor.data.iter().position(|value| !value.is_finite())?;
+        let count = tensor.data.iter().filter(|value| !value.is_finite()).count();
+        Some((*name, tensor.data[at], at, count))
+    });
+    let Some((name, value, at, count)) = bad else { return Ok(()) };
+    Err(CheckpointError::Tensor {
+        path: path.to_owned(),
+        tensor: name.clone(),
+        found: format!("{value} at element {at} ({count} of its values are not finite)"),
+        expected: "finite numbers: the training that wrote it had diverged, or the file is damaged"
+            .to_owned(),
+    })
 }
 
 #[cfg(test)]

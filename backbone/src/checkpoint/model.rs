@@ -1,7 +1,7 @@
 //! Between a model and a [`TensorMap`]: its tensors out, a file's tensors in.
 
-use super::transfer::{self, Expected, HeadPolicy, TransferOptions};
-use super::{CheckpointError, HostTensor, LoadReport, TensorMap, load_any};
+use super::transfer::{self, Expected, LeftoverPolicy, LoadPolicy, TransferOptions};
+use super::{CheckpointError, HostTensor, LoadReport, TensorMap, check_finite, load_any, part};
 use crate::config::KatConfig;
 use crate::device::Device;
 use crate::kat::Kat;
@@ -62,12 +62,19 @@ impl<D: Device> Kat<D> {
     }
 
     /// Loads weights of any readable checkpoint into this model: KAT, ViT, DeiT, MAE encoder; another class count
-    /// or position grid. Returns what was done; nothing is set if the file does not fit.
+    /// or position grid; from the encoder of a detector or segmentor too, and from averaged weights where a run has kept some.
+    /// Returns what was done; nothing is set if the file does not fit.
     ///
     /// # Errors
-    /// [`CheckpointError`] for a file that cannot be read, or that leaves a tensor of the model without a value.
-    pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
-        let source = load_any(path)?;
+    /// [`CheckpointError`] for a file that cannot be read, that leaves a tensor of the model without a value, or that has
+    /// parts of an encoder that this model does not have (unless `policy` allows that).
+    pub fn load(
+        &mut self,
+        path: &Path,
+        policy: impl Into<LoadPolicy>,
+    ) -> Result<LoadReport, CheckpointError> {
+        let (policy, shapes) = (policy.into(), expected(self));
+        let source = part::of_model(load_any(path)?, &shapes);
         let config = self.config();
         let source_grid = stored_config(&source).map(|config| config.grid());
         let vit_activation = TransferOptions::new(config.grid()).vit_activation;
@@ -75,11 +82,16 @@ impl<D: Device> Kat<D> {
             grid: config.grid(),
             source_grid,
             prefix_tokens: config.prefix_tokens(),
-            head,
+            head: policy.head,
             vit_activation,
         };
-        let (map, report) = transfer::adapt(source, &expected(self), &options)?;
+        let (map, report) = transfer::adapt(source, &shapes, &options)?;
         let report = report.require_complete(path)?;
+        let report = match policy.leftover {
+            LeftoverPolicy::Refuse => report.require_used(path, config.depth)?,
+            LeftoverPolicy::Allow => report,
+        };
+        check_finite(path, &map)?;
         assign(self, &map)
             .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
         Ok(report)
@@ -94,6 +106,7 @@ pub fn stored_config(map: &TensorMap) -> Option<KatConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::transfer::HeadPolicy;
     use crate::{Cpu, Graph, Size, Tensor, nn::MixerKind};
 
     fn small() -> KatConfig {

@@ -32,6 +32,56 @@ pub fn is_head(name: &str) -> bool {
     matches!(name, "head.weight" | "head.bias")
 }
 
+/// Whether a tensor is part of an encoder, of any vision transformer: left unused, the encoder is not the file's.
+pub fn is_encoder(name: &str) -> bool {
+    const PARTS: [&str; 12] = [
+        "blocks.",
+        "layers.",
+        "encoder.",
+        "patch_embed.",
+        "pos_embed",
+        "cls_token",
+        "reg_token",
+        "register_tokens",
+        "dist_token",
+        "norm_pre.",
+        "pre_norm.",
+        "rel_pos",
+    ];
+    PARTS.iter().any(|part| name.starts_with(part))
+}
+
+/// What tensors that found no place are a sign of: the first cause that one of them shows.
+pub fn likely_cause(names: &[String], blocks: usize) -> String {
+    let any = |parts: &[&str]| names.iter().any(|name| parts.iter().any(|part| name.contains(part)));
+    let block = |name: &String| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
+    let last = names.iter().filter_map(block).max();
+    match last {
+        _ if any(&[".ls1", ".ls2", ".gamma_1", ".gamma_2", "layer_scale"]) => {
+            "the file's model scales its branches (LayerScale), this one does not".to_owned()
+        }
+        _ if any(&["q_norm", "k_norm"]) => {
+            "the file's model normalizes queries and keys, this one does not".to_owned()
+        }
+        Some(last) if last >= blocks => {
+            format!("the file's model has {} blocks, this one {blocks}", last + 1)
+        }
+        _ if any(&["dist_token", "head_dist"]) => {
+            "the file is of a distilled model, with a second token and head".to_owned()
+        }
+        _ if any(&["norm_pre", "pre_norm"]) => {
+            "the file's model has a norm before its blocks (CLIP), this one has none".to_owned()
+        }
+        _ if any(&["reg_token", "register_tokens"]) => {
+            "the file's model has register tokens, this one has none (model.registers)".to_owned()
+        }
+        _ if any(&["cls_token"]) => "the file's model has a class token, this one has none".to_owned(),
+        _ if any(&["rel_pos"]) => "the file's model has relative positions, this one has none".to_owned(),
+        _ if any(&[".bias"]) => "the file's model has biases where this one has none".to_owned(),
+        _ => "the file's model has parts that this one has not".to_owned(),
+    }
+}
+
 /// Whether a tensor is a coefficient of a rational activation, and if so: (of `act1`, of the numerator).
 pub fn rational(name: &str) -> Option<(bool, bool)> {
     let (owner, kind) = name.rsplit_once('.')?;

@@ -1,6 +1,6 @@
 //! What became of each tensor when a checkpoint was loaded.
 
-use super::CheckpointError;
+use super::{CheckpointError, names};
 use std::fmt;
 use std::path::Path;
 
@@ -24,6 +24,8 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// In the file, not in the model.
     pub unexpected: Vec<String>,
+    /// Of the unexpected ones, those of the encoder or of a head that the model has too: without them it is another model.
+    pub left_over: Vec<String>,
     /// In both, with different shapes.
     pub mismatched: Vec<Mismatch>,
     /// Left at the model's own initial values, by a rule that the notes state (a new head, for instance).
@@ -38,8 +40,7 @@ impl LoadReport {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
 
-    /// The report itself if no tensor of the model is missing or mis-shaped (tensors left over in the file are
-    /// only reported).
+    /// The report itself if no tensor of the model is missing or mis-shaped.
     ///
     /// # Errors
     /// [`CheckpointError::Incomplete`] with the whole report.
@@ -48,6 +49,23 @@ impl LoadReport {
             return Ok(self);
         }
         Err(CheckpointError::Incomplete { path: path.to_owned(), report: Box::new(self) })
+    }
+
+    /// The report itself if the file's encoder, of which the model has `blocks` blocks, was used whole.
+    ///
+    /// # Errors
+    /// [`CheckpointError::LeftOver`] with the first names, their number and what they are a sign of.
+    pub fn require_used(self, path: &Path, blocks: usize) -> Result<Self, CheckpointError> {
+        const FIRST: usize = 3;
+        if self.left_over.is_empty() {
+            return Ok(self);
+        }
+        Err(CheckpointError::LeftOver {
+            path: path.to_owned(),
+            count: self.left_over.len(),
+            first: self.left_over.iter().take(FIRST).cloned().collect::<Vec<_>>().join(", "),
+            cause: names::likely_cause(&self.left_over, blocks),
+        })
     }
 }
 

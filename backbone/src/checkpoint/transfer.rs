@@ -21,6 +21,31 @@ pub enum HeadPolicy {
     Strict,
 }
 
+/// What to do with tensors of the file's encoder, or of a head that the model has, that found no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LeftoverPolicy {
+    /// An error: the model is not the one that the file is of.
+    #[default]
+    Refuse,
+    /// They are left out and reported, for those who mean it.
+    Allow,
+}
+
+/// What may differ between a file and the model it is loaded into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoadPolicy {
+    /// About the head.
+    pub head: HeadPolicy,
+    /// About tensors without a place.
+    pub leftover: LeftoverPolicy,
+}
+
+impl From<HeadPolicy> for LoadPolicy {
+    fn from(head: HeadPolicy) -> Self {
+        Self { head, leftover: LeftoverPolicy::default() }
+    }
+}
+
 /// How a checkpoint is fitted to a model.
 #[derive(Debug, Clone)]
 pub struct TransferOptions {
@@ -92,8 +117,26 @@ pub fn adapt(
         report.loaded.push(name.clone());
         out.insert(name.clone(), fitted);
     }
+    report.left_over = left_over(tensors.keys(), expected, options);
     report.unexpected.extend(tensors.into_keys());
     Ok((out, report))
+}
+
+/// Of the names without a place, those without which the model is not the file's: of the encoder, or of a head that the
+/// model has too. A dense model has no tokens before its patches, which are left out of the positions as well.
+fn left_over<'a>(
+    names: impl Iterator<Item = &'a String>,
+    expected: &Expected,
+    options: &TransferOptions,
+) -> Vec<String> {
+    let has_head = expected.keys().any(|name| name.starts_with("head."));
+    let dense = options.prefix_tokens == 0;
+    let is_part = |name: &str| match name {
+        "cls_token" | "reg_token" => !dense,
+        _ if name.starts_with("head.") || name.starts_with("head_dist.") => has_head,
+        _ => names::is_encoder(name),
+    };
+    names.filter(|name| is_part(name)).cloned().collect()
 }
 
 /// Masked autoencoders: the decoder and mask token have no place in a model that does not name them.
@@ -117,7 +160,11 @@ fn drop_distillation(
     if expected.contains_key("dist_token") || source.tensors.remove("dist_token").is_none() {
         return options.prefix_tokens;
     }
-    source.tensors.retain(|name, _| !name.starts_with("head_dist."));
+    // A classifier that is to be evaluated is the mean of both heads; without the second it would be another one.
+    let evaluated = options.head == HeadPolicy::Strict && expected.keys().any(|name| names::is_head(name));
+    if !evaluated {
+        source.tensors.retain(|name, _| !name.starts_with("head_dist."));
+    }
     if let Some(embed) = source.tensors.get_mut("pos_embed")
         && let &[1, tokens, channels] = &embed.shape[..]
         && tokens > 2
@@ -127,7 +174,7 @@ fn drop_distillation(
         embed.shape[1] -= 1;
     }
     report.notes.push(
-        "distilled DeiT: dist_token, its position and head_dist left out; published accuracies average both \
+        "distilled DeiT: dist_token and its position left out, as is head_dist; published accuracies average both \
          heads"
             .into(),
     );

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, Mismatch, TensorMap, load_any, model};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part};
 
 use crate::MaskRcnn;
 
@@ -25,7 +25,7 @@ impl<D: Device> MaskRcnn<D> {
     /// [`CheckpointError`] for a file that cannot be read, or that leaves a tensor without a value: of the backbone, and
     /// of the heads where the file has heads.
     pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
-        let mut source = load_any(path)?;
+        let mut source = part::of_model(load_any(path)?, &model::expected(self));
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
             return self.backbone.net.load_map(source, path);
         }
@@ -55,6 +55,7 @@ impl<D: Device> MaskRcnn<D> {
         report.loaded.extend(of_net.loaded.iter().map(|name| format!("{NET}{name}")));
         report.reinitialised.extend(of_net.reinitialised.iter().map(|name| format!("{NET}{name}")));
         report.notes.extend(of_net.notes);
+        check_finite(path, &source)?;
         model::assign(self, &source)
             .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
         Ok(report)
