@@ -4,20 +4,20 @@
 use std::path::PathBuf;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use kat_apps::report::axis::Spread;
-use kat_apps::report::bars::{Bar, bars};
-use kat_apps::report::confusion::Confusion;
-use kat_apps::report::curves::{LineChart, Series};
+use kat_apps::draw::boxes::{LabelledBox, draw_boxes};
+use kat_apps::draw::heat::HeatMap;
+use kat_apps::draw::legend::{Entry, with_legend};
+use kat_apps::draw::masks::{draw_labels, draw_mask};
+use kat_apps::draw::palette::class_colour;
+use kat_apps::draw::{legible, side_by_side};
+use kat_apps::plot::axis::Spread;
+use kat_apps::plot::bars::{Bar, bars};
+use kat_apps::plot::confusion::Confusion;
+use kat_apps::plot::curves::{LineChart, Series};
+use kat_apps::plot::raster::write_png;
+use kat_apps::plot::rational_plot::{Rational, RationalLayer, rational_panels};
 use kat_apps::report::html::{Column, Figure, Page};
-use kat_apps::report::raster::write_png;
-use kat_apps::report::rational_plot::{Rational, RationalLayer, rational_panels};
 use kat_apps::report::thumbnails::data_uri;
-use kat_apps::viz::boxes::{LabelledBox, draw_boxes};
-use kat_apps::viz::heat::HeatMap;
-use kat_apps::viz::legend::{Entry, with_legend};
-use kat_apps::viz::masks::{draw_labels, draw_mask};
-use kat_apps::viz::palette::class_colour;
-use kat_apps::viz::{legible, side_by_side};
 
 fn main() -> anyhow::Result<()> {
     let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "gallery".into()));
@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn loss() -> kat_apps::report::scene::Scene {
+fn loss() -> kat_apps::plot::scene::Scene {
     let noise = |i: i32| 1.0 + 0.3 * (f64::from(i) * 12.9898).sin() * (f64::from(i) * 78.233).cos();
     let train = (0..620).map(|i| (f64::from(2 * i), noise(i) * (0.05 + 2.3 * (-f64::from(i) / 90.0).exp())));
     let val = (1..=20).map(|e| (f64::from(62 * e), 0.08 + 2.0 * (-f64::from(e) / 3.0).exp()));
@@ -92,7 +92,7 @@ fn loss() -> kat_apps::report::scene::Scene {
     chart.scene()
 }
 
-fn accuracy() -> kat_apps::report::scene::Scene {
+fn accuracy() -> kat_apps::plot::scene::Scene {
     let val = (1..=10).map(|e| (f64::from(124 * e), 0.97 - 0.8 * (-f64::from(e) / 2.0).exp()));
     LineChart::new("Top-1 on the held-out part", "step", vec![Series::new("held out", val.collect())]).scene()
 }
@@ -110,7 +110,7 @@ fn confusion(classes: usize) -> Confusion {
     m
 }
 
-fn rationals() -> kat_apps::report::scene::Scene {
+fn rationals() -> kat_apps::plot::scene::Scene {
     let identity = Rational { numerator: vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0], denominator: vec![0.0; 4] };
     let layers: Vec<_> = (0..8)
         .map(|n| {

@@ -1,8 +1,15 @@
 //! The programs classify, detect and segment, over one trainer.
+//!
+//! `classify`, `detect` and `segment` hold one program each, whole; `run` trains, generic over a program's task;
+//! `config` makes a checked plan of what was typed; `shell` is the command line that the three share; `plot`, `draw`
+//! and `report` show what came of it.
 
-pub mod cli;
+pub mod classify;
 pub mod config;
+pub mod detect;
+pub mod draw;
+pub mod plot;
 pub mod report;
-pub mod task;
-pub mod train;
-pub mod viz;
+pub mod run;
+pub mod segment;
+pub mod shell;

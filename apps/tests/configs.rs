@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use kat_apps::config::TaskKind;
 use kat_apps::config::{Plan, load};
-use kat_apps::task::TaskKind;
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
@@ -30,8 +30,7 @@ fn every_configuration_is_valid() {
         for path in found {
             let plan = load(Some(&path), &[], task).and_then(|loaded| Plan::new(loaded, task));
             let plan = plan.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            kat_apps::task::model::kat_config(&plan, 10)
-                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            plan.model.kat_config(10).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             // Two recipes in one directory would overwrite each other.
             if let Some(other) = outputs.insert(plan.output.clone(), path.clone()) {
                 panic!("{} and {} both write to {}", path.display(), other.display(), plan.output.display());

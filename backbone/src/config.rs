@@ -3,48 +3,8 @@
 use crate::error::{Error, Result};
 use crate::init::{Activation, Order};
 use crate::nn::{AttentionConfig, BlockConfig, Grid, MixerConfig, MixerKind, Sharing};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Height and width; one number in a file means a square.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-impl Size {
-    /// `side` × `side`.
-    pub const fn square(side: usize) -> Self {
-        Self { height: side, width: side }
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        if self.height == self.width {
-            self.height.serialize(serializer)
-        } else {
-            [self.height, self.width].serialize(serializer)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a side in pixels or [height, width]")]
-        enum Form {
-            Side(usize),
-            Sides([usize; 2]),
-        }
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Side(side) => Self::square(side),
-            Form::Sides([height, width]) => Self { height, width },
-        })
-    }
-}
+pub use kat_images::Size;
+use serde::{Deserialize, Serialize};
 
 /// What the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

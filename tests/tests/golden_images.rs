@@ -1,9 +1,9 @@
 //! Resizing and JPEG decoding against PIL's own pixels.
 
 use image::RgbImage;
-use kat_datasets::decode::{DecodeOptions, decode_file};
-use kat_datasets::transform::crop::CenterCrop;
-use kat_datasets::transform::resize::{Filter, resize};
+use kat_images::decode::{DecodeOptions, decode_file};
+use kat_images::transform::crop::CenterCrop;
+use kat_images::transform::resize::{Filter, resize};
 use kat_tests::golden::{self, Golden};
 
 fn open() -> Golden {
@@ -38,7 +38,7 @@ fn golden_resizes() {
             _ => continue,
         };
         let expected = image(&golden, name);
-        let found = resize(&source, expected.dimensions(), filter).unwrap();
+        let found = resize(&source, expected.dimensions().into(), filter).unwrap();
         let levels = if filter == Filter::Nearest { 0 } else { 1 };
         assert_near(&found, &expected, levels, name);
         checked += 1;

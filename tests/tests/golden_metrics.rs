@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use kat_datasets::coco::json::{CocoFile, read_results};
-use kat_datasets::metrics::coco_map::{EvalConfig, IouType, evaluate};
-use kat_datasets::metrics::miou::{ConfusionMatrix, LabelConfig};
+use kat_ade20k::miou::{ConfusionMatrix, LabelConfig};
+use kat_coco::evaluate::{EvalConfig, IouType, evaluate};
+use kat_coco::json::{CocoFile, read_results};
 use safetensors::{Dtype, SafeTensors};
 
 fn golden(file: &str) -> PathBuf {

@@ -1,18 +1,17 @@
-//! The program `classify`: parses the command line, runs a subcommand, exits with its status.
+//! The program `classify`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::{
-    self, bench::BenchCommand, common::Verbosity, config::ConfigCommand, info::InfoCommand,
-    report::ReportCommand, verify::VerifyCommand,
+use kat_apps::classify::{
+    Classify, bench::BenchCommand, check::TOOLS, eval::EvalCommand, export::ExportCommand,
+    predict::PredictCommand,
 };
-use kat_apps::cli::{
-    classify_data::TOOLS, data::DataArgs, eval::EvalCommand, export::ExportCommand, predict::PredictCommand,
-    train::TrainCommand,
+use kat_apps::config::TaskKind;
+use kat_apps::shell::{
+    self, config::ConfigCommand, data::DataArgs, flags::Verbosity, info::InfoCommand, progress::Screen,
+    report::ReportCommand, train::TrainCommand, verify::VerifyCommand,
 };
-use kat_apps::task::TaskKind;
-use kat_apps::task::classify::Classify;
 use kat_backbone::Cpu;
 
 /// Train, evaluate and use KAT on images
@@ -43,32 +42,19 @@ enum Command {
     Report(ReportCommand),
 }
 
-impl Command {
-    /// Whether it takes `--threads`, and starts its threads itself.
-    fn computes(&self) -> bool {
-        matches!(
-            self,
-            Command::Train(_)
-                | Command::Eval(_)
-                | Command::Predict(_)
-                | Command::Bench(_)
-                | Command::Verify(_)
-        )
-    }
-}
+impl shell::Program for Program {
+    const NAME: &'static str = "classify";
 
-fn main() -> ExitCode {
-    let program = Program::parse();
-    let screen = program.verbosity.start();
-    cli::run("classify", || {
-        if !program.command.computes() {
-            cli::threads::start(None)?;
-        }
-        match &program.command {
+    fn verbosity(&self) -> &Verbosity {
+        &self.verbosity
+    }
+
+    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        match &self.command {
             Command::Info(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
-            Command::Train(command) => command.run::<Classify<Cpu>>(&screen),
+            Command::Train(command) => command.run::<Classify<Cpu>>(screen),
             Command::Eval(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Export(command) => command.run(),
@@ -76,5 +62,9 @@ fn main() -> ExitCode {
             Command::Config(command) => command.run(TaskKind::Classify),
             Command::Report(command) => command.run(),
         }
-    })
+    }
+}
+
+fn main() -> ExitCode {
+    shell::main::<Program>()
 }

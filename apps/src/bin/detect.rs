@@ -1,16 +1,17 @@
-//! The program `detect`: parses the command line, runs a subcommand, exits with its status.
+//! The program `detect`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::detect::{bench::BenchCommand, data::TOOLS, eval::EvalCommand, predict::PredictCommand};
-use kat_apps::cli::{
-    self, coco_eval::CocoEvalArgs, common::Verbosity, config::ConfigCommand, data::DataArgs,
-    export::OwnExportCommand, report::ReportCommand, train::TrainCommand,
+use kat_apps::config::TaskKind;
+use kat_apps::detect::{
+    Detect, bench::BenchCommand, check::TOOLS, coco_eval::CocoEvalArgs, eval::EvalCommand,
+    predict::PredictCommand, trained::Trained,
 };
-use kat_apps::task::TaskKind;
-use kat_apps::task::detect::Detect;
-use kat_apps::task::detect::trained::Trained;
+use kat_apps::shell::{
+    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity, progress::Screen,
+    report::ReportCommand, train::TrainCommand,
+};
 use kat_backbone::Cpu;
 
 /// Find objects and their outlines with Mask R-CNN on KAT
@@ -33,29 +34,23 @@ enum Command {
     Eval(EvalCommand),
     CocoEval(CocoEvalArgs),
     Predict(PredictCommand),
-    Export(OwnExportCommand),
+    Export(ExportCommand),
     Bench(BenchCommand),
     Data(DataArgs),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
 
-impl Command {
-    /// Whether it takes `--threads`, and starts its threads itself.
-    fn computes(&self) -> bool {
-        matches!(self, Command::Train(_) | Command::Eval(_) | Command::Predict(_) | Command::Bench(_))
-    }
-}
+impl shell::Program for Program {
+    const NAME: &'static str = "detect";
 
-fn main() -> ExitCode {
-    let program = Program::parse();
-    let screen = program.verbosity.start();
-    cli::run("detect", || {
-        if !program.command.computes() {
-            cli::threads::start(None)?;
-        }
-        match &program.command {
-            Command::Train(command) => command.run::<Detect<Cpu>>(&screen),
+    fn verbosity(&self) -> &Verbosity {
+        &self.verbosity
+    }
+
+    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Train(command) => command.run::<Detect<Cpu>>(screen),
             Command::Eval(command) => command.run(),
             Command::CocoEval(command) => command.run(),
             Command::Predict(command) => command.run(),
@@ -65,5 +60,9 @@ fn main() -> ExitCode {
             Command::Config(command) => command.run(TaskKind::Detect),
             Command::Report(command) => command.run(),
         }
-    })
+    }
+}
+
+fn main() -> ExitCode {
+    shell::main::<Program>()
 }

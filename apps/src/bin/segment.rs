@@ -1,22 +1,17 @@
-//! The program `segment`: parses the command line, runs a subcommand, exits with its status.
+//! The program `segment`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kat_apps::cli::{
-    self,
-    common::Verbosity,
-    config::ConfigCommand,
-    data::DataArgs,
-    export::OwnExportCommand,
-    miou::MiouArgs,
-    report::ReportCommand,
-    segment::{BenchCommand, EvalCommand, PredictCommand, TOOLS},
-    train::TrainCommand,
+use kat_apps::config::TaskKind;
+use kat_apps::segment::{
+    Segment, bench::BenchCommand, check::TOOLS, eval::EvalCommand, miou::MiouArgs, predict::PredictCommand,
+    trained::Trained,
 };
-use kat_apps::task::TaskKind;
-use kat_apps::task::segment::Segment;
-use kat_apps::task::segment::trained::Trained;
+use kat_apps::shell::{
+    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity, progress::Screen,
+    report::ReportCommand, train::TrainCommand,
+};
 use kat_backbone::Cpu;
 
 /// Label every pixel with UperNet on KAT
@@ -38,7 +33,7 @@ enum Command {
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
-    Export(OwnExportCommand),
+    Export(ExportCommand),
     Miou(MiouArgs),
     Bench(BenchCommand),
     Data(DataArgs),
@@ -46,22 +41,16 @@ enum Command {
     Report(ReportCommand),
 }
 
-impl Command {
-    /// Whether it takes `--threads`, and starts its threads itself.
-    fn computes(&self) -> bool {
-        matches!(self, Command::Train(_) | Command::Eval(_) | Command::Predict(_) | Command::Bench(_))
-    }
-}
+impl shell::Program for Program {
+    const NAME: &'static str = "segment";
 
-fn main() -> ExitCode {
-    let program = Program::parse();
-    let screen = program.verbosity.start();
-    cli::run("segment", || {
-        if !program.command.computes() {
-            cli::threads::start(None)?;
-        }
-        match &program.command {
-            Command::Train(command) => command.run::<Segment<Cpu>>(&screen),
+    fn verbosity(&self) -> &Verbosity {
+        &self.verbosity
+    }
+
+    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Train(command) => command.run::<Segment<Cpu>>(screen),
             Command::Eval(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
@@ -71,5 +60,9 @@ fn main() -> ExitCode {
             Command::Config(command) => command.run(TaskKind::Segment),
             Command::Report(command) => command.run(),
         }
-    })
+    }
+}
+
+fn main() -> ExitCode {
+    shell::main::<Program>()
 }

@@ -58,6 +58,16 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
+    /// A word that stands for nothing.
+    #[error("{origin}: {key}: {source}")]
+    Word {
+        /// File the configuration came from.
+        origin: String,
+        /// Full key, "section.key".
+        key: &'static str,
+        /// What was found, and the nearest word.
+        source: kat_backbone::init::InitError,
+    },
     /// A value outside what makes sense.
     #[error("{origin}: {key} is {found}, expected {expected}")]
     BadValue {

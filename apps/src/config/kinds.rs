@@ -2,47 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What stands in for the MLP between the attention layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MixerKind {
-    /// Group-rational KAN: rational, linear, rational, linear.
-    GrKan,
-    /// The plain transformer: linear, GELU, linear.
-    Mlp,
-    /// B-spline KAN, the paper's negative example.
-    Kan,
-}
-
-/// Initialisation of the linear layers of a GR-KAN mixer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InitKind {
-    /// The paper's: keeps the variance through the rational functions.
-    VariancePreserving,
-    /// What the released code runs: truncated normal of 0.02.
-    Published,
-}
-
-/// Whether the groups of a rational function share their numerator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NumeratorKind {
-    /// One numerator for all groups, as in the released checkpoints.
-    Shared,
-    /// One for each group.
-    PerGroup,
-}
-
-/// How tokens become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PoolKind {
-    /// The class token.
-    ClassToken,
-    /// The mean of the patch tokens.
-    Average,
-}
+use super::TaskKind;
 
 /// Shape of the learning rate after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +50,10 @@ pub enum OnCorrupt {
     Skip,
 }
 
-/// Parameters that weight decay can spare.
+/// Parameters that may be left out of weight decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Spared {
+pub enum NoDecay {
     /// Every bias.
     Bias,
     /// Weights and biases of normalisation layers.
@@ -114,4 +74,38 @@ pub enum NeckChoice {
     MultiLevel,
     /// All at the patch grid.
     Plain,
+}
+
+/// What the data of a run are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatasetKind {
+    /// A folder of class folders.
+    Folder,
+    /// Generated where there are none.
+    Shapes,
+    /// A folder in COCO's layout.
+    Coco,
+    /// A folder in the layout of ADE20K's SceneParsing, and its 150 classes where the data name none.
+    Ade20k,
+}
+
+impl DatasetKind {
+    /// Those that a program reads.
+    pub fn of(task: TaskKind) -> [Self; 2] {
+        match task {
+            TaskKind::Classify => [Self::Folder, Self::Shapes],
+            TaskKind::Detect => [Self::Coco, Self::Shapes],
+            TaskKind::Segment => [Self::Ade20k, Self::Shapes],
+        }
+    }
+
+    /// The word in a configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::Shapes => "shapes",
+            Self::Coco => "coco",
+            Self::Ade20k => "ade20k",
+        }
+    }
 }

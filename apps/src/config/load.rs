@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+use super::check::Check;
+use super::data::DataPlan;
 use super::error::ConfigError;
 use super::overrides::{Override, merge};
 use super::raw::{RawConfig, SECTIONS};
 use super::suggest;
-use crate::task::TaskKind;
+use super::task::TaskKind;
 
 /// Key at the head of a file that names the file it builds on.
 const EXTENDS: &str = "extends";
@@ -18,9 +20,29 @@ const EXTENDS: &str = "extends";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// All values, defaults included.
-    pub raw: RawConfig,
+    pub(super) raw: RawConfig,
     /// The file, or "defaults" where there was none; for messages.
-    pub origin: String,
+    pub(super) origin: String,
+}
+
+impl Loaded {
+    /// Where the run's files go.
+    pub fn output(&self, task: TaskKind) -> PathBuf {
+        self.raw.output.directory(task)
+    }
+
+    /// Images in a forward pass of training.
+    pub fn batch_size(&self) -> usize {
+        self.raw.train.batch_size
+    }
+
+    /// How data are read, of a configuration that need not be complete.
+    ///
+    /// # Errors
+    /// A kind of data that the program does not read.
+    pub fn data(&self, task: TaskKind) -> Result<DataPlan, ConfigError> {
+        DataPlan::new(&self.raw, &Check { origin: &self.origin }, task)
+    }
 }
 
 /// Reads `path` (or starts from the defaults), lays it on the file it extends, and applies `overrides` in order.
@@ -94,7 +116,7 @@ pub fn from_run(
 }
 
 /// The configuration as TOML, without the sections that other programs read.
-pub fn to_text(raw: &RawConfig, task: TaskKind) -> String {
+pub(super) fn to_text(raw: &RawConfig, task: TaskKind) -> String {
     let sections = [
         ("model", toml::to_string(&raw.model)),
         ("data", toml::to_string(&raw.data)),
@@ -118,7 +140,7 @@ pub fn to_text(raw: &RawConfig, task: TaskKind) -> String {
 }
 
 /// "section.key: before -> now" for each value in which two configurations differ.
-pub fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
+pub(super) fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
     let flat = |raw: &RawConfig| -> Vec<(String, String)> {
         let json = serde_json::to_value(raw).unwrap_or_default();
         let sections = json.as_object().into_iter().flatten();
@@ -137,7 +159,7 @@ pub fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
 }
 
 fn read_layer(path: &Path, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
-    let text = kat_datasets::files::read_text(path)
+    let text = kat_images::files::read_text(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string(), task)
 }
@@ -279,7 +301,7 @@ mod tests {
             assert_eq!(loaded.raw.train.steps, Some(5));
             loaded.raw.train.ema_warmup
         };
-        use crate::config::raw::EmaWarmup;
+        use crate::config::kinds::EmaWarmup;
         assert_eq!(warmup("[train]\nema_decay = 0.9"), EmaWarmup::None);
         assert_eq!(warmup("[train]\nema_warmup = \"ultralytics\""), EmaWarmup::Ultralytics);
     }

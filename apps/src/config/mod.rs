@@ -1,21 +1,29 @@
 //! Configuration: TOML files and `--set` changes in, a checked [`Plan`] out.
 //!
-//! `raw` is what was typed, `plan` what will be done; everything that can be wrong is found between the two,
-//! before any data is read.
+//! `raw` is what was typed, [`Plan`] what will be done; everything that can be wrong is found between the two, before
+//! any data is read.
 
+mod check;
+mod data;
 mod error;
 mod keys;
 mod kinds;
 mod load;
+mod model;
 mod overrides;
 mod plan;
-pub mod raw;
+mod raw;
 mod suggest;
+mod task;
 
+pub use data::{DataPlan, Generate, Labels};
 pub use error::ConfigError;
 pub use keys::{Key, Section};
-pub use load::{Loaded, differences, from_run, from_text, from_text_with, load, to_text};
+pub use kinds::{DatasetKind, EmaWarmup, Granularity, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
+pub use load::{Loaded, from_run, from_text, from_text_with, load};
+pub use model::{ModelBase, ModelPlan};
 pub use overrides::Override;
-pub use plan::{Duration, ModelPlan, Plan};
-pub use raw::{RawConfig, SECTIONS};
-pub use suggest::{hint, nearest};
+pub use plan::{Duration, Plan};
+pub use raw::{Augment, Detect, Eval, Optimizer, SECTIONS, Schedule, Segment, Train, default_of};
+pub use suggest::hint;
+pub use task::TaskKind;

@@ -4,14 +4,16 @@
 //! The defaults are those of the published KAT classification recipe where one exists; the files under
 //! `configs/` state what differs for a task, with their sources.
 
-use kat_heads::detect::net::{BoxHeadKind, BoxRegression};
+use std::path::PathBuf;
+
+use kat_backbone::nn::{MixerKind, Sharing};
+use kat_backbone::{InitScheme, Pool};
+use kat_mask_rcnn::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};
-pub use super::kinds::{
-    EmaWarmup, Granularity, InitKind, MixerKind, NeckChoice, NumeratorKind, OnCorrupt, PoolKind,
-    ScheduleKind, Spared,
-};
+use super::kinds::{EmaWarmup, Granularity, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
+use super::task::TaskKind;
 
 section! {
     /// `[model]`: a named variant, or the numbers of one of your own; a number given beside a name overrides it.
@@ -39,15 +41,15 @@ section! {
         /// Degree of the denominator polynomial.
         denominator_degree: Option<usize> = None;
         /// Numerators "shared" by all groups or "per_group".
-        numerator: Option<NumeratorKind> = None;
+        numerator: Option<Sharing> = None;
         /// What the first rational function starts as: "identity", "relu", "gelu", "swish" …
         act1: Option<String> = None;
         /// What the second rational function starts as.
         act2: Option<String> = None;
         /// Initialisation of the mixer: "variance_preserving" or "published".
-        init: Option<InitKind> = None;
+        init: Option<InitScheme> = None;
         /// "class_token" or "average".
-        pool: Option<PoolKind> = None;
+        pool: Option<Pool> = None;
         /// Extra tokens that carry no patch.
         register_tokens: Option<usize> = None;
         /// Stochastic depth of the last block; the first has 0, those between lie on a line.
@@ -142,8 +144,8 @@ section! {
         /// Decoupled weight decay.
         weight_decay: f64 = 0.05;
         /// What decay spares: any of "bias", "norm", "rational", "pos_embed", "tokens".
-        no_decay: Vec<Spared> =
-            vec![Spared::Bias, Spared::Norm, Spared::Rational, Spared::PosEmbed, Spared::Tokens];
+        no_decay: Vec<NoDecay> =
+            vec![NoDecay::Bias, NoDecay::Norm, NoDecay::Rational, NoDecay::PosEmbed, NoDecay::Tokens];
         /// Rate of a layer over that of the layer after it; 1 gives every layer the same.
         layer_decay: f64 = 1.0;
     }
@@ -311,6 +313,13 @@ section! {
     }
 }
 
+impl Output {
+    /// Where a run leaves its files: as given, else where runs of the program go.
+    pub(super) fn directory(&self, task: TaskKind) -> PathBuf {
+        self.dir.as_ref().map_or_else(|| format!("runs/{}", task.program()).into(), PathBuf::from)
+    }
+}
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -353,3 +362,12 @@ pub const SECTIONS: &[(&str, &[Key])] = &[
     ("detect", Detect::KEYS),
     ("segment", Segment::KEYS),
 ];
+
+/// The default of a key, as JSON has it; none where it has none.
+pub fn default_of(section: &str, key: &str) -> Option<String> {
+    let defaults = serde_json::to_value(RawConfig::default()).unwrap_or_default();
+    match &defaults[section][key] {
+        serde_json::Value::Null => None,
+        value => Some(value.to_string()),
+    }
+}

@@ -1,19 +1,8 @@
-//! Nearest names: what a misspelt key, class or file was likely meant to be.
+//! What a misspelt key was likely meant to be.
+
+use kat_images::names::nearest;
 
 use super::keys::Key;
-
-/// The candidate nearest to `typed`, when it is near enough to be worth saying.
-pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let typed = typed.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|c| (strsim::damerau_levenshtein(&typed, &c.to_lowercase()), strsim::jaro_winkler(&typed, c), c))
-        .filter(|(distance, similarity, c)| {
-            *distance <= 1 + c.len().max(typed.len()) / 4 || *similarity > 0.88
-        })
-        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
-        .map(|(_, _, c)| c)
-}
 
 /// What to say about the unknown `path` ("section", "section.key" or "key"): the nearest full key, looked for in
 /// the named section first and then everywhere, or the list of what there is.
@@ -63,17 +52,6 @@ fn owner_of<'a>(key: &str, sections: &[(&'a str, &[Key])]) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::config::raw::SECTIONS;
-
-    #[test]
-    fn finds_the_near_name_and_leaves_the_far_one() {
-        assert_eq!(nearest("larning_rate", ["learning_rate", "betas"]), Some("learning_rate"));
-        assert_eq!(
-            nearest("kat_smal_patch16_224", ["kat_small_patch16_224", "kat_tiny_patch16_224"]),
-            Some("kat_small_patch16_224")
-        );
-        assert_eq!(nearest("zebra", ["learning_rate", "betas"]), None);
-        assert_eq!(nearest("x", []), None);
-    }
 
     #[test]
     fn hints_name_the_full_key() {

@@ -1,8 +1,8 @@
 //! The part of a page that says when, for how long, on what and by which command a run was trained.
 
 use super::html::{Column, Page};
-use super::progress::span;
-use crate::train::sessions::Session;
+use crate::run::sessions::Session;
+use crate::shell::progress::span;
 
 /// Adds the sessions of a run; nothing where none are recorded.
 pub fn about(page: &mut Page, sessions: &[Session]) {

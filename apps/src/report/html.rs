@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::scene::Scene;
-use super::svg::{escape, to_svg};
+use crate::plot::scene::Scene;
+use crate::plot::svg::{escape, to_svg};
 
 /// A page under construction.
 #[derive(Debug, Clone)]

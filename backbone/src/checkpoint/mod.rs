@@ -6,7 +6,6 @@
 //! executed, no length in a file is trusted before it is compared with the bytes that are there, and what is built
 //! from a file stays within a [`Budget`].
 
-pub mod atomic;
 pub mod budget;
 pub mod checksum;
 pub mod error;

@@ -1,9 +1,10 @@
 //! The safetensors format: an 8-byte header length, a JSON header, the data.
 
 use super::checksum::{self, CHECKSUM_KEY, Part};
-use super::{CheckpointError, HostTensor, TensorMap, atomic, header};
+use super::{CheckpointError, HostTensor, TensorMap, header};
 use ::safetensors::{Dtype, SafeTensors};
 use half::{bf16, f16};
+use kat_images::files::write_atomic;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -126,7 +127,7 @@ pub fn save(path: &Path, map: &TensorMap) -> Result<(), CheckpointError> {
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     // The data start at a multiple of 8, so that readers can map them.
     header.resize(header.len().next_multiple_of(8), b' ');
-    atomic::write(path, |out| {
+    write_atomic(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         let mut buffer = Vec::with_capacity(1 << 18);
@@ -137,6 +138,7 @@ pub fn save(path: &Path, map: &TensorMap) -> Result<(), CheckpointError> {
         }
         Ok(())
     })
+    .map_err(|e| CheckpointError::Io { path: path.to_owned(), action: e.action, source: e.source })
 }
 
 /// The checksum of what will be written.

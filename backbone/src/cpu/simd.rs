@@ -1,22 +1,6 @@
 //! SIMD chosen at run time, and the few functions of one variable that the kernels share.
 
-use std::sync::LazyLock;
-
-static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
-
-/// Runs `work` compiled for the best vector instructions this machine has.
-#[inline(always)]
-pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    struct Work<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Work<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
-        }
-    }
-    ARCH.dispatch(Work(work))
-}
+pub use kat_images::simd::vectorized;
 
 /// e^x to 2 ulp for x in [-87, 88], by 2^n · e^r with a degree-6 polynomial in r; clamped outside.
 #[inline(always)]

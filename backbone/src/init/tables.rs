@@ -6,6 +6,7 @@
 
 use super::fit::{self, Fit};
 use super::{InitError, erf::erf};
+use kat_images::names::nearest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -98,12 +99,8 @@ impl FromStr for Activation {
         if let Some(found) = Self::ALL.into_iter().find(|a| a.name() == lower) {
             return Ok(found);
         }
-        let hint = Self::ALL
-            .iter()
-            .map(|a| (strsim::damerau_levenshtein(a.name(), &lower), a.name()))
-            .min()
-            .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
-            .map(|(_, name)| format!("; did you mean \"{name}\"?"))
+        let hint = nearest(&lower, Self::ALL.iter().map(|a| a.name()))
+            .map(|name| format!("; did you mean \"{name}\"?"))
             .unwrap_or_default();
         Err(InitError::UnknownActivation { found: text.to_owned(), hint })
     }

@@ -74,12 +74,7 @@ impl Error {
 
     /// A [`Error::Unknown`] with the nearest of `known`.
     pub fn unknown<'a>(kind: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let nearest = known
-            .into_iter()
-            .map(|k| (strsim::jaro_winkler(k, name), k))
-            .filter(|(similarity, _)| *similarity > 0.75)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, k)| k.to_owned());
+        let nearest = kat_images::names::nearest(name, known).map(str::to_owned);
         Self::Unknown { kind, name: name.to_owned(), nearest }
     }
 }

@@ -1,0 +1,160 @@
+//! `predict`: names and probabilities for images.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use image::RgbImage;
+use kat_backbone::{Device, Graph, Tensor};
+use kat_images::pipeline::ClassifyEval;
+use kat_images::sample::{Sample, Target};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::args::CheckpointArgs;
+use crate::classify::explain::Evidence;
+use crate::classify::trained::Trained;
+use crate::classify::{eval_pipeline, probabilities};
+use crate::run::finite;
+use crate::shell::device::on_device;
+use crate::shell::flags::DeviceArgs;
+use crate::shell::images::{ImageLimits, decode, image_files};
+use crate::shell::printable::{one_line, print};
+use crate::shell::told;
+
+/// Name what images show
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, after the program's name:\n  \
+    predict --checkpoint runs/classify/best.safetensors photo.jpg folder/\n  \
+    predict --checkpoint model.safetensors - < photo.jpg")]
+pub struct PredictCommand {
+    #[command(flatten)]
+    source: CheckpointArgs,
+    /// Images, folders of images, or - for an image on stdin
+    #[arg(required = true, value_name = "IMAGE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    /// Classes to print for each image
+    #[arg(long, value_name = "K", default_value = "5")]
+    top: std::num::NonZeroUsize,
+    /// Print one JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+    /// Write a picture an image to DIR: where the evidence for the first class lies
+    #[arg(long, value_name = "DIR")]
+    explain: Option<PathBuf>,
+    #[command(flatten)]
+    limits: ImageLimits,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl PredictCommand {
+    /// Prints to stdout; an image that cannot be read is named, and the rest still done.
+    ///
+    /// # Errors
+    /// A checkpoint or folder that cannot be read; at the end, if an image could not be.
+    pub fn run(&self) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.predict(&device))
+    }
+
+    fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = self.source.open(device, None)?;
+        let pipeline = eval_pipeline(&trained.plan, trained.side())?;
+        let options = self.limits.options(&trained.plan);
+        let (mut failed, mut seen) = (0, 0);
+        for path in image_files(&self.inputs)? {
+            seen += 1;
+            let prepared = decode(&path, &options).and_then(|image| {
+                prepare(&pipeline, image, trained.side()).with_context(|| path.display().to_string())
+            });
+            match prepared {
+                Ok(planes) => {
+                    let ranked = rank(&trained, device, planes.clone(), &path)?;
+                    if let Some(dir) = &self.explain {
+                        let picture = explain(device, &trained, planes, &ranked)?;
+                        save(&picture, dir, &path, seen)?;
+                    }
+                    print(&self.line(&path, &ranked)?)?;
+                }
+                Err(error) => {
+                    failed += 1;
+                    tracing::error!("{}", one_line(&told(&error)));
+                }
+            }
+        }
+        if failed > 0 {
+            bail!("{failed} of {seen} images could not be read");
+        }
+        Ok(())
+    }
+
+    fn line(&self, path: &Path, ranked: &[(&str, f32)]) -> anyhow::Result<String> {
+        let best = &ranked[..ranked.len().min(self.top.get())];
+        let path = path.display().to_string();
+        if self.json {
+            let classes: Vec<_> =
+                best.iter().map(|(n, p)| serde_json::json!({"class": n, "probability": p})).collect();
+            return Ok(serde_json::json!({"image": path, "classes": classes}).to_string() + "\n");
+        }
+        let classes: Vec<String> =
+            best.iter().map(|(n, p)| format!("{} {:.1} %", one_line(n), 100.0 * p)).collect();
+        Ok(format!("{}: {}\n", one_line(&path), classes.join(", ")))
+    }
+}
+
+/// The image as the model takes it: (3, S, S), normalised.
+fn prepare(pipeline: &ClassifyEval, image: RgbImage, side: u32) -> anyhow::Result<Vec<f32>> {
+    let sample = Sample { image, target: Target::None, id: String::new() };
+    let mut planes = vec![0.0; 3 * (side * side) as usize];
+    let sample = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0))?;
+    pipeline.write(&sample, &mut planes)?;
+    Ok(planes)
+}
+
+/// Every class with its probability, most probable first.
+fn rank<'t, D: Device>(
+    trained: &'t Trained<D>,
+    device: &D,
+    planes: Vec<f32>,
+    path: &Path,
+) -> anyhow::Result<Vec<(&'t str, f32)>> {
+    let side = trained.side() as usize;
+    let image = Tensor::from_vec(device, planes, [1, 3, side, side])?;
+    let logits = trained.model.forward(&mut Graph::inference(), &image)?.to_vec();
+    finite::output(&logits, path)?;
+    let names = trained.classes.iter().map(String::as_str);
+    let mut ranked: Vec<(&str, f32)> = names.zip(probabilities(&logits)).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(ranked)
+}
+
+/// The image beside the evidence for its first class.
+fn explain<D: Device>(
+    device: &D,
+    trained: &Trained<D>,
+    planes: Vec<f32>,
+    ranked: &[(&str, f32)],
+) -> anyhow::Result<RgbImage> {
+    let (name, probability) = ranked[0];
+    let class = trained.classes.iter().position(|c| c == name).context("a class without a name")?;
+    let side = trained.side() as usize;
+    let evidence = Evidence::integrated_gradients(device, &trained.model, &planes, class)?;
+    let seen = trained.plan.data.normalize.picture(&planes, side);
+    Ok(evidence.picture(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
+}
+
+/// Writes `DIR/<name of the image>.png`; an image on stdin is called "stdin".
+fn save(picture: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::Result<()> {
+    let refused = |path: &Path| format!("cannot write {}", path.display());
+    std::fs::create_dir_all(dir).with_context(|| refused(dir))?;
+    let stem = match image.file_stem() {
+        Some(stem) if image != Path::new("-") => stem.to_string_lossy().into_owned(),
+        _ => "stdin".to_owned(),
+    };
+    let mut path = dir.join(format!("{stem}.png"));
+    if path.exists() {
+        // Images of one name in several folders.
+        path = dir.join(format!("{stem}-{number}.png"));
+    }
+    picture.save(&path).with_context(|| refused(&path))
+}

@@ -1,0 +1,282 @@
+//! Object detection and instance segmentation: data, losses and COCO's figures.
+
+pub mod batch;
+pub mod bench;
+pub mod check;
+pub mod coco_eval;
+pub mod data;
+pub mod draw;
+pub mod eval;
+pub mod model;
+pub mod predict;
+pub mod report;
+pub mod scored;
+pub mod trained;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kat_backbone::{Device, Graph, Tensor};
+use kat_coco::json::Category;
+use kat_images::loader::{Loader, LoaderState};
+use kat_images::pipeline::{DetectEval, DetectEvalConfig, DetectTrain, DetectTrainConfig};
+use kat_images::transform::scale_jitter::ScaleJitter;
+use kat_images::transform::shortest_edge::ShortestEdge;
+use kat_mask_rcnn::finish;
+use kat_mask_rcnn::structures::ImageResult;
+use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Plan, TaskKind};
+use crate::run::loading::{self, decoded};
+use crate::run::memory;
+use crate::run::resume::difference;
+use crate::run::run_dir::RunDir;
+use crate::run::task::{Part, Task, Trainable};
+use crate::shell::Misuse;
+use crate::shell::progress::Screen;
+use batch::{DetectBatch, EvalCollate, TrainCollate};
+use data::{CocoImages, Splits};
+use scored::Scored;
+
+/// The metadata key of the detector's configuration, as JSON.
+pub const DETECTOR_KEY: &str = "kat_detector_config";
+/// The metadata key of the categories in the order of their classes, as JSON.
+pub const CATEGORIES_KEY: &str = "kat_categories";
+
+/// A category as a checkpoint keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryName {
+    /// COCO id.
+    pub id: u64,
+    /// Name.
+    pub name: String,
+}
+
+/// Detection on a device.
+pub struct Detect<D: Device> {
+    device: D,
+    plan: Plan,
+    config: MaskRcnnConfig,
+    splits: Splits,
+}
+
+impl<D: Device> Detect<D> {
+    /// Opens (or generates) the data and checks the model against it.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or a model that cannot be built.
+    pub fn new(device: D, plan: &Plan) -> anyhow::Result<Self> {
+        let splits = data::open(plan)?;
+        let config = model::detector_config(plan, splits.train.0.categories().len())?;
+        memory::check(&config.backbone, plan.train.batch_size)?;
+        Ok(Self { device, plan: plan.clone(), config, splits })
+    }
+
+    /// The categories in the order of their classes.
+    pub fn categories(&self) -> Vec<Category> {
+        let map = self.splits.train.0.categories();
+        (0..map.len() as u32).filter_map(|class| map.category(class).cloned()).collect()
+    }
+
+    /// The images.
+    pub fn splits(&self) -> &Splits {
+        &self.splits
+    }
+
+    /// The held-out part.
+    pub fn held_out(&self) -> HeldOut<'_, D> {
+        HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val }
+    }
+
+    fn side(&self) -> u32 {
+        self.config.backbone.image_size.height as u32
+    }
+}
+
+impl<D: Device> Trainable for Detect<D> {
+    type On<E: Device> = Detect<E>;
+    const KIND: TaskKind = TaskKind::Detect;
+
+    fn open(device: D, plan: &Plan) -> anyhow::Result<Self> {
+        Detect::new(device, plan)
+    }
+
+    fn summary(&self) -> String {
+        let (train, val) = (self.splits().train.0.len(), self.splits().val.0.len());
+        format!("{} categories, {train} training and {val} held-out images", self.categories().len())
+    }
+
+    fn report(&self, model: &<Self as Task>::Model, plan: &Plan, run: &RunDir) -> anyhow::Result<()> {
+        report::write(self, model, plan, run)
+    }
+}
+
+impl<D: Device> Task for Detect<D> {
+    type Device = D;
+    type Model = MaskRcnn<D>;
+    type Batch = DetectBatch;
+
+    fn device(&self) -> &D {
+        &self.device
+    }
+
+    fn depth(&self) -> usize {
+        self.config.backbone.depth
+    }
+
+    fn build(&self) -> anyhow::Result<MaskRcnn<D>> {
+        let mut model = MaskRcnn::new(&self.device, &self.config, self.plan.train.seed)?;
+        let m = &self.plan.model;
+        if let Some(path) = &m.init_from {
+            let report = model.load(path, m.head)?;
+            tracing::info!("weights from {}: {report}", path.display());
+        }
+        Ok(model)
+    }
+
+    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<DetectBatch>> {
+        let a = &self.plan.augment;
+        let pipeline = DetectTrain::new(DetectTrainConfig {
+            flip: a.hflip,
+            jitter: ScaleJitter { scale: a.scale, target: self.side(), ..ScaleJitter::default() },
+            normalize: self.plan.data.normalize,
+        })?;
+        let (images, collate) = (decoded(&self.splits.train), Arc::new(TrainCollate(pipeline)));
+        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
+    }
+
+    fn loss(
+        &self,
+        model: &MaskRcnn<D>,
+        graph: &mut Graph<D>,
+        batch: &DetectBatch,
+    ) -> anyhow::Result<Tensor<D>> {
+        let losses = model.losses(graph, &batch.tensor(&self.device)?, &batch.targets)?;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!("losses {:?}", losses.parts()?);
+        }
+        Ok(losses.total(graph)?)
+    }
+
+    fn evaluate_on(&self, model: &MaskRcnn<D>, screen: &Screen) -> anyhow::Result<Vec<(&'static str, f64)>> {
+        let mut scored = Scored::new(&self.splits.val.0, &self.categories())?;
+        let mut progress = screen.progress("evaluating", "images", 0, self.splits.val.0.len() as u64);
+        self.held_out().look(model, &mut |batch, found| {
+            progress.advance(batch.ids.len() as u64);
+            batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
+        })?;
+        progress.finish();
+        let figures = scored.figures(&scored.to_json()?)?;
+        let mut values = vec![("val/box_AP", figures.boxes.ap()), ("val/box_AP50", figures.boxes.stats()[1])];
+        if let Some(reason) = figures.no_masks.filter(|_| self.config.masks) {
+            tracing::warn!("masks are not evaluated: {reason}");
+        }
+        if let Some(masks) = figures.masks {
+            values.extend([("val/mask_AP", masks.ap()), ("val/mask_AP50", masks.stats()[1])]);
+        }
+        Ok(values)
+    }
+
+    fn check_held_out(&self) -> anyhow::Result<()> {
+        let names: Vec<String> = self.class_names();
+        let held_out: Vec<String> = self.splits.val.0.categories().names().map(str::to_owned).collect();
+        if let Some(unknown) = held_out.iter().find(|name| !names.contains(name)) {
+            let called = ["in the training part", "in the held-out part"];
+            let difference = difference(&names, &held_out, called).unwrap_or_default();
+            return Err(Misuse(format!(
+                "the held-out part has a category {unknown:?} that the training part lacks: {difference}"
+            ))
+            .into());
+        }
+        // What is found is nothing yet; what the evaluation makes of the annotations is the same.
+        let scored = Scored::new(&self.splits.val.0, &self.categories())?;
+        scored.figures(&scored.to_json()?).map(|_| ())
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        self.splits.train.0.categories().names().map(str::to_owned).collect()
+    }
+
+    fn classes_key(&self) -> &'static str {
+        CATEGORIES_KEY
+    }
+
+    fn each_image(&self, part: Part, see: &mut dyn FnMut(&str)) {
+        let images = match part {
+            Part::Train => &self.splits.train.0,
+            Part::HeldOut => &self.splits.val.0,
+        };
+        images.file().images.iter().for_each(|image| see(&image.file_name));
+    }
+
+    fn criterion(&self) -> &'static str {
+        "val/box_AP"
+    }
+
+    fn metadata(&self, model: &MaskRcnn<D>) -> anyhow::Result<BTreeMap<String, String>> {
+        let names = |c: Category| CategoryName { id: c.id, name: c.name };
+        let categories: Vec<CategoryName> = self.categories().into_iter().map(names).collect();
+        Ok(BTreeMap::from([
+            (DETECTOR_KEY.to_owned(), serde_json::to_string(model.config())?),
+            (CATEGORIES_KEY.to_owned(), serde_json::to_string(&categories)?),
+        ]))
+    }
+}
+
+/// Images to evaluate on.
+pub struct HeldOut<'a, D: Device> {
+    /// Where to compute.
+    pub device: &'a D,
+    /// How images are prepared and read.
+    pub plan: &'a Plan,
+    /// The images.
+    pub images: &'a CocoImages,
+}
+
+/// What is given each batch with what was found in its pictures, at their own size.
+pub type See<'s> = dyn FnMut(&DetectBatch, &[ImageResult]) -> anyhow::Result<()> + 's;
+
+impl<D: Device> HeldOut<'_, D> {
+    /// Goes through all of them in order.
+    ///
+    /// # Errors
+    /// Images that cannot be read, or an error of `see`.
+    pub fn look(&self, model: &MaskRcnn<D>, see: &mut See<'_>) -> anyhow::Result<()> {
+        let collate = EvalCollate(eval_pipeline(self.plan, model.config())?);
+        let config = loading::evaluation(self.plan);
+        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
+            let batch = batch?;
+            if !batch.ids.is_empty() {
+                see(&batch, &detect(self.device, model, &batch)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is in the pictures of a batch, at their own size.
+///
+/// # Errors
+/// A batch that does not fit the model.
+pub fn detect<D: Device>(
+    device: &D,
+    model: &MaskRcnn<D>,
+    batch: &DetectBatch,
+) -> anyhow::Result<Vec<ImageResult>> {
+    let found = model.detect(&batch.tensor(device)?, &batch.sizes())?;
+    let at_own_size = found.iter().zip(&batch.originals);
+    Ok(at_own_size
+        .map(|(f, size)| finish(&f.detections, f.masks.as_ref(), *size))
+        .collect::<Result<_, _>>()?)
+}
+
+/// What evaluation does to a picture: as large as the model's canvas allows.
+///
+/// # Errors
+/// A setting out of range.
+pub fn eval_pipeline(plan: &Plan, config: &MaskRcnnConfig) -> anyhow::Result<DetectEval> {
+    let side = config.backbone.image_size.height as u32;
+    let resize = ShortestEdge { short: side, max: side };
+    Ok(DetectEval::new(DetectEvalConfig { resize, normalize: plan.data.normalize })?)
+}

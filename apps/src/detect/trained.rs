@@ -1,0 +1,53 @@
+//! A trained detector, as a checkpoint of ours holds it: weights, categories and how images are prepared.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kat_backbone::Device;
+use kat_backbone::checkpoint::TensorMap;
+use kat_coco::json::Category;
+use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
+
+use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY};
+use crate::config::TaskKind;
+use crate::config::{Plan, from_text};
+use crate::run::finite;
+use crate::run::state::{self, PLAN_KEY};
+
+/// A detector ready to use.
+pub struct Trained<D: Device> {
+    /// The network; with the averaged weights where the checkpoint has them.
+    pub model: MaskRcnn<D>,
+    /// Categories in the order of their classes.
+    pub categories: Vec<Category>,
+    /// The configuration it was trained with.
+    pub plan: Plan,
+    /// Weights and description alone, without the state of training.
+    pub map: TensorMap,
+}
+
+impl<D: Device> Trained<D> {
+    /// Reads a checkpoint that `train` or `export` wrote.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that lacks the configuration or the categories.
+    pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
+        let map = state::weights(&state::open(path)?);
+        let shown = path.display();
+        let text = |key| state::described(&map, key, path, "not a detect checkpoint");
+        let names: Vec<CategoryName> = serde_json::from_str(text(CATEGORIES_KEY)?)
+            .with_context(|| format!("{shown}: the categories cannot be read"))?;
+        let plan = from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Detect)?;
+        let plan = Plan::new(plan, TaskKind::Detect)?;
+        let config: MaskRcnnConfig = serde_json::from_str(text(DETECTOR_KEY)?)
+            .with_context(|| format!("{shown}: the model's configuration cannot be read"))?;
+        let (found, expected) = (names.len(), config.classes);
+        anyhow::ensure!(found == expected, "{shown}: {found} categories for a model of {expected}");
+        let mut model = MaskRcnn::new(device, &config, 0)?;
+        finite::weights(&map, path)?;
+        state::restore(&mut model, &map, "", path)?;
+        let categories =
+            names.into_iter().map(|c| Category { id: c.id, name: c.name, supercategory: String::new() });
+        Ok(Self { model, categories: categories.collect(), plan, map })
+    }
+}

@@ -1,0 +1,51 @@
+//! How the tasks read their images: order, threads, and what happens to files that cannot be read.
+
+use std::sync::Arc;
+
+use kat_images::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
+use kat_images::sample::Sample;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::{OnCorrupt, Plan};
+use crate::shell::threads;
+
+/// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
+pub const MAX_BAD: f64 = 0.05;
+
+/// Batches to train on, without end: another file takes the place of one that is skipped.
+pub fn training(plan: &Plan) -> LoaderConfig {
+    let t = &plan.train;
+    let skip = OnBad::Replace { max_fraction: MAX_BAD };
+    threads::capped(plan.data.workers, "data.workers");
+    LoaderConfig { epochs: u64::MAX, ..config(plan, t.batch_size, Order::training(t.seed), skip) }
+}
+
+/// Batches to evaluate, each image once and in order: one that is skipped is left out.
+pub fn evaluation(plan: &Plan) -> LoaderConfig {
+    let e = &plan.eval;
+    let batch_size = if e.batch_size == 0 { plan.train.batch_size } else { e.batch_size };
+    config(plan, batch_size, Order::evaluation(), OnBad::Skip { max_fraction: MAX_BAD })
+}
+
+fn config(plan: &Plan, batch_size: usize, order: Order, skip: OnBad) -> LoaderConfig {
+    let threads = match plan.data.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n.min(threads::most()),
+    };
+    let on_bad = match plan.data.on_corrupt {
+        OnCorrupt::Fail => OnBad::Fail,
+        OnCorrupt::Skip => skip,
+    };
+    LoaderConfig { batch_size, order, epochs: 1, threads, buffers: threads + 2, on_bad }
+}
+
+/// Leaves a sample as it was decoded.
+pub type AsIs = fn(Sample, &mut ChaCha8Rng) -> Result<Sample, BoxError>;
+
+/// The images as decoded; the batch's maker transforms them, straight into the batch.
+pub fn decoded<S: Dataset + Clone>(dataset: &S) -> Arc<Transformed<S, AsIs>> {
+    fn as_is(sample: Sample, _: &mut ChaCha8Rng) -> Result<Sample, BoxError> {
+        Ok(sample)
+    }
+    Arc::new(Transformed { dataset: dataset.clone(), transform: as_is as AsIs })
+}

@@ -1,0 +1,23 @@
+//! A run of training, generic over the [`task::Task`]: the trainer, its state and directory, its logs, and what the
+//! three tasks share in reading data.
+
+pub mod ema;
+pub mod error;
+pub mod exchange;
+pub mod finite;
+pub mod generated;
+mod leftovers;
+pub mod loading;
+mod logs;
+pub mod memory;
+pub mod metrics_log;
+pub mod param_groups;
+pub mod resume;
+pub mod run_dir;
+pub mod schedule;
+pub mod sessions;
+pub mod signals;
+pub mod state;
+pub mod task;
+pub mod tensorboard;
+pub mod trainer;

@@ -1,0 +1,203 @@
+use std::path::Path;
+
+use kat_backbone::Cpu;
+use kat_backbone::checkpoint::model::export;
+use kat_backbone::checkpoint::safetensors;
+
+use super::*;
+use crate::classify::trained::Trained;
+use crate::classify::{Classify, report};
+use crate::config::TaskKind;
+use crate::config::{Override, load};
+use crate::run::metrics_log::read;
+use crate::run::run_dir::OpenMode;
+use crate::shell::progress::Style;
+
+/// Asks to stop after `0` more steps, as Ctrl-C would.
+struct StopAfter(u64, Interrupt);
+
+impl GradientExchange<Cpu> for StopAfter {
+    fn average(&mut self, _: &mut GradientSet<Cpu>) -> anyhow::Result<()> {
+        self.0 -= 1;
+        if self.0 == 0 {
+            self.1.press();
+        }
+        Ok(())
+    }
+}
+
+fn plan(dir: &Path, changes: &[&str]) -> Plan {
+    let data = format!("data.dir={}", dir.join("data").display());
+    let base = [
+        data.as_str(),
+        "data.dataset=shapes",
+        "data.generate_train=48",
+        "data.generate_val=20",
+        "data.generate_size=32",
+        "model.image_size=32",
+        "model.patch=8",
+        "model.dim=32",
+        "model.depth=2",
+        "model.heads=2",
+        "model.drop_path=0.2",
+        "train.epochs=3",
+        "train.batch_size=8",
+        "train.accumulate=2",
+        "train.ema_decay=0.9",
+        "train.clip_grad=1.0",
+        "train.log_every=1",
+        "augment.mixup=0.8",
+        "augment.cutmix=1.0",
+        "augment.erase=0.25",
+        "augment.label_smoothing=0.1",
+    ];
+    let overrides: Vec<_> = base.iter().chain(changes).map(|s| Override::parse(s).unwrap()).collect();
+    Plan::new(load(None, &overrides, TaskKind::Classify).unwrap(), TaskKind::Classify).unwrap()
+}
+
+fn train(plan: &Plan, run: &Path, mode: OpenMode, stop_after: Option<u64>) -> anyhow::Result<Ended> {
+    let run = RunDir::open(run, mode)?;
+    let (screen, interrupt) = (Screen::new(Style::Hidden), Interrupt::default());
+    let task = Classify::new(Cpu::default(), plan)?;
+    let exchange: Box<dyn GradientExchange<Cpu>> = match stop_after {
+        Some(steps) => Box::new(StopAfter(steps, interrupt.clone())),
+        None => Box::new(Alone),
+    };
+    let setting = Setting { plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
+    Trainer::new(&task, setting, exchange)?.run()
+}
+
+fn losses(run: &Path) -> Vec<(u64, Option<f64>)> {
+    read(&run.join("metrics.jsonl"))
+        .unwrap()
+        .iter()
+        .map(|r| (r.step, r.get("loss").or(r.get("val/loss"))))
+        .collect()
+}
+
+#[test]
+fn a_run_cut_off_twice_ends_with_the_bits_of_an_unbroken_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    // Another number of loader threads must not matter either.
+    let (one, three) = (plan(dir.path(), &["data.workers=1"]), plan(dir.path(), &["data.workers=3"]));
+    assert_eq!(train(&one, &whole, OpenMode::Fresh, None).unwrap(), Ended::Complete);
+    assert_eq!(train(&three, &parts, OpenMode::Fresh, Some(2)).unwrap(), Ended::Interrupted(2));
+    assert_eq!(train(&three, &parts, OpenMode::Resume, Some(3)).unwrap(), Ended::Interrupted(5));
+    assert_eq!(train(&one, &parts, OpenMode::Resume, None).unwrap(), Ended::Complete);
+    let end = |run: &Path, file: &str| safetensors::load(&run.join(file)).unwrap();
+    for file in ["last.safetensors", "best.safetensors"] {
+        let (a, b) = (end(&whole, file), end(&parts, file));
+        assert!(a.tensors.contains_key("ema.head.weight") && a.tensors.len() > 100);
+        for (name, tensor) in &a.tensors {
+            assert!(b.get(name) == Some(tensor), "{file}: {name} differs");
+        }
+        assert_eq!(a.metadata[state::PROGRESS_KEY], b.metadata[state::PROGRESS_KEY]);
+    }
+    assert_eq!(losses(&whole), losses(&parts));
+    // 48 images / (8 · 2) = 3 steps an epoch
+    assert!(end(&whole, "last.safetensors").metadata[state::PROGRESS_KEY].contains("\"step\":9"));
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_and_names_the_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    assert_eq!(train(&plan(dir.path(), &[]), &run, OpenMode::Fresh, Some(2)).unwrap(), Ended::Interrupted(2));
+    let good = std::fs::read(run.join("last.safetensors")).unwrap();
+    let wild = plan(dir.path(), &["optimizer.lr=1e38"]);
+    let error = train(&wild, &run, OpenMode::Resume, None).unwrap_err();
+    let Some(TrainError::NotFinite { step, last, .. }) = error.downcast_ref() else {
+        panic!("{error:#}");
+    };
+    assert!(*step >= 2 && last.as_deref() == Some(&run.join("last.safetensors")), "{error}");
+    assert!(error.to_string().contains("learning rate "), "{error}");
+    assert!(std::fs::read(run.join("last.safetensors")).unwrap() == good, "the good checkpoint is kept");
+}
+
+#[test]
+fn an_evaluation_that_fails_leaves_a_run_that_goes_on_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), &[]);
+    train(&plan, &dir.path().join("whole"), OpenMode::Fresh, None).unwrap();
+    let run = dir.path().join("run");
+    let mut images = std::fs::read_dir(dir.path().join("data/val/star")).unwrap();
+    let image = images.next().unwrap().unwrap().path();
+    let good = std::fs::read(&image).unwrap();
+    for mode in [OpenMode::Fresh, OpenMode::Resume] {
+        std::fs::write(&image, "damaged").unwrap();
+        let error = format!("{:#}", train(&plan, &run, mode, None).unwrap_err());
+        let name = image.file_name().unwrap().to_string_lossy().into_owned();
+        for part in ["the evaluation at step 3 failed", "last.safetensors is at step 3", name.as_str()] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+    std::fs::write(&image, good).unwrap();
+    assert_eq!(train(&plan, &run, OpenMode::Resume, None).unwrap(), Ended::Complete);
+    for file in ["last.safetensors", "best.safetensors"] {
+        let [a, b] = ["whole", "run"].map(|d| safetensors::load(&dir.path().join(d).join(file)).unwrap());
+        assert!(a.tensors == b.tensors, "{file} differs");
+        assert_eq!(a.metadata[state::PROGRESS_KEY], b.metadata[state::PROGRESS_KEY]);
+    }
+    assert_eq!(losses(&dir.path().join("whole")), losses(&run));
+}
+
+#[test]
+fn averaged_weights_that_lag_are_evaluated_beside_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let figures = |warmup: &str, name: &str| {
+        let changes = ["train.ema_decay=0.9999", warmup, "optimizer.lr=0.01"];
+        let run = dir.path().join(name);
+        train(&plan(dir.path(), &changes), &run, OpenMode::Fresh, None).unwrap();
+        let records = read(&run.join("metrics.jsonl")).unwrap();
+        records.last().unwrap().values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let both = figures("train.ema_warmup=none", "fixed");
+    assert!(
+        both.contains(&"without_ema/top1".to_owned()) && both.contains(&"val/top1".to_owned()),
+        "{both:?}"
+    );
+    assert!(!figures("train.ema_warmup=ultralytics", "warm").contains(&"without_ema/top1".to_owned()));
+}
+
+#[test]
+fn a_changed_model_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    train(&plan(dir.path(), &[]), &run, OpenMode::Fresh, Some(1)).unwrap();
+    let wider = plan(dir.path(), &["model.dim=64"]);
+    let message = train(&wider, &run, OpenMode::Resume, None).unwrap_err().to_string();
+    assert!(message.contains("last.safetensors: tensor") && message.contains("expected"), "{message}");
+}
+
+#[test]
+fn a_finished_run_is_reported_and_its_export_stands_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, path) = (plan(dir.path(), &["train.epochs=1"]), dir.path().join("run"));
+    train(&plan, &path, OpenMode::Fresh, None).unwrap();
+    let device = Cpu::default();
+    let trained = Trained::open(&device, &path.join("last.safetensors"), &[]).unwrap();
+    assert_eq!(trained.classes.len(), 10);
+    let saved = safetensors::load(&path.join("last.safetensors")).unwrap();
+    assert_eq!(export(&trained.model).get("head.weight"), saved.get("ema.head.weight"));
+    let small = dir.path().join("model.safetensors");
+    safetensors::save(&small, &trained.map).unwrap();
+    let again = Trained::open(&device, &small, &[]).unwrap();
+    assert_eq!(export(&trained.model).tensors, export(&again.model).tensors);
+    assert_eq!(export(&again.model).tensors.len(), again.map.tensors.len(), "weights only");
+
+    let task = Classify::new(device, &plan).unwrap();
+    let logged = read(&path.join("metrics.jsonl")).unwrap();
+    let evaluated = task.evaluate(&again.model).unwrap();
+    for (name, value) in &evaluated {
+        assert_eq!(logged.last().unwrap().get(name), Some(*value), "{name}");
+    }
+    let run = RunDir::open(&path, OpenMode::Resume).unwrap();
+    report::write(&task, &again.model, &plan, &run).unwrap();
+    let page = std::fs::read_to_string(run.report()).unwrap();
+    for part in ["top-1, held out", "Most confident mistakes", "blocks.1.mlp.act2", "data:image/jpeg;base64,"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(run.plots().join("confusion.png").is_file() && run.plots().join("rational.png").is_file());
+}

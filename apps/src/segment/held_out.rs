@@ -1,0 +1,105 @@
+//! The held-out images, labelled by a network and counted against their annotation.
+
+use anyhow::{Context, ensure};
+use image::GrayImage;
+use kat_ade20k::LabelFolders;
+use kat_ade20k::miou::{ConfusionMatrix, LabelConfig};
+use kat_backbone::Device;
+use kat_images::loader::Dataset as _;
+use kat_images::sample::{Sample, Target};
+use kat_upernet::Segmentor;
+
+use super::inference::{Inference, Settings};
+use crate::config::{OnCorrupt, Plan};
+use crate::run::loading::MAX_BAD;
+
+/// Images to evaluate on, with the network to evaluate.
+pub struct HeldOut<'a, D: Device> {
+    /// Where to compute.
+    pub device: &'a D,
+    /// The network.
+    pub model: &'a Segmentor<D>,
+    /// How it is used.
+    pub settings: &'a Settings,
+    /// The images.
+    pub images: &'a LabelFolders,
+    /// What to do about an image that cannot be read.
+    pub plan: &'a Plan,
+}
+
+/// One image, its annotation and the prediction, all of one size.
+pub struct Seen<'a> {
+    /// The image and its name.
+    pub sample: &'a Sample,
+    /// Class indices as annotated; 255 does not count.
+    pub labels: &'a GrayImage,
+    /// Class indices as predicted.
+    pub predicted: &'a GrayImage,
+}
+
+impl<D: Device> HeldOut<'_, D> {
+    /// Goes through all images in order.
+    ///
+    /// # Errors
+    /// An image that cannot be read (where they are not to be skipped, or too many of them), or an error of `see`.
+    pub fn look(&self, mut see: impl FnMut(Seen<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let inference = Inference { device: self.device, model: self.model, settings: self.settings };
+        let mut skipped = 0;
+        for index in 0..self.images.len() {
+            let sample = match self.images.get(index) {
+                Ok(sample) => sample,
+                Err(error) if self.plan.data.on_corrupt == OnCorrupt::Skip => {
+                    skipped += 1;
+                    tracing::warn!("left out: {error}");
+                    continue;
+                }
+                Err(error) => return Err(anyhow::anyhow!(error)),
+            };
+            let Target::LabelMap(labels) = &sample.target else { continue };
+            let predicted = gray(&inference.labels(&sample.image).with_context(|| sample.id.clone())?)?;
+            see(Seen { sample: &sample, labels, predicted: &predicted })?;
+        }
+        let share = skipped as f64 / self.images.len() as f64;
+        ensure!(share <= MAX_BAD, "{skipped} of {} held-out images cannot be read", self.images.len());
+        Ok(())
+    }
+
+    /// How often each class was taken for each.
+    ///
+    /// # Errors
+    /// Those of [`HeldOut::look`]; not one pixel that counts.
+    pub fn matrix(&self, classes: usize) -> anyhow::Result<ConfusionMatrix> {
+        self.matrix_seen(classes, || ())
+    }
+
+    /// As [`HeldOut::matrix`]; `seen_one` is called after each image.
+    ///
+    /// # Errors
+    /// Those of [`HeldOut::matrix`].
+    pub fn matrix_seen(&self, classes: usize, mut seen_one: impl FnMut()) -> anyhow::Result<ConfusionMatrix> {
+        // Labels have been reduced to class indices while they were read.
+        let mut matrix = ConfusionMatrix::new(LabelConfig::new(classes))?;
+        self.look(|seen| {
+            seen_one();
+            let counted = matrix.update(seen.labels.as_raw(), seen.predicted.as_raw());
+            counted.with_context(|| seen.sample.id.clone())
+        })?;
+        let folder = self.images.labels.display();
+        ensure!(
+            matrix.counts().iter().any(|n| *n > 0),
+            "{folder}: every pixel of every label map is ignored"
+        );
+        Ok(matrix)
+    }
+}
+
+/// Labels as a gray image.
+///
+/// # Errors
+/// More classes than 8 bits tell apart.
+pub fn gray(map: &kat_upernet::LabelMap) -> anyhow::Result<GrayImage> {
+    let values = map.labels.iter().map(|l| u8::try_from(*l)).collect::<Result<Vec<u8>, _>>();
+    let values = values.context("a class above 255 does not fit a label map of 8 bits")?;
+    GrayImage::from_raw(map.size.width as u32, map.size.height as u32, values)
+        .context("labels do not fill their image")
+}

@@ -1,0 +1,190 @@
+//! `segment predict`: label maps of images, and pictures of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use image::{GrayImage, RgbImage};
+use kat_backbone::Device;
+
+use super::args::ViewArgs;
+use crate::draw::legend::{Entry, with_legend};
+use crate::segment::held_out::gray;
+use crate::segment::inference::Inference;
+use crate::segment::report::{Colours, overlay};
+use crate::segment::trained::Trained;
+use crate::shell::device::on_device;
+use crate::shell::flags::DeviceArgs;
+use crate::shell::images::{ImageLimits, decode, image_files};
+use crate::shell::printable::one_line;
+use crate::shell::printable::print;
+use crate::shell::told;
+
+/// Label every pixel of images: a label map and a picture with a legend for each
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, after the program's name:\n  \
+    predict --checkpoint runs/segment/best.safetensors photo.jpg folder/ --output out\n  \
+    predict --checkpoint m.safetensors - < photo.jpg\n  \
+    predict --checkpoint m.safetensors --native aerial.tif")]
+pub struct PredictCommand {
+    /// Checkpoint that train wrote
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Images, folders of images, or - for an image on stdin
+    #[arg(required = true, value_name = "IMAGE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    /// Folder for NAME_labels.png (gray, 0 the first class) and NAME_overlay.png
+    #[arg(short, long, value_name = "DIR", default_value = "segmented")]
+    output: PathBuf,
+    /// Write label maps only
+    #[arg(long)]
+    labels_only: bool,
+    #[command(flatten)]
+    views: ViewArgs,
+    /// Print one JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    limits: ImageLimits,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// A class and its share of a picture.
+struct Share<'t> {
+    class: u8,
+    name: &'t str,
+    share: f64,
+}
+
+impl PredictCommand {
+    /// Writes the pictures and prints the classes found; an image that cannot be read is named, and the rest still
+    /// done.
+    ///
+    /// # Errors
+    /// A checkpoint or folder that cannot be read, or a file that cannot be written; at the end, if an image could not
+    /// be read.
+    pub fn run(&self) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.predict(&device))
+    }
+
+    fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
+        let trained = Trained::open(device, &self.checkpoint)?;
+        let options = self.limits.options(&trained.plan);
+        let settings = self.views.settings(&trained.plan)?;
+        let inference = Inference { device, model: &trained.model, settings: &settings };
+        let files = image_files(&self.inputs)?;
+        let (count, mut failed, mut used) = (files.len(), 0, BTreeSet::new());
+        std::fs::create_dir_all(&self.output)
+            .with_context(|| format!("cannot create {}", self.output.display()))?;
+        for path in files {
+            let looked = decode(&path, &options).and_then(|image| {
+                let labels = inference.labels(&image).with_context(|| path.display().to_string())?;
+                Ok((gray(&labels)?, image))
+            });
+            let (labels, image) = match looked {
+                Ok(looked) => looked,
+                Err(error) => {
+                    failed += 1;
+                    tracing::error!("{}", one_line(&told(&error)));
+                    continue;
+                }
+            };
+            let shares = shares(&labels, &trained.classes);
+            let name = unused_name(&path, &mut used);
+            let picture =
+                (!self.labels_only).then(|| draw(&image, &labels, &shares, Colours::of(&trained.classes)));
+            let written = self.write(&name, &labels, picture)?;
+            print(&self.line(&path, &shares, &written))?;
+        }
+        if failed > 0 {
+            bail!("{failed} of {count} images could not be read");
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        labels: &GrayImage,
+        picture: Option<RgbImage>,
+    ) -> anyhow::Result<Vec<PathBuf>> {
+        let path = self.output.join(format!("{name}_labels.png"));
+        labels.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let Some(picture) = picture else { return Ok(vec![path]) };
+        let drawn = self.output.join(format!("{name}_overlay.png"));
+        picture.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
+        Ok(vec![path, drawn])
+    }
+
+    fn line(&self, path: &Path, shares: &[Share<'_>], written: &[PathBuf]) -> String {
+        let path = path.display().to_string();
+        if self.json {
+            let class =
+                |s: &Share<'_>| serde_json::json!({"class": s.name, "label": s.class, "share": s.share});
+            let classes: Vec<_> = shares.iter().map(class).collect();
+            return serde_json::json!({"image": path, "classes": classes, "files": written}).to_string()
+                + "\n";
+        }
+        let classes: Vec<String> =
+            shares.iter().map(|s| format!("{} {:.1} %", one_line(s.name), 100.0 * s.share)).collect();
+        format!("{}: {}\n", one_line(&path), classes.join(", "))
+    }
+}
+
+/// The picture under its labels, with a legend of those that are painted.
+fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colours: Colours) -> RgbImage {
+    let entry = |s: &Share<'_>| {
+        let colour = colours.painted(s.class)?;
+        Some(Entry { colour, name: s.name.to_owned(), share: Some(s.share) })
+    };
+    with_legend(&overlay(image, labels, colours), &shares.iter().filter_map(entry).collect::<Vec<_>>())
+}
+
+/// The classes that occur, the largest first.
+fn shares<'t>(labels: &GrayImage, names: &'t [String]) -> Vec<Share<'t>> {
+    let mut counts = [0u64; 256];
+    labels.as_raw().iter().for_each(|label| counts[usize::from(*label)] += 1);
+    let total = labels.as_raw().len() as f64;
+    let mut shares: Vec<Share<'t>> = (0..=u8::MAX)
+        .zip(names)
+        .map(|(class, name)| Share { class, name, share: counts[usize::from(class)] as f64 / total })
+        .filter(|s| s.share > 0.0)
+        .collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+    shares
+}
+
+/// The name of the image's file, with a number where an earlier image of this call had the same.
+fn unused_name(path: &Path, used: &mut BTreeSet<String>) -> String {
+    let stem = match path.file_stem() {
+        Some(stem) if path != Path::new("-") => stem.to_string_lossy().into_owned(),
+        _ => "stdin".to_owned(),
+    };
+    let numbered = (2..).map(|n| format!("{stem}_{n}"));
+    let name = std::iter::once(stem.clone()).chain(numbered).find(|name| !used.contains(name));
+    let name = name.unwrap_or(stem);
+    used.insert(name.clone());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_ordered_by_their_share() {
+        let labels = GrayImage::from_raw(4, 1, vec![2, 0, 2, 2]).unwrap();
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let found: Vec<_> = shares(&labels, &names).iter().map(|s| (s.name, s.share)).collect();
+        assert_eq!(found, [("c", 0.75), ("a", 0.25)]);
+    }
+
+    #[test]
+    fn files_of_one_name_do_not_overwrite_each_other() {
+        let mut used = BTreeSet::new();
+        let names = ["a/x.jpg", "b/x.jpg", "-", "c/x.png"].map(|p| unused_name(Path::new(p), &mut used));
+        assert_eq!(names, ["x", "x_2", "stdin", "x_3"]);
+    }
+}

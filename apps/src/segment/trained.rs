@@ -1,0 +1,50 @@
+//! A trained segmentor, as a checkpoint of ours holds it: weights, class names and how images are prepared.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kat_backbone::Device;
+use kat_backbone::checkpoint::TensorMap;
+use kat_backbone::ops::batch_norm;
+use kat_upernet::Segmentor;
+
+use super::CLASSES_KEY;
+use super::model::segmentor_config;
+use crate::config::TaskKind;
+use crate::config::{Plan, from_text};
+use crate::run::finite;
+use crate::run::state::{self, PLAN_KEY};
+
+/// A segmentor ready to use.
+pub struct Trained<D: Device> {
+    /// The network; with the averaged weights where the checkpoint has them.
+    pub model: Segmentor<D>,
+    /// Class names in the order of their indices.
+    pub classes: Vec<String>,
+    /// The configuration it was trained with.
+    pub plan: Plan,
+    /// Weights and description alone, without the state of training.
+    pub map: TensorMap,
+}
+
+impl<D: Device> Trained<D> {
+    /// Reads a checkpoint that `train` wrote.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that lacks the configuration or the class names.
+    pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
+        let map = state::weights(&state::open(path)?);
+        let shown = path.display();
+        let text = |key| state::described(&map, key, path, "not a segment checkpoint");
+        let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
+            .with_context(|| format!("{shown}: the class names cannot be read"))?;
+        let loaded = from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Segment)
+            .with_context(|| format!("{shown} is not a segment checkpoint"))?;
+        let plan = Plan::new(loaded, TaskKind::Segment)?;
+        let config = segmentor_config(&plan, classes.len())?;
+        let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
+        finite::weights(&map, path)?;
+        state::restore(&mut model, &map, "", path)?;
+        Ok(Self { model, classes, plan, map })
+    }
+}

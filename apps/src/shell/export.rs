@@ -1,0 +1,42 @@
+//! `export`: the weights of a run in one file that eval and predict need nothing beside.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kat_backbone::checkpoint::{TensorMap, safetensors};
+
+use super::Misuse;
+
+/// Write a checkpoint's weights, class names and configuration to one small file
+#[derive(Debug, Args)]
+pub struct ExportCommand {
+    /// Checkpoint that train wrote
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// File to write
+    #[arg(value_name = "FILE.safetensors")]
+    to: PathBuf,
+}
+
+impl ExportCommand {
+    /// Writes the averaged weights where the checkpoint has them, else the weights; `open` reads it.
+    ///
+    /// # Errors
+    /// Those of `open`, a file that cannot be written, or that is there already.
+    pub fn run(&self, open: impl FnOnce(&Path) -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
+        write(&self.to, || open(&self.checkpoint))
+    }
+}
+
+/// Writes what `read` gives to a file that is not there yet.
+///
+/// # Errors
+/// Those of `read`, a file that is there already or cannot be written.
+pub fn write(to: &Path, read: impl FnOnce() -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
+    if to.exists() {
+        return Err(Misuse(format!("{} exists already", to.display())).into());
+    }
+    safetensors::save(to, &read()?)?;
+    tracing::info!("wrote {}", to.display());
+    Ok(())
+}

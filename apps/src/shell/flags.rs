@@ -1,0 +1,239 @@
+//! Flags that several subcommands share, and what they turn into.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use crate::config::TaskKind;
+use crate::config::{Override, Plan, from_run, load};
+use crate::shell::progress::{Screen, ScreenWriter, Style};
+
+/// Flags of every subcommand.
+#[derive(Debug, Clone, Args)]
+pub struct Verbosity {
+    /// Only errors; no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// More about what happens; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+}
+
+impl Verbosity {
+    /// The screen to write on, with the log set up to go through it.
+    pub fn start(&self) -> Screen {
+        kat_backbone::memory::keep_freed_pages();
+        let screen = Screen::new(if self.quiet { Style::Hidden } else { Style::detect() });
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => tracing::Level::ERROR,
+            (_, 0) => tracing::Level::INFO,
+            (_, 1) => tracing::Level::DEBUG,
+            (_, _) => tracing::Level::TRACE,
+        };
+        let writer = ScreenWriter(screen.clone());
+        let log = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_target(self.verbose > 1)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .without_time()
+            // They would be printed to a stderr that is closed, which is a panic.
+            .log_internal_errors(false)
+            .with_writer(move || writer.clone());
+        // Set up already: a test that starts several programs in one process.
+        let _ = log.try_init();
+        screen
+    }
+}
+
+/// The configuration: a file and changes to it.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Change one value; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Data directory [same as --set data.dir=DIR]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Directory for the run's files [same as --set output.dir=DIR]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Seed of everything random [same as --set train.seed=N]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl ConfigArgs {
+    /// Reads, merges and checks the configuration.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key or a value that does not do.
+    pub fn plan(&self, task: TaskKind) -> anyhow::Result<Plan> {
+        Ok(Plan::new(load(self.config.as_deref(), &self.overrides()?, task)?, task)?)
+    }
+
+    /// The directory of the run that the arguments mean.
+    ///
+    /// # Errors
+    /// A file that cannot be read or an unknown key.
+    pub fn run_directory(&self, task: TaskKind) -> anyhow::Result<PathBuf> {
+        Ok(load(self.config.as_deref(), &self.overrides()?, task)?.output(task))
+    }
+
+    /// The configuration of a run that goes on: the run's own (`text`, from `origin`) with the changes of the command
+    /// line. A configuration file named beside it changes nothing; in what it differs is listed.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::plan`].
+    pub fn plan_of_run(&self, text: &str, origin: &Path, task: TaskKind) -> anyhow::Result<Plan> {
+        let overrides = self.overrides()?;
+        let plan = Plan::new(from_run(text, &overrides, &origin.display().to_string(), task)?, task)?;
+        if let Some(file) = &self.config {
+            for difference in plan.differences_from(&load(Some(file), &overrides, task)?) {
+                let file = file.display();
+                tracing::info!("the run's own value stays (--set changes it), unlike {file}: {difference}");
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The changes of the command line, in order.
+    fn overrides(&self) -> anyhow::Result<Vec<Override>> {
+        let mut overrides =
+            self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        // A path is a string whatever it looks like, so these do not go through the parser.
+        let mut add = |section: &str, key: &str, value: toml::Value| {
+            let (section, key) = (section.to_owned(), key.to_owned());
+            overrides.push(Override { text: format!("{section}.{key}={value}"), section, key, value });
+        };
+        if let Some(dir) = &self.data {
+            add("data", "dir", dir.to_string_lossy().into_owned().into());
+        }
+        if let Some(dir) = &self.output {
+            add("output", "dir", dir.to_string_lossy().into_owned().into());
+        }
+        if let Some(seed) = self.seed {
+            let seed = i64::try_from(seed)
+                .map_err(|_| super::Misuse(format!("--seed {seed} is above {}", i64::MAX)))?;
+            add("train", "seed", seed.into());
+        }
+        Ok(overrides)
+    }
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArgs {
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Device,
+    /// Threads to compute with [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<std::num::NonZeroUsize>,
+    /// Numbers on a GPU: off (f32), tf32 (f32, products on the tensor cores) or bf16 (mixed precision)
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Amp::Off, hide_possible_values = true)]
+    pub amp: Amp,
+    /// The same bits run to run: so in any case here; taken for scripts that ask for it
+    #[arg(long)]
+    pub deterministic: bool,
+}
+
+/// Numbers as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Amp {
+    /// f32
+    Off,
+    /// f32, but products on the tensor cores, from factors of 10 bits
+    Tf32,
+    /// Mixed: activations in bfloat16; weights, the residual stream, sums and losses in f32
+    Bf16,
+}
+
+impl Amp {
+    /// What a device other than a GPU cannot do.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Tf32 => Some("tf32"),
+            Self::Bf16 => Some("bf16"),
+        }
+    }
+}
+
+/// A device as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The first GPU, if the program was built for GPUs and there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Device::Cuda)
+                .ok_or_else(|| "expected auto, cpu or cuda:N, for example cuda:0".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        verbosity: Verbosity,
+    }
+
+    fn parse(args: &[&str]) -> Result<Program, clap::Error> {
+        Program::try_parse_from([&["program"], args].concat())
+    }
+
+    #[test]
+    fn flags_reach_the_plan() {
+        let args =
+            ["--set", "model.name=x", "--set", "train.epochs=2", "--data", "1e5", "-o", "out", "--seed", "7"];
+        let plan = parse(&args).unwrap().config.plan(TaskKind::Classify).unwrap();
+        assert_eq!(plan.data.dir.as_deref(), Some(Path::new("1e5")));
+        assert_eq!(plan.output, PathBuf::from("out"));
+        assert_eq!(plan.train.seed, 7);
+        let error = parse(&["--set", "lr=1"]).unwrap().config.plan(TaskKind::Classify).unwrap_err();
+        assert_eq!(crate::shell::status(&error), 2);
+        let error =
+            parse(&["--config", "no/such.toml"]).unwrap().config.plan(TaskKind::Classify).unwrap_err();
+        assert!(format!("{error:#}").contains("no/such.toml"));
+    }
+
+    #[test]
+    fn devices_and_threads_are_checked() {
+        assert_eq!(parse(&["--device", "cuda:3"]).unwrap().device.device, Device::Cuda(3));
+        assert_eq!(parse(&[]).unwrap().device.device, Device::Auto);
+        for bad in ["gpu", "cuda:", "cuda:x", "cuda:-1"] {
+            assert!(parse(&["--device", bad]).is_err(), "{bad}");
+        }
+        assert!(parse(&["--threads", "0"]).is_err());
+        assert!(parse(&["-q", "-v"]).is_err());
+        assert_eq!(parse(&["-vv"]).unwrap().verbosity.verbose, 2);
+    }
+}

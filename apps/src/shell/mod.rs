@@ -1,0 +1,53 @@
+//! The command line that the three programs share: flags, device and threads, progress, exit codes, and the
+//! subcommands that are the same for all.
+
+pub mod bench;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod exit;
+pub mod export;
+pub mod flags;
+pub mod images;
+pub mod info;
+pub mod printable;
+pub mod progress;
+pub mod report;
+pub mod threads;
+pub mod train;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use exit::{Misuse, status, told};
+use flags::Verbosity;
+use progress::Screen;
+
+/// A program's command line.
+pub trait Program: Parser {
+    /// Its name, before messages.
+    const NAME: &'static str;
+
+    /// The flags of every subcommand.
+    fn verbosity(&self) -> &Verbosity;
+
+    /// Carries the subcommand out.
+    ///
+    /// # Errors
+    /// Whatever keeps it from doing what it was asked for.
+    fn run(&self, screen: &Screen) -> anyhow::Result<()>;
+}
+
+/// The whole of a program: parses the command line, starts the threads, runs the subcommand, ends with its status.
+pub fn main<P: Program>() -> ExitCode {
+    let matches = P::command().get_matches();
+    let program =
+        P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut P::command()).exit());
+    let screen = program.verbosity().start();
+    exit::run(P::NAME, || {
+        threads::start(threads::wanted(&matches))?;
+        program.run(&screen)
+    })
+}

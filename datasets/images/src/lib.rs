@@ -1,0 +1,27 @@
+//! Images and what is annotated on them, without a tensor: sizes, boxes, polygons and masks; decoding, transforms and the
+//! loader; generated sample scenes. The other crates of the suite share this vocabulary.
+
+pub mod bench;
+mod boxes;
+pub mod decode;
+pub mod files;
+pub mod loader;
+mod mask;
+pub mod names;
+pub mod pipeline;
+pub mod polygon;
+mod rect;
+pub mod rle;
+pub mod sample;
+pub mod shapes;
+pub mod simd;
+mod size;
+pub mod survey;
+pub mod transform;
+
+pub use boxes::{BoxColumns, Boxes, area as box_area, clip as clip_box};
+pub use mask::Mask;
+pub use polygon::Polygon;
+pub use rect::Rect;
+pub use rle::{MaskError, Rle};
+pub use size::Size;

@@ -1,0 +1,69 @@
+//! Resizing for detection: the short side to a given length, the long side no longer than a limit (detectron2's
+//! ResizeShortestEdge).
+
+use crate::Size;
+use serde::{Deserialize, Serialize};
+
+use super::resize::{Filter, check_pixels, resize_sample};
+use super::{TransformError, check};
+use crate::sample::Sample;
+
+/// Settings, with ViTDet's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShortestEdge {
+    /// Length of the short side.
+    pub short: u32,
+    /// Greatest length of the long side; where it decides, the short side is shorter.
+    pub max: u32,
+}
+
+impl Default for ShortestEdge {
+    fn default() -> Self {
+        Self { short: 1024, max: 1024 }
+    }
+}
+
+impl ShortestEdge {
+    /// # Errors
+    /// [`TransformError::Config`] for a length of 0.
+    pub fn validate(&self) -> Result<(), TransformError> {
+        check(self.short > 0, "short", self.short, "at least 1 pixel")?;
+        check(self.max > 0, "max", self.max, "at least 1 pixel")
+    }
+
+    /// The size an image gets.
+    pub fn size(&self, size: Size) -> Size {
+        let (width, height) = size.dimensions();
+        let (w, h) = (f64::from(width.max(1)), f64::from(height.max(1)));
+        let mut scale = f64::from(self.short) / w.min(h);
+        scale = scale.min(f64::from(self.max) / w.max(h));
+        let side = |length: f64| ((length * scale + 0.5) as u32).max(1);
+        (side(w), side(h)).into()
+    }
+
+    /// Image and target at that size.
+    ///
+    /// # Errors
+    /// [`TransformError::Empty`] or [`TransformError::SizeMismatch`] for a sample that is no image or whose masks do
+    /// not fit.
+    pub fn apply(&self, sample: Sample) -> Result<Sample, TransformError> {
+        check_pixels("the image", Size::of(&sample.image))?;
+        let size = self.size(Size::of(&sample.image));
+        resize_sample(sample, size, Filter::Bilinear)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_by_hand() {
+        let edge = ShortestEdge { short: 800, max: 1333 };
+        assert_eq!(edge.size((640, 480).into()), (1067, 800).into());
+        assert_eq!(edge.size((480, 640).into()), (800, 1067).into());
+        assert_eq!(edge.size((1000, 250).into()), (1333, 333).into());
+        assert_eq!(ShortestEdge::default().size((20_000, 10).into()), (1024, 1).into());
+    }
+}

@@ -1,0 +1,48 @@
+//! The plain backbone with its pyramid: `backbone.net.*` and `backbone.simfp_*` of a checkpoint.
+
+use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
+use kat_backbone::{Device, Graph, Result, Tensor};
+
+use crate::{MaskRcnnConfig, SimpleFeaturePyramid, Vit};
+
+/// Image → pyramid.
+#[derive(Clone, Debug)]
+pub struct Backbone<D: Device> {
+    /// Image → the last block's map.
+    pub net: Vit<D>,
+    /// That map → five levels.
+    pub pyramid: SimpleFeaturePyramid<D>,
+}
+
+impl<D: Device> Backbone<D> {
+    /// First values by `config`.
+    ///
+    /// # Errors
+    /// A configuration that cannot be.
+    pub fn new(builder: &Builder<D>, config: &MaskRcnnConfig) -> Result<Self> {
+        let net = Vit::new(&builder.at("net"), &config.backbone, config.pretrain_size)?;
+        let pyramid =
+            SimpleFeaturePyramid::new(builder, config.backbone.dim, config.patch(), config.channels)?;
+        Ok(Self { net, pyramid })
+    }
+
+    /// (B, 3, H, W) → five levels (B, C, H/s, W/s), finest first.
+    ///
+    /// # Errors
+    /// An image of other channels.
+    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Vec<Tensor<D>>> {
+        let map = self.net.forward(graph, image)?;
+        self.pyramid.forward(graph, &map)
+    }
+}
+
+impl<D: Device> Module<D> for Backbone<D> {
+    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
+        self.net.visit(&join(path, "net"), visitor);
+        self.pyramid.visit(path, visitor);
+    }
+    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
+        self.net.visit_mut(&join(path, "net"), visitor);
+        self.pyramid.visit_mut(path, visitor);
+    }
+}

@@ -1,0 +1,114 @@
+//! A detector's first weights from a file: a classifier's for the backbone alone, or another detector's.
+
+use std::path::Path;
+
+use kat_backbone::Device;
+use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, Mismatch, TensorMap, load_any, model};
+
+use crate::MaskRcnn;
+
+/// The backbone's prefix in a detector's checkpoint.
+const NET: &str = "backbone.net.";
+/// What depends on the number of classes.
+const BY_CLASS: [&str; 3] = [
+    "roi_heads.box_predictor.cls_score.",
+    "roi_heads.box_predictor.bbox_pred.",
+    "roi_heads.mask_head.predictor.",
+];
+
+impl<D: Device> MaskRcnn<D> {
+    /// Loads a classification checkpoint (KAT, ViT, DeiT, masked autoencoder) into the backbone, or a detector's, with
+    /// detectron2's names, into the whole model. `head` says what becomes of predictors for another number of classes.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] for a file that cannot be read, or that leaves a tensor without a value: of the backbone, and
+    /// of the heads where the file has heads.
+    pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
+        let mut source = load_any(path)?;
+        if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
+            return self.backbone.net.load_map(source, path);
+        }
+        let mut net = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
+        let names: Vec<String> = source.tensors.keys().filter(|n| n.starts_with(NET)).cloned().collect();
+        for name in names {
+            if let Some(tensor) = source.tensors.remove(&name) {
+                net.insert(&name[NET.len()..], tensor);
+            }
+        }
+        let mut report = LoadReport { notes: std::mem::take(&mut source.notes), ..LoadReport::default() };
+        for (name, expected) in model::expected(self).into_iter().filter(|(name, _)| !name.starts_with(NET)) {
+            let found = source.tensors.get(&name).map(|t| t.shape.clone());
+            let by_class = BY_CLASS.iter().any(|start| name.starts_with(start));
+            match found {
+                Some(shape) if shape == expected => report.loaded.push(name),
+                _ if by_class && head == HeadPolicy::Reinitialise => {
+                    source.tensors.remove(&name);
+                    report.reinitialised.push(name);
+                }
+                Some(found) => report.mismatched.push(Mismatch { name, found, expected }),
+                None => report.missing.push(name),
+            }
+        }
+        let mut report = report.require_complete(path)?;
+        let of_net = self.backbone.net.load_map(net, path)?;
+        report.loaded.extend(of_net.loaded.iter().map(|name| format!("{NET}{name}")));
+        report.reinitialised.extend(of_net.reinitialised.iter().map(|name| format!("{NET}{name}")));
+        report.notes.extend(of_net.notes);
+        model::assign(self, &source)
+            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MaskRcnnConfig;
+    use kat_backbone::checkpoint::model::export;
+    use kat_backbone::checkpoint::safetensors;
+    use kat_backbone::{Cpu, KatConfig, Size};
+
+    fn detector(classes: usize, seed: u64) -> MaskRcnn<Cpu> {
+        let backbone = KatConfig {
+            image_size: Size::square(64),
+            dim: 32,
+            heads: 2,
+            depth: 2,
+            classes: 0,
+            class_token: false,
+            mimetic: false,
+            ..KatConfig::default()
+        };
+        let config = MaskRcnnConfig {
+            channels: 8,
+            box_hidden: 12,
+            pretrain_size: Size::square(64),
+            ..MaskRcnnConfig::vitdet(backbone, classes)
+        };
+        MaskRcnn::new(&Cpu::default(), &config, seed).unwrap()
+    }
+
+    #[test]
+    fn another_detector_gives_all_but_predictors_of_other_classes() {
+        let path = std::env::temp_dir().join(format!("kat-detector-{}.safetensors", std::process::id()));
+        let trained = detector(5, 1);
+        safetensors::save(&path, &export(&trained)).unwrap();
+        let mut same = detector(5, 2);
+        assert!(same.load(&path, HeadPolicy::Strict).unwrap().is_clean());
+        assert_eq!(export(&same), export(&trained));
+        let mut other = detector(3, 3);
+        let before = export(&other);
+        let error = other.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
+        assert!(error.contains("roi_heads.box_predictor.cls_score.weight"), "{error}");
+        assert_eq!(export(&other), before, "nothing is set when the file does not fit");
+        let report = other.load(&path, HeadPolicy::Reinitialise).unwrap();
+        assert_eq!(report.reinitialised.len(), 6, "{report}");
+        let (found, expected) = (export(&other), export(&trained));
+        for (name, tensor) in &found.tensors {
+            let own = BY_CLASS.iter().any(|start| name.starts_with(start));
+            assert_eq!(if own { before.get(name) } else { expected.get(name) }, Some(tensor), "{name}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
