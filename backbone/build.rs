@@ -51,10 +51,11 @@ fn main() -> Result<(), Failure> {
         }
         run(compile.arg("-o").arg(&image).arg(source))?;
         let text = run(Command::new(&nvcc).args(["-std=c++17", "-I", SHARED, "-E"]).arg(source))?;
+        let lengths = lengths(source)?;
         let mut names = String::new();
         for kernel in kernels(&text) {
             // Kernels of types that no Rust code uses yet (half) are compiled, and get no function.
-            if let Some(function) = function(&kernel) {
+            if let Some(function) = function(&kernel, &lengths)? {
                 write!(names, "{:?}, ", kernel.name)?;
                 functions += &function;
             }
@@ -178,21 +179,96 @@ fn kernels(source: &str) -> Vec<Kernel> {
     parts.filter_map(kernel).collect()
 }
 
+/// The lengths that the kernels of a source want of their buffers: names, perhaps with a star in them, and for each buffer
+/// an expression of the kernel's integers, of `grid`, and of `suffix`, the number at the end of the kernel's name.
+type Lengths = Vec<(Vec<String>, Vec<(String, String)>)>;
+
+/// From lines `// lengths NAME …: buffer expression; …`.
+fn lengths(source: &Path) -> Result<Lengths, Failure> {
+    let text = std::fs::read_to_string(source)?;
+    let of = |line: &str| {
+        let (names, buffers) = line.split_once(": ")?;
+        let buffer = |text: &str| {
+            let (name, length) = text.trim().split_once(' ')?;
+            Some((name.to_owned(), length.to_owned()))
+        };
+        let names = names.split_whitespace().map(str::to_owned).collect();
+        Some((names, buffers.split(';').map(buffer).collect::<Option<_>>()?))
+    };
+    let lines = text.lines().filter_map(|line| line.strip_prefix("// lengths "));
+    lines.map(|line| of(line).ok_or_else(|| format!("{}: {line}", source.display()).into())).collect()
+}
+
+/// Whether a kernel's name is `pattern`, whose star stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, end)) => {
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        }
+    }
+}
+
+/// Statements that check the lengths of a kernel's buffers.
+fn checks(kernel: &Kernel, lengths: &Lengths) -> Result<String, Failure> {
+    let name = &kernel.name;
+    let found = lengths.iter().find(|(names, _)| names.iter().any(|pattern| matches(pattern, name)));
+    let (_, lengths) = found.ok_or_else(|| format!("no line `// lengths {name}: …` in its source"))?;
+    let mut text = String::from("    {\n");
+    for (kind, name) in &kernel.parameters {
+        if matches!(kind.as_str(), "uint32_t" | "uint64_t") {
+            writeln!(text, "        let {name} = {name} as usize;")?;
+        }
+    }
+    if let Some(suffix) = name.rsplit('_').next().and_then(|suffix| suffix.parse::<usize>().ok()) {
+        writeln!(text, "        let suffix = {suffix}usize;")?;
+    }
+    writeln!(text, "        check_lengths({name:?}, grid, &[")?;
+    for (kind, buffer) in kernel.parameters.iter().filter(|(kind, _)| kind.ends_with('*')) {
+        let length = lengths.iter().find(|(of, _)| of == buffer).map(|(_, length)| length);
+        let length = length.ok_or_else(|| format!("no length of {buffer} in the line of {name}"))?;
+        let element = element(kind).unwrap_or_default();
+        let side = if kind.starts_with("const ") { "Input" } else { "Output" };
+        let found = match buffer.starts_with("optional_") {
+            true => {
+                format!("{buffer}.as_ref().map_or(usize::MAX, |values| {side}::<{element}>::count(*values))")
+            }
+            false => format!("{side}::<{element}>::count({buffer})"),
+        };
+        writeln!(text, "            ({buffer:?}, {found}, {length}),")?;
+    }
+    Ok(text + "        ])?;\n    }\n")
+}
+
+/// The Rust side of a parameter's type, a pointer's without the pointer.
+fn element(kind: &str) -> Option<&'static str> {
+    Some(match kind.trim_start_matches("const ").trim_end_matches('*') {
+        "float" => "f32",
+        "double" => "f64",
+        "uint32_t" => "u32",
+        "uint64_t" => "u64",
+        "bf16" | "__nv_bfloat16" => "BFloat16",
+        "Geometry" => "RationalSizes",
+        "WindowSizes" => "WindowSizes",
+        _ => return None,
+    })
+}
+
 /// The Rust function that launches a kernel; `None` where a parameter's type has no Rust side.
-fn function(kernel: &Kernel) -> Option<String> {
+fn function(kernel: &Kernel, lengths: &Lengths) -> Result<Option<String>, Failure> {
+    if kernel.parameters.iter().any(|(kind, _)| element(kind).is_none()) {
+        return Ok(None);
+    }
+    let checks = checks(kernel, lengths)?;
+    Ok(launch(kernel, &checks))
+}
+
+/// The function's text.
+fn launch(kernel: &Kernel, checks: &str) -> Option<String> {
     let (mut signature, mut bindings, mut arguments) = (String::new(), String::new(), String::new());
     for (kind, name) in &kernel.parameters {
         let optional = name.starts_with("optional_");
-        let element = match kind.trim_start_matches("const ").trim_end_matches('*') {
-            "float" => "f32",
-            "double" => "f64",
-            "uint32_t" => "u32",
-            "uint64_t" => "u64",
-            "bf16" | "__nv_bfloat16" => "BFloat16",
-            "Geometry" => "RationalSizes",
-            "WindowSizes" => "WindowSizes",
-            _ => return None,
-        };
+        let element = element(kind)?;
         let (rust, value) = match (kind.ends_with('*'), kind.starts_with("const ")) {
             (true, true) if optional => (
                 match element {
@@ -230,8 +306,8 @@ fn function(kernel: &Kernel) -> Option<String> {
     let threads = kernel.threads.as_deref().unwrap_or("mirrored::THREADS");
     Some(format!(
         "/// Launches the kernel `{name}`.\n\
-         #[allow(clippy::too_many_arguments, reason = \"as many as the kernel has\")]\n\
-         pub(crate) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n    let mut bytes = 0;\n{bindings}    \
+         #[allow(clippy::too_many_arguments, unused_variables, clippy::unnecessary_cast, reason = \"as many as the kernel has\")]\n\
+         pub(crate) fn {name}(context: &Context, grid: Grid{signature}) -> Result<()> {{\n{checks}    let mut bytes = 0;\n{bindings}    \
          // SAFETY: the arguments have the number, the order and the types of the kernel's C signature, from which\n    \
          // this function was made, and live until the launch returns, which copies them.\n    \
          unsafe {{ context.launch(\"{name}\", grid, {threads}, bytes, &mut [{arguments}]) }}\n}}\n\n"

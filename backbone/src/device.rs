@@ -30,7 +30,7 @@ device_of!(
     crate::ops::pool::PoolKernel,
     crate::ops::rational::RationalKernel,
     crate::ops::reduce::ReduceKernel,
-    crate::ops::resample::ResampleKernel,
+    crate::ops::resize::grid::ResampleKernel,
     crate::ops::resize::ResizeKernel,
     crate::ops::roi_align::RoiAlignKernel,
     crate::ops::softmax_cross_entropy::SoftmaxCrossEntropyKernel,

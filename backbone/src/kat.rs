@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::module;
 use crate::nn::checkpointing::checkpoint;
 use crate::nn::{Block, Builder, Grid, LayerNorm, Linear, PatchEmbed};
-use crate::ops::resample::{Filter, resample_grid};
+use crate::ops::resample_grid;
+use crate::ops::resize::Filter;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -192,7 +193,7 @@ impl<D: Device> Kat<D> {
         }
         let prefix = self.config.prefix_tokens();
         let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.0 * own.1)?;
-        let patches = resample_grid(graph, &patches, Filter::Bicubic, own, grid)?;
+        let patches = resample_grid(graph, &patches, Filter::BicubicAntialias, own, grid)?;
         if prefix == 0 {
             return Ok(patches);
         }

@@ -72,20 +72,15 @@ impl<D: Device> AdamW<D> {
         config: AdamWConfig,
         options: impl Fn(&str, usize) -> ParameterOptions,
     ) -> Result<Self> {
-        let (mut entries, mut outcome) = (Vec::new(), Ok(()));
+        let mut entries = Vec::new();
         module.visit("", &mut |name, kind, tensor| {
-            if kind != Kind::Parameter || outcome.is_err() {
-                return;
+            if kind == Kind::Parameter {
+                let options = options(name, tensor.shape().axes().len());
+                entries.push(Entry { name: name.to_owned(), options, moments: Moments::zeros(tensor)? });
             }
-            match Moments::zeros(tensor) {
-                Ok(moments) => {
-                    let options = options(name, tensor.shape().axes().len());
-                    entries.push(Entry { name: name.to_owned(), options, moments });
-                }
-                Err(error) => outcome = Err(error),
-            }
-        });
-        outcome.map(|()| Self { config, entries, steps: 0 })
+            Ok::<(), Error>(())
+        })?;
+        Ok(Self { config, entries, steps: 0 })
     }
 
     /// Updates made so far.
@@ -111,13 +106,13 @@ impl<D: Device> AdamW<D> {
         }
         let step = self.steps + 1;
         let mut pairs = self.entries.iter_mut().zip(&gradients.buffers);
-        let (config, mut outcome) = (self.config, Ok(()));
+        let config = self.config;
         let mut updates = Updates::new(watch.device(), watch.view());
         module.visit_mut("", &mut |name, kind, tensor| {
-            if kind != Kind::Parameter || outcome.is_err() {
-                return;
+            if kind != Kind::Parameter {
+                return Ok(());
             }
-            outcome = match pairs.next() {
+            match pairs.next() {
                 Some((entry, _)) if entry.name != name => {
                     Err(Error::config("adamw", format!("parameter {name} where {} was", entry.name)))
                 }
@@ -128,9 +123,8 @@ impl<D: Device> AdamW<D> {
                 }
                 Some((_, None)) => Ok(()),
                 None => Err(Error::config("adamw", format!("parameter {name} is new"))),
-            };
-        });
-        outcome?;
+            }
+        })?;
         updates.run()?;
         self.steps = step;
         Ok(())
@@ -180,23 +174,17 @@ impl<D: Device> AdamW<D> {
 /// [`Error::Config`] for a tensor that `module` lacks.
 pub fn average_weights<D: Device, M: Module<D>>(average: &mut M, module: &M, decay: f64) -> Result<()> {
     let mut tensors = BTreeMap::new();
-    module.visit("", &mut |name, _, tensor| {
+    module.for_each(|name, _, tensor| {
         tensors.insert(name.to_owned(), tensor.clone());
     });
-    let (mut outcome, mut averages) = (Ok(()), None);
-    average.visit_mut("", &mut |name, kind, tensor| {
-        if outcome.is_err() {
-            return;
+    let mut averages = None;
+    average.visit_mut("", &mut |name, kind, tensor| match (tensors.get(name), kind) {
+        (None, _) => Err(Error::config("moving average", format!("the model has no {name}"))),
+        (Some(x), Kind::Parameter) => {
+            averages.get_or_insert_with(|| Averages::new(x.device(), decay)).add(tensor, x)
         }
-        outcome = match (tensors.get(name), kind) {
-            (None, _) => Err(Error::config("moving average", format!("the model has no {name}"))),
-            (Some(x), Kind::Parameter) => {
-                averages.get_or_insert_with(|| Averages::new(x.device(), decay)).add(tensor, x)
-            }
-            (Some(x), Kind::Buffer) => tensor.copy_from(x),
-        };
-    });
-    outcome?;
+        (Some(x), Kind::Buffer) => tensor.copy_from(x),
+    })?;
     averages.map_or(Ok(()), Averages::run)
 }
 

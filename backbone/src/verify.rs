@@ -103,7 +103,7 @@ pub fn verify<D: Device>(device: &D, path: &Path) -> Result<Vec<Comparison>, Ver
     compare("loss".into(), loss.to_vec(), &get("loss")?.data)?;
     let mut gradients = graph.backward(&loss)?;
     let mut named = Vec::new();
-    model.visit("", &mut |name, _, tensor| named.push((name.to_owned(), tensor.clone())));
+    model.for_each(|name, _, tensor| named.push((name.to_owned(), tensor.clone())));
     for (name, tensor) in named {
         let found = gradients.take_host(&tensor)?.unwrap_or_else(|| vec![0.0; tensor.numel()]);
         let name = format!("grad.{name}");

@@ -33,7 +33,7 @@ fn every_named_model_learns_everywhere_and_survives_saving() {
         let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1)).unwrap();
         let mut gradients = graph.backward(&loss).unwrap();
         let mut named = Vec::new();
-        model.visit("", &mut |name, kind, t| named.push((name.to_owned(), kind, t.clone())));
+        model.for_each(|name, kind, t| named.push((name.to_owned(), kind, t.clone())));
         for (parameter, kind, tensor) in named {
             assert_eq!(kind, Kind::Parameter);
             let gradient = gradients.take_host(&tensor).unwrap();

@@ -40,7 +40,10 @@ impl Evidence {
         let plane = side * side;
         // Constants: only the image's gradient is wanted.
         let mut model = model.clone();
-        model.visit_mut("", &mut |_, _, tensor| *tensor = tensor.clone().detach());
+        let Ok(()) = model.visit_mut("", &mut |_, _, tensor| {
+            *tensor = tensor.clone().detach();
+            Ok::<(), std::convert::Infallible>(())
+        });
         let mut pixels = Array2::<f32>::zeros((side, side));
         for first in (0..STEPS).step_by(BATCH) {
             let steps = first..(first + BATCH).min(STEPS);

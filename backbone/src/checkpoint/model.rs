@@ -14,7 +14,7 @@ pub const CONFIG_KEY: &str = "kat_config";
 /// Every tensor of a module, parameters and buffers, by name.
 pub fn export<D: Device>(module: &impl Module<D>) -> TensorMap {
     let mut map = TensorMap::default();
-    module.visit("", &mut |name, _, tensor| {
+    module.for_each(|name, _, tensor| {
         map.insert(name, HostTensor { shape: tensor.shape().axes().to_vec(), data: tensor.to_vec() });
     });
     map
@@ -23,7 +23,7 @@ pub fn export<D: Device>(module: &impl Module<D>) -> TensorMap {
 /// The shape of every tensor of a module, by name.
 pub fn expected<D: Device>(module: &impl Module<D>) -> Expected {
     let mut shapes = Expected::new();
-    module.visit("", &mut |name, _, tensor| {
+    module.for_each(|name, _, tensor| {
         shapes.insert(name.to_owned(), tensor.shape().axes().to_vec());
     });
     shapes
@@ -34,16 +34,15 @@ pub fn expected<D: Device>(module: &impl Module<D>) -> Expected {
 /// # Errors
 /// The device's, if it refuses the values.
 pub fn assign<D: Device>(module: &mut impl Module<D>, map: &TensorMap) -> crate::Result<usize> {
-    let (mut set, mut outcome) = (0, Ok(()));
+    let mut set = 0;
     module.visit_mut("", &mut |name, _, tensor| {
-        if let Some(found) = map.get(name).filter(|found| found.data.len() == tensor.numel())
-            && outcome.is_ok()
-        {
-            outcome = tensor.set(found.data.clone());
+        if let Some(found) = map.get(name).filter(|found| found.data.len() == tensor.numel()) {
+            tensor.set(found.data.clone())?;
             set += 1;
         }
-    });
-    outcome.map(|()| set)
+        Ok::<(), crate::Error>(())
+    })?;
+    Ok(set)
 }
 
 impl<D: Device> Kat<D> {

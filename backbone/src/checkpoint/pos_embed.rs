@@ -1,7 +1,7 @@
 //! Resampling of position embeddings to another grid: bicubic with antialiasing, as timm and PyTorch do it.
 
 use super::{CheckpointError, HostTensor};
-use crate::ops::resample::bicubic_grid;
+use crate::ops::resize::grid::bicubic_grid;
 
 /// A grid of patches: (rows, columns).
 pub type Grid = (usize, usize);

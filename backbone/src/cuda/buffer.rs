@@ -8,7 +8,7 @@ use super::launch::{Context, Grid, Precision};
 use super::products::{Kind, Matrix, MatrixValues};
 use crate::error::Result;
 use cudarc::driver::sys::CUdeviceptr;
-use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice as _};
+use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
 use std::sync::OnceLock;
 
 /// The type of a kernel's bfloat16 parameters.
@@ -269,6 +269,8 @@ impl<T> std::ops::Deref for Lent<'_, T> {
 pub trait Input<T> {
     /// Where they are; the second, a converted copy, must live as long as the address is used.
     fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)>;
+    /// The number of values.
+    fn count(&self) -> usize;
     /// Bytes that a kernel reads if it reads each once.
     fn bytes(&self) -> usize;
 }
@@ -277,6 +279,8 @@ pub trait Input<T> {
 pub trait Output<T> {
     /// Where they are.
     fn output(&mut self, context: &Context) -> Result<CUdeviceptr>;
+    /// The number of values.
+    fn count(&self) -> usize;
     /// Bytes that a kernel writes if it writes each once.
     fn bytes(&self) -> usize;
 }
@@ -286,6 +290,10 @@ macro_rules! plain {
         impl<T> Input<T> for $kind {
             fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
                 Ok((*self.device_ptr(), None))
+            }
+
+            fn count(&self) -> usize {
+                DeviceSlice::len(self)
             }
 
             fn bytes(&self) -> usize {
@@ -302,6 +310,10 @@ impl<T> Output<T> for CudaSlice<T> {
         Ok(*self.device_ptr_mut())
     }
 
+    fn count(&self) -> usize {
+        DeviceSlice::len(self)
+    }
+
     fn bytes(&self) -> usize {
         self.num_bytes()
     }
@@ -310,6 +322,10 @@ impl<T> Output<T> for CudaSlice<T> {
 impl<T> Output<T> for CudaViewMut<'_, T> {
     fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
         Ok(*self.device_ptr_mut())
+    }
+
+    fn count(&self) -> usize {
+        DeviceSlice::len(self)
     }
 
     fn bytes(&self) -> usize {
@@ -322,6 +338,10 @@ impl Input<BFloat16> for Bf16 {
         Ok((*self.words.device_ptr(), None))
     }
 
+    fn count(&self) -> usize {
+        self.len
+    }
+
     fn bytes(&self) -> usize {
         2 * self.len
     }
@@ -330,6 +350,10 @@ impl Input<BFloat16> for Bf16 {
 impl Output<BFloat16> for Bf16 {
     fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
         Ok(*self.words.device_ptr_mut())
+    }
+
+    fn count(&self) -> usize {
+        self.len
     }
 
     fn bytes(&self) -> usize {
@@ -348,6 +372,10 @@ impl Input<f32> for Buffer {
         }
     }
 
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn bytes(&self) -> usize {
         4 * self.len()
     }
@@ -356,6 +384,10 @@ impl Input<f32> for Buffer {
 impl Output<f32> for Buffer {
     fn output(&mut self, context: &Context) -> Result<CUdeviceptr> {
         Ok(*self.f32_mut(context)?.device_ptr_mut())
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 
     fn bytes(&self) -> usize {
@@ -372,6 +404,10 @@ impl Input<BFloat16> for Buffer {
                 Ok((*narrow.words.device_ptr(), Some(narrow.into())))
             }
         }
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 
     fn bytes(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::View;
 use super::buffer::{BFloat16, Input, Output};
-use super::launch::{Context, Grid};
+use super::launch::{Context, Grid, check_lengths};
 use super::windows::WindowSizes;
 use crate::error::Result;
 use crate::ops::rational::LaunchSizes as RationalSizes;

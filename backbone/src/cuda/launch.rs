@@ -130,6 +130,21 @@ pub(super) fn nothing(driver: &Arc<CudaDevice>) -> CudaSlice<f32> {
     unsafe { driver.upgrade_device_ptr(0, 0) }
 }
 
+/// Whether buffers (name, values, least values) hold what a kernel reads and writes.
+///
+/// # Errors
+/// Names the kernel and the first buffer that is too short.
+pub(super) fn check_lengths(kernel: &str, grid: Grid, buffers: &[(&str, usize, usize)]) -> Result<()> {
+    let short = buffers.iter().find(|(_, found, needed)| found < needed);
+    match short {
+        Some((name, found, needed)) if !grid.0.contains(&0) => {
+            let reason = format!("{kernel}: {name} has {found} values where {needed} are needed");
+            Err(Error::Device { op: "launch", reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A failure of the driver or of cuBLAS during `op`.
 pub(crate) fn failed<E: std::fmt::Debug>(op: &'static str) -> impl Fn(E) -> Error {
     move |error| Error::Device { op, reason: format!("{error:?}") }

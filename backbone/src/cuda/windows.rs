@@ -39,4 +39,23 @@ impl WindowSizes {
             padding: pair(placement.padding)?,
         })
     }
+
+    /// Pixels of a plane of the input.
+    pub(super) fn input_plane(&self) -> usize {
+        product(self.input)
+    }
+
+    /// Windows of a plane.
+    pub(super) fn output_plane(&self) -> usize {
+        product(self.output)
+    }
+
+    /// Pixels of a window.
+    pub(super) fn taps(&self) -> usize {
+        product(self.kernel)
+    }
+}
+
+fn product(pair: [u32; 2]) -> usize {
+    pair[0] as usize * pair[1] as usize
 }

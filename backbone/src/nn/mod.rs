@@ -22,6 +22,7 @@ pub use patch_embed::PatchEmbed;
 
 use crate::device::Device;
 use crate::tensor::Tensor;
+use std::convert::Infallible;
 use std::sync::Mutex;
 
 /// What a named tensor of a module is.
@@ -33,23 +34,43 @@ pub enum Kind {
     Buffer,
 }
 
-/// A visitor of named tensors.
-pub type Visit<'v, D> = dyn FnMut(&str, Kind, &Tensor<D>) + 'v;
-/// A visitor of named tensors that may change them.
-pub type VisitMut<'v, D> = dyn FnMut(&str, Kind, &mut Tensor<D>) + 'v;
+/// A visitor of named tensors, which may fail.
+pub type Visit<'v, D, E> = dyn FnMut(&str, Kind, &Tensor<D>) -> Result<(), E> + 'v;
+/// A visitor of named tensors that may change them, and fail.
+pub type VisitMut<'v, D, E> = dyn FnMut(&str, Kind, &mut Tensor<D>) -> Result<(), E> + 'v;
 
 /// Something with named tensors. Every tensor that a module learns or keeps is visited: there is no other way
-/// to the optimiser, to a checkpoint or to the EMA, so none is forgotten there.
-pub trait Module<D: Device> {
-    /// Visits every tensor, `path` before its name.
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>);
-    /// As [`Module::visit`], to change the tensors.
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>);
+/// to the optimizer, to a checkpoint or to the EMA, so none is forgotten there.
+///
+/// [`module!`](crate::module) implements it from the names of fields.
+pub trait Module<D: Device>: Clone {
+    /// Visits every tensor, `path` before its name; stops at the first error.
+    ///
+    /// # Errors
+    /// The visitor's.
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> Result<(), E>;
+
+    /// As [`Module::visit_mut`], to read the tensors. It goes over a clone, whose tensors are the same storage, so that a
+    /// module says once only what it is made of.
+    ///
+    /// # Errors
+    /// The visitor's.
+    fn visit<E>(&self, path: &str, visitor: &mut Visit<'_, D, E>) -> Result<(), E> {
+        self.clone().visit_mut(path, &mut |name, kind, tensor| visitor(name, kind, tensor))
+    }
+
+    /// Calls `f` for every tensor.
+    fn for_each(&self, mut f: impl FnMut(&str, Kind, &Tensor<D>)) {
+        let Ok(()) = self.visit("", &mut |name, kind, tensor| {
+            f(name, kind, tensor);
+            Ok::<(), Infallible>(())
+        });
+    }
 
     /// Every parameter, in order.
     fn parameters(&self) -> Vec<Tensor<D>> {
         let mut parameters = Vec::new();
-        self.visit("", &mut |_, kind, tensor| {
+        self.for_each(|_, kind, tensor| {
             if kind == Kind::Parameter {
                 parameters.push(tensor.clone());
             }
@@ -59,13 +80,7 @@ pub trait Module<D: Device> {
 
     /// The number of trained scalars.
     fn parameter_count(&self) -> usize {
-        let mut count = 0;
-        self.visit("", &mut |_, kind, tensor| {
-            if kind == Kind::Parameter {
-                count += tensor.numel();
-            }
-        });
-        count
+        self.parameters().iter().map(Tensor::numel).sum()
     }
 }
 
@@ -75,11 +90,8 @@ pub fn join(path: &str, name: &str) -> String {
 }
 
 impl<D: Device> Module<D> for Tensor<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        visitor(path, Kind::Parameter, self);
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        visitor(path, Kind::Parameter, self);
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> Result<(), E> {
+        visitor(path, Kind::Parameter, self)
     }
 }
 
@@ -109,48 +121,73 @@ impl<D: Device> Clone for Buffer<D> {
 }
 
 impl<D: Device> Module<D> for Buffer<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        visitor(path, Kind::Buffer, &self.get());
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> Result<(), E> {
         let tensor = self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        visitor(path, Kind::Buffer, tensor);
+        visitor(path, Kind::Buffer, tensor)
     }
 }
 
 impl<D: Device, M: Module<D>> Module<D> for Option<M> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        self.iter().for_each(|m| m.visit(path, visitor));
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        self.iter_mut().for_each(|m| m.visit_mut(path, visitor));
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> Result<(), E> {
+        self.iter_mut().try_for_each(|module| module.visit_mut(path, visitor))
     }
 }
 
 impl<D: Device, M: Module<D>> Module<D> for Vec<M> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        self.iter().enumerate().for_each(|(i, m)| m.visit(&join(path, &i.to_string()), visitor));
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        self.iter_mut().enumerate().for_each(|(i, m)| m.visit_mut(&join(path, &i.to_string()), visitor));
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> Result<(), E> {
+        let mut modules = self.iter_mut().enumerate();
+        modules.try_for_each(|(i, module)| module.visit_mut(&join(path, &i.to_string()), visitor))
     }
 }
 
-/// Implements [`Module`] for a struct generic over its device by naming the fields that hold tensors or modules:
-/// `module!(Linear { weight, bias });`
+/// Implements [`Module`] for a type generic over its device by naming what holds tensors or modules.
+///
+/// - `module!(Linear { weight, bias });`: fields, each under its own name;
+/// - `module!(Normed { ..conv, norm });`: a field whose tensors have no name of their own before theirs;
+/// - `module!(Head { convs[i] => format!("conv{}", i + 1) });`: a list whose members are named by their index;
+/// - `module!(enum Mixer { GrKan, Mlp });`: whichever variant it is.
 #[macro_export]
 macro_rules! module {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    (enum $name:ident { $($variant:ident),* $(,)? }) => {
         impl<D: $crate::Device> $crate::nn::Module<D> for $name<D> {
-            fn visit(&self, path: &str, visitor: &mut $crate::nn::Visit<'_, D>) {
-                $($crate::nn::Module::visit(&self.$field, &$crate::nn::join(path, stringify!($field)), visitor);)*
+            fn visit_mut<E>(
+                &mut self,
+                path: &str,
+                visitor: &mut $crate::nn::VisitMut<'_, D, E>,
+            ) -> ::std::result::Result<(), E> {
+                match self {
+                    $(Self::$variant(module) => $crate::nn::Module::visit_mut(module, path, visitor),)*
+                }
             }
-            fn visit_mut(&mut self, path: &str, visitor: &mut $crate::nn::VisitMut<'_, D>) {
-                $($crate::nn::Module::visit_mut(
-                    &mut self.$field,
-                    &$crate::nn::join(path, stringify!($field)),
-                    visitor,
-                );)*
+        }
+    };
+    (@parts $module:ident, $path:ident, $visitor:ident;) => {};
+    (@parts $module:ident, $path:ident, $visitor:ident; ..$field:ident $(, $($rest:tt)*)?) => {
+        $crate::nn::Module::visit_mut(&mut $module.$field, $path, $visitor)?;
+        $crate::module!(@parts $module, $path, $visitor; $($($rest)*)?);
+    };
+    (@parts $module:ident, $path:ident, $visitor:ident;
+        $field:ident[$index:ident] => $name:expr $(, $($rest:tt)*)?) => {
+        for ($index, member) in $module.$field.iter_mut().enumerate() {
+            $crate::nn::Module::visit_mut(member, &$crate::nn::join($path, &$name), $visitor)?;
+        }
+        $crate::module!(@parts $module, $path, $visitor; $($($rest)*)?);
+    };
+    (@parts $module:ident, $path:ident, $visitor:ident; $field:ident $(, $($rest:tt)*)?) => {
+        let name = $crate::nn::join($path, stringify!($field));
+        $crate::nn::Module::visit_mut(&mut $module.$field, &name, $visitor)?;
+        $crate::module!(@parts $module, $path, $visitor; $($($rest)*)?);
+    };
+    ($name:ident { $($parts:tt)* }) => {
+        impl<D: $crate::Device> $crate::nn::Module<D> for $name<D> {
+            fn visit_mut<E>(
+                &mut self,
+                path: &str,
+                visitor: &mut $crate::nn::VisitMut<'_, D, E>,
+            ) -> ::std::result::Result<(), E> {
+                let module = self;
+                $crate::module!(@parts module, path, visitor; $($parts)*);
+                Ok(())
             }
         }
     };

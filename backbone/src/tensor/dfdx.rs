@@ -332,7 +332,8 @@ impl Tensor<Cpu> {
 }
 
 /// Takes the gradient at a dfdx tensor out of dfdx's table: what [`Graph::backward_from`](super::Graph::backward_from)
-/// goes on from where a dfdx program has our tensor as its input.
+/// goes on from where a dfdx program has our tensor as its input. Zeros if dfdx kept none: trace such an input
+/// [`leaky`](::dfdx::prelude::Trace::leaky_trace).
 ///
 /// # Errors
 /// The device refuses.

@@ -97,14 +97,14 @@ fn resizing() {
             same!(gpu, "resize", [x], |graph, t| ops::resize(graph, &t[0], size, filter));
         }
     }
-    for filter in [ops::resample::Filter::Linear, ops::resample::Filter::Bicubic] {
+    for filter in [ops::resize::Filter::Bilinear, ops::resize::Filter::BicubicAntialias] {
         for (from, to, channels) in [((3, 4), (5, 6), 5), ((1, 1), (3, 2), 1), ((14, 14), (7, 9), 300)] {
             same!(gpu, "resample_grid", [[1, from.0 * from.1, channels]], |graph, t| {
                 ops::resample_grid(graph, &t[0], filter, from, to)
             });
         }
     }
-    same!(gpu, "resample_rows", [[27, 33]], |graph, t| ops::resample::resample_rows(graph, &t[0], 63));
+    same!(gpu, "resample_rows", [[27, 33]], |graph, t| ops::resample_rows(graph, &t[0], 63));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The plain backbone with its pyramid: `backbone.net.*` and `backbone.simfp_*` of a checkpoint.
 
-use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
-use kat_backbone::{Device, Graph, Result, Tensor};
+use kat_backbone::nn::Builder;
+use kat_backbone::{Device, Graph, Result, Tensor, module};
 
 use crate::{MaskRcnnConfig, SimpleFeaturePyramid, Vit};
 
@@ -36,13 +36,4 @@ impl<D: Device> Backbone<D> {
     }
 }
 
-impl<D: Device> Module<D> for Backbone<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        self.net.visit(&join(path, "net"), visitor);
-        self.pyramid.visit(path, visitor);
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        self.net.visit_mut(&join(path, "net"), visitor);
-        self.pyramid.visit_mut(path, visitor);
-    }
-}
+module!(Backbone { net, ..pyramid });

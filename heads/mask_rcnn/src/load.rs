@@ -4,7 +4,9 @@ use std::path::Path;
 
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::HeadPolicy;
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part};
+use kat_backbone::checkpoint::{
+    CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part,
+};
 
 use crate::MaskRcnn;
 
@@ -27,6 +29,7 @@ impl<D: Device> MaskRcnn<D> {
     pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
         let mut source = part::of_model(load_any(path)?, &model::expected(self));
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
+            let source = part::of_model(source, &model::expected(&self.backbone.net));
             return self.backbone.net.load_map(source, path);
         }
         let mut net = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };

@@ -4,9 +4,9 @@
 //! # Shapes
 //! map (B, E, h, w) at the patch's stride p → C channels at strides p/4, p/2, p, 2p and 4p.
 
-use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
+use kat_backbone::nn::{Builder, Module, VisitMut, join};
 use kat_backbone::ops::conv2d::Placement;
-use kat_backbone::{Device, Graph, Result, Tensor, ops};
+use kat_backbone::{Device, Graph, Result, Tensor, module, ops};
 
 use kat_backbone::nn::{ChannelNorm, Conv2d, ConvInit, ConvShape, ConvTranspose2d};
 
@@ -22,16 +22,7 @@ pub struct NormedConv<D: Device> {
     pub norm: ChannelNorm<D>,
 }
 
-impl<D: Device> Module<D> for NormedConv<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        self.conv.visit(path, visitor);
-        self.norm.visit(&join(path, "norm"), visitor);
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        self.conv.visit_mut(path, visitor);
-        self.norm.visit_mut(&join(path, "norm"), visitor);
-    }
-}
+module!(NormedConv { ..conv, norm });
 
 impl<D: Device> NormedConv<D> {
     /// First values by `init`.
@@ -166,38 +157,23 @@ fn halve<D: Device>(graph: &mut Graph<D>, map: &Tensor<D>, kernel: usize) -> Res
 }
 
 impl<D: Device> Module<D> for SimpleFeaturePyramid<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        for level in &self.levels {
-            let at = |step: usize| join(&join(path, &level.name), &step.to_string());
-            match &level.scale {
-                Scale::Fourfold(up) => {
-                    up.first.visit(&at(0), visitor);
-                    up.norm.visit(&at(1), visitor);
-                    up.second.visit(&at(3), visitor);
-                }
-                Scale::Double(up) => up.visit(&at(0), visitor),
-                Scale::Same | Scale::Half => {}
-            }
-            level.lateral.visit(&at(level.scale.steps()), visitor);
-            level.output.visit(&at(level.scale.steps() + 1), visitor);
-        }
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> std::result::Result<(), E> {
         for level in &mut self.levels {
             let steps = level.scale.steps();
             let at = |step: usize| join(&join(path, &level.name), &step.to_string());
             match &mut level.scale {
                 Scale::Fourfold(up) => {
-                    up.first.visit_mut(&at(0), visitor);
-                    up.norm.visit_mut(&at(1), visitor);
-                    up.second.visit_mut(&at(3), visitor);
+                    up.first.visit_mut(&at(0), visitor)?;
+                    up.norm.visit_mut(&at(1), visitor)?;
+                    up.second.visit_mut(&at(3), visitor)?;
                 }
-                Scale::Double(up) => up.visit_mut(&at(0), visitor),
+                Scale::Double(up) => up.visit_mut(&at(0), visitor)?,
                 Scale::Same | Scale::Half => {}
             }
-            level.lateral.visit_mut(&at(steps), visitor);
-            level.output.visit_mut(&at(steps + 1), visitor);
+            level.lateral.visit_mut(&at(steps), visitor)?;
+            level.output.visit_mut(&at(steps + 1), visitor)?;
         }
+        Ok(())
     }
 }
 
@@ -210,8 +186,8 @@ mod tests {
     fn names_and_sizes_are_vitdets() {
         let pyramid = SimpleFeaturePyramid::new(&Builder::new(&Cpu::default(), 0), 16, 16, 8).unwrap();
         let mut names = Vec::new();
-        pyramid.visit("backbone", &mut |name, _, tensor| {
-            names.push((name.to_owned(), tensor.shape().axes().to_vec()))
+        pyramid.for_each(|name, _, tensor| {
+            names.push((format!("backbone.{name}"), tensor.shape().axes().to_vec()));
         });
         let shape =
             |name: &str| names.iter().find(|n| n.0 == name).unwrap_or_else(|| panic!("{name}")).1.clone();

@@ -249,7 +249,7 @@ fn mask(levels: &[Map], weights: &Weights, b: [f64; 4], class: usize) -> Vec<f64
 /// Weights of a size that neither vanishes nor saturates on the way.
 fn draw_weights(model: &mut MaskRcnn<Cpu>, rng: &mut ChaCha8Rng) -> Weights {
     let mut weights = Weights::new();
-    model.visit_mut("", &mut |name, _, tensor| {
+    let set = model.visit_mut("", &mut |name, _, tensor| {
         let shape = tensor.shape().axes().to_vec();
         let fan_in: usize = shape[1..].iter().product();
         let (limit, base) = match shape.len() {
@@ -260,8 +260,9 @@ fn draw_weights(model: &mut MaskRcnn<Cpu>, rng: &mut ChaCha8Rng) -> Weights {
         };
         let values: Vec<f32> = (0..tensor.numel()).map(|_| base + rng.random_range(-limit..limit)).collect();
         weights.insert(name.to_owned(), (shape, values.iter().map(|v| f64::from(*v)).collect()));
-        tensor.set(values).unwrap();
+        tensor.set(values)
     });
+    set.unwrap();
     weights
 }
 

@@ -1,6 +1,6 @@
 //! Four scales from four blocks of a ViT, whose maps all have the patch grid: mmsegmentation's MultiLevelNeck.
 
-use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
+use kat_backbone::nn::{Builder, Module, VisitMut, join};
 use kat_backbone::ops::resize::Filter;
 use kat_backbone::{Device, Error, Graph, Result, Tensor, module, ops};
 
@@ -89,14 +89,10 @@ impl<D: Device> Scales<D> {
 }
 
 impl<D: Device> Module<D> for Scales<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        if let Self::Neck(neck) = self {
-            neck.visit(path, visitor);
-        }
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        if let Self::Neck(neck) = self {
-            neck.visit_mut(path, visitor);
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> std::result::Result<(), E> {
+        match self {
+            Self::Neck(neck) => neck.visit_mut(path, visitor),
+            Self::Plain => Ok(()),
         }
     }
 }

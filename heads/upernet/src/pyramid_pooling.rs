@@ -1,7 +1,7 @@
 //! Pyramid pooling (PSPNet, arXiv 1612.01105): a map beside its own averages over coarse grids, which tell a pixel
 //! about the whole scene.
 
-use kat_backbone::nn::{Builder, Module, Visit, VisitMut};
+use kat_backbone::nn::{Builder, Module, VisitMut};
 use kat_backbone::ops::batch_norm;
 use kat_backbone::ops::resize::Filter;
 use kat_backbone::{Device, Graph, Result, Tensor, ops};
@@ -52,15 +52,9 @@ impl<D: Device> PyramidPooling<D> {
 }
 
 impl<D: Device> Module<D> for PyramidPooling<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        for (i, (_, conv)) in self.stages.iter().enumerate() {
-            conv.visit(&second_of(path, i), visitor);
-        }
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        for (i, (_, conv)) in self.stages.iter_mut().enumerate() {
-            conv.visit_mut(&second_of(path, i), visitor);
-        }
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> std::result::Result<(), E> {
+        let mut stages = self.stages.iter_mut().enumerate();
+        stages.try_for_each(|(i, (_, conv))| conv.visit_mut(&second_of(path, i), visitor))
     }
 }
 

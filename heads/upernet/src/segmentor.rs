@@ -254,7 +254,7 @@ mod tests {
             let loss = loss.forward(&mut graph, &scores, &labels, [32, 32]).unwrap();
             let mut gradients = graph.backward(&loss).unwrap();
             let mut all = Vec::new();
-            model.visit("", &mut |name, kind, tensor| {
+            model.for_each(|name, kind, tensor| {
                 if kind == kat_backbone::nn::Kind::Parameter {
                     let gradient = gradients.take_host(tensor).unwrap();
                     all.push(gradient.unwrap_or_else(|| panic!("{name} has no gradient")));

@@ -22,6 +22,7 @@ const SIZE: [usize; 2] = [11, 15];
 const CHANNELS: usize = 3;
 
 /// Neck and heads as one module.
+#[derive(Clone)]
 struct Heads<D: kat_backbone::Device> {
     neck: MultiLevelNeck<D>,
     decode_head: UperHead<D>,
@@ -89,7 +90,7 @@ fn run(heads: &Heads<Cpu>, inputs: &[Map], labels: &[u8]) -> Found {
     for (i, map) in maps.iter().enumerate() {
         gradients.insert(format!("input.{i}"), taken.take_host(map).unwrap().unwrap());
     }
-    heads.visit("", &mut |name, kind, tensor| {
+    heads.for_each(|name, kind, tensor| {
         if kind == Kind::Parameter {
             gradients.insert(name.to_owned(), taken.take_host(tensor).unwrap().unwrap());
         }

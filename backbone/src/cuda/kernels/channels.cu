@@ -37,3 +37,8 @@ KAT_KERNEL fill_channels(const float* __restrict__ bias, float* __restrict__ y, 
         KAT_EACH_PIXEL(i, plane) out[i] = value;
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths channel_sum_runs: x positions * channels; sums channels * grid.0[1]
+// lengths channel_totals: sums runs * kinds * channels; out channels
+// lengths fill_channels: bias channels.min(planes); y planes * plane

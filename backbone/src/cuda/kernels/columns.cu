@@ -119,3 +119,8 @@ extern "C" __global__ void __launch_bounds__(1024) column_totals(const float* __
     for (uint32_t w = 0; w < kWarps; ++w) total += warps[w][lane];
     (column < split ? first[column] : second[column - split]) = static_cast<float>(total);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths packed_column_sums*: dy rows * channels; out grid.0[1] * channels
+// lengths column_totals: sums runs * width; first split; second width - split
+// lengths column_sums*: dy rows * channels; optional_x rows * channels; optional_statistics 2 * rows; out grid.0[1] * channels * (1 + usize::from(optional_statistics.is_some()))

@@ -20,3 +20,7 @@ KAT_KERNEL bf16_to_f32(const bf16* x, float* y, uint64_t n) { kat::map(x, y, n, 
 KAT_KERNEL add_assign(float* dst, const float* src, uint64_t n) { kat::zip(dst, src, dst, n, sum_of); }
 
 KAT_KERNEL add_assign_bf16(float* dst, const bf16* src, uint64_t n) { kat::zip(dst, src, dst, n, sum_of); }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths f32_to_bf16 bf16_to_f32: x n; y n
+// lengths add_assign*: dst n; src n

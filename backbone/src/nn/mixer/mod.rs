@@ -8,10 +8,11 @@ pub use gr_kan::{GrKan, GroupRational};
 pub use kan::{Kan, KanLayer};
 pub use mlp::Mlp;
 
-use super::{Builder, Module, Visit, VisitMut};
+use super::Builder;
 use crate::device::Device;
 use crate::error::Result;
 use crate::init::{Activation, Order};
+use crate::module;
 use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,14 @@ pub enum Mixer<D: Device> {
     Kan(Kan<D>),
 }
 
+module!(
+    enum Mixer {
+        GrKan,
+        Mlp,
+        Kan,
+    }
+);
+
 impl<D: Device> Mixer<D> {
     /// A mixer of `dim` channels with first values by `config`.
     pub fn new(builder: &Builder<D>, dim: usize, config: &MixerConfig) -> Result<Self> {
@@ -92,23 +101,6 @@ impl<D: Device> Mixer<D> {
             Self::GrKan(mixer) => mixer.forward(graph, x),
             Self::Mlp(mixer) => mixer.forward(graph, x),
             Self::Kan(mixer) => mixer.forward(graph, x),
-        }
-    }
-}
-
-impl<D: Device> Module<D> for Mixer<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        match self {
-            Self::GrKan(mixer) => mixer.visit(path, visitor),
-            Self::Mlp(mixer) => mixer.visit(path, visitor),
-            Self::Kan(mixer) => mixer.visit(path, visitor),
-        }
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        match self {
-            Self::GrKan(mixer) => mixer.visit_mut(path, visitor),
-            Self::Mlp(mixer) => mixer.visit_mut(path, visitor),
-            Self::Kan(mixer) => mixer.visit_mut(path, visitor),
         }
     }
 }

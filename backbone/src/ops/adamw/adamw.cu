@@ -57,3 +57,7 @@ KAT_KERNEL average_listed(const uint64_t* list, uint32_t rows, float weight) {
         kat::put_pack<V>(average, i, averages);
     });
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths adamw_listed: list 8 * rows; watch 8
+// lengths average_listed: list 4 * rows

@@ -110,3 +110,8 @@ KAT_KERNEL scaled_narrow(const float* x, const float* optional_factors, bf16* y,
 KAT_KERNEL scaled_bf16(const bf16* x, const float* optional_factors, bf16* y, uint64_t n, uint64_t sample) {
     scaled(x, {optional_factors, sample}, y, n);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths add_repeated: a n; b period.min(n); y n
+// lengths residual_*: a n; b n; optional_factors n.div_ceil(sample.max(1)); y n
+// lengths scaled_*: x n; optional_factors n.div_ceil(sample.max(1)); y n

@@ -156,3 +156,13 @@ KAT_KERNEL relative_table_gradient(const float* __restrict__ dterms, const float
     sum = kat::block_sum(sum);
     if (threadIdx.x == 0) dtable[blockIdx.x] += static_cast<float>(sum);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths split_heads: x n * parts; y n
+// lengths join_heads: x n; y n * parts
+// lengths relative_terms: q n / size.max(1) * dim; table (2 * size - 1) * dim; terms n
+// lengths attention_softmax attention_probabilities: scores queries * tokens; optional_rows queries * rows; optional_columns queries * columns; log_sums queries
+// lengths attention_logit_gradient: p queries * tokens; dp queries * tokens
+// lengths relative_term_gradient: dlogits n / size.max(1) * tokens; out n
+// lengths relative_query_gradient: dterms n / dim.max(1) * size; table (2 * size - 1) * dim; dq n
+// lengths relative_table_gradient: dterms queries * size; q queries * dim; dtable (2 * size - 1) * dim

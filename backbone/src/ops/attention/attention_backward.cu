@@ -187,3 +187,6 @@ KAT_ATTENTION(32)
 KAT_ATTENTION(64)
 KAT_ATTENTION(96)
 KAT_ATTENTION(128)
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths attention_backward_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens

@@ -144,3 +144,6 @@ KAT_ATTENTION(32, 4)
 KAT_ATTENTION(64, 4)
 KAT_ATTENTION(96, 3)
 KAT_ATTENTION(128, 3)
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths attention_forward_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens

@@ -115,3 +115,10 @@ KAT_KERNEL batch_norm_input_gradient(const float* __restrict__ x, float* __restr
         KAT_EACH_PIXEL(i, plane) slope[i] = fmaf(slope[i], scale, -fmaf(in[i] - center, along, shift));
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths channel_moment_runs batch_norm_gradient_runs: x positions * channels; dy positions * channels; mean channels; sums 2 * channels * grid.0[1]
+// lengths channel_moments: x positions * channels; sums 2 * channels * runs; moments 3 * channels
+// lengths batch_statistics: moments 3 * channels; running_mean channels; running_variance channels; mean channels; variance channels; new_mean channels; new_variance channels
+// lengths batch_norm_forward batch_norm_input_gradient: x planes * plane; y planes * plane; dy planes * plane; mean channels; variance channels; weight channels; bias channels; dweight channels; dbias channels
+// lengths batch_norm_parameter_gradients: sums 2 * channels * runs; variance channels; dweight channels; dbias channels

@@ -66,3 +66,9 @@ KAT_KERNEL dot_rows(const float* __restrict__ a, const float* __restrict__ b, fl
         if (lane == 0 && row < rows) y[row] = sum;
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths spline_forward: x n; y n * basis
+// lengths spline_backward: x n; dy n * basis; dx n
+// lengths scale_rows: a rows * width; factors rows; y rows * width
+// lengths dot_rows: a rows * width; b rows * width; y rows

@@ -89,3 +89,6 @@ KAT_KERNEL channel_norm_gradient_runs(const float* __restrict__ x, const float* 
     });
     kat::write_block_sums(v, sums + static_cast<uint64_t>(blockIdx.y) * 2 * channels + channel, channels);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths channel_norm_*: x positions * channels; dy positions * channels; y positions * channels; weight channels; bias channels; statistics 2 * positions; sums 2 * channels * grid.0[1]

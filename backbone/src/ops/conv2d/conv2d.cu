@@ -107,3 +107,8 @@ KAT_KERNEL columns_to_image(const float* __restrict__ columns, const float* __re
         }
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths image_to_columns*: x ((planes / count.max(1)).saturating_sub(1) * channels + first + count) * sizes.input_plane(); columns (planes / count.max(1)).saturating_sub(1) * image + (count * sizes.taps()).saturating_sub(1) * row + sizes.output_plane()
+// lengths swap_planes*: x planes * plane; y planes * plane
+// lengths columns_to_image: columns planes * sizes.taps() * sizes.output_plane(); optional_bias first + count; x ((planes / count.max(1)).saturating_sub(1) * channels + first + count) * sizes.input_plane()

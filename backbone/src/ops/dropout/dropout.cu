@@ -67,3 +67,6 @@ KAT_KERNEL dropout(float* __restrict__ x, uint64_t n, float rate, float scale, u
         }
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths dropout: x n

@@ -241,3 +241,6 @@ KAT_KERNEL layer_norm_backward_bf16_any(const float* x, const float* weight, con
                                         float* dx, uint32_t rows, uint32_t channels, uint32_t accumulates) {
     backward_any(x, weight, statistics, dy, dx, rows, channels, accumulates);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths layer_norm_*: x rows * channels; weight channels; bias channels; y rows * channels; dy rows * channels; dx rows * channels; statistics 2 * rows; sums grid.0[0] * 2 * channels

@@ -72,3 +72,11 @@ KAT_KERNEL put_columns(const float* __restrict__ dy, float* __restrict__ dx, uin
         kat::put_pack<V>(dx, i, out);
     });
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths transpose_tiles: x grid.0[0] / (rows.div_ceil(32) * columns.div_ceil(32)).max(1) * rows * columns; y grid.0[0] / (rows.div_ceil(32) * columns.div_ceil(32)).max(1) * rows * columns
+// lengths write_columns: x n; y match n { 0 => 0, _ => (n / part - 1) * width + first + part }
+// lengths gather_rows: x 0; indices n / width.max(1); y n
+// lengths sum_listed_rows: dy 0; starts n / width.max(1) + 1; sources 0; dx n
+// lengths take_columns: x (n / part.max(1)).saturating_sub(1) * width + (first + part).min(n); y n
+// lengths put_columns: dy n / width.max(1) * part; dx n

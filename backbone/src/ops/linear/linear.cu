@@ -15,3 +15,6 @@ KAT_KERNEL repeat_row(const float* __restrict__ row, float* __restrict__ y, uint
 KAT_KERNEL repeat_row_bf16(const float* __restrict__ row, bf16* __restrict__ y, uint64_t n, uint32_t width) {
     KAT_EACH(i, n) y[i] = kat::from_float<bf16>(row[i % width]);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths repeat_row*: row width.min(n); y n

@@ -55,3 +55,6 @@ KAT_KERNEL unpatchify(const float* __restrict__ x, float* __restrict__ y, uint64
                       uint32_t grid_h, uint32_t grid_w, uint32_t patch_h, uint32_t patch_w) {
     KAT_EACH(i, n) y[image_place(i, channels, grid_h, grid_w, patch_h, patch_w)] = x[i];
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths patchify* unpatchify: x n; y n

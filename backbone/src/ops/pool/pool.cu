@@ -136,3 +136,8 @@ KAT_KERNEL average_pool_backward(const float* __restrict__ dy, const uint32_t* _
         }
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths max_pool_*: x planes * sizes.input_plane(); dx planes * sizes.input_plane(); y planes * sizes.output_plane(); dy planes * sizes.output_plane(); places planes * sizes.output_plane()
+// lengths average_pool_forward: x windows / (down * across).max(1) * plane; spans 2 * (down + across); y windows
+// lengths average_pool_backward: dy planes * down * across; spans 2 * (down + across + height + width); dx planes * height * width

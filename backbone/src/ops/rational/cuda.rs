@@ -22,6 +22,23 @@ pub struct LaunchSizes {
     rows_per_block: u32,
 }
 
+impl LaunchSizes {
+    /// Values of x.
+    pub(crate) fn values(&self) -> usize {
+        self.rows as usize * self.channels as usize
+    }
+
+    /// Coefficients of the numerator.
+    pub(crate) fn numerator(&self) -> usize {
+        self.numerator_groups as usize * self.numerator_len as usize
+    }
+
+    /// Coefficients of the denominator.
+    pub(crate) fn denominator(&self) -> usize {
+        self.denominator_groups as usize * self.denominator_len as usize
+    }
+}
+
 const _: () = assert!(size_of::<LaunchSizes>() == kernels::mirrored::RATIONAL_SIZES_BYTES);
 const _: () = assert!(super::MAX_COEFFICIENTS == kernels::mirrored::MAX_COEFFICIENTS);
 

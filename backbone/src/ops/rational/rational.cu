@@ -145,3 +145,8 @@ KAT_RATIONAL(f32_single, float, 6, 4, 1)
 KAT_RATIONAL(bf16_single, __nv_bfloat16, 6, 4, 1)
 KAT_RATIONAL(f32_any, float, kMaxCoefficients, kMaxCoefficients, 1)
 KAT_RATIONAL(bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1)
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths rational_reduce: partial runs * groups * width; denominator g.denominator(); da g.numerator(); db g.denominator()
+// lengths rational_backward_*_any: x g.values(); a g.numerator(); b g.denominator(); dy g.values(); dx g.values(); partial grid.0.iter().product::<usize>() * 2 * mirrored::MAX_COEFFICIENTS
+// lengths rational_*: x g.values(); a g.numerator(); b g.denominator(); y g.values(); dy g.values(); dx g.values(); partial grid.0.iter().product::<usize>() * 10

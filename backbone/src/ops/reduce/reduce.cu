@@ -59,3 +59,11 @@ KAT_KERNEL spread_means(const float* __restrict__ dy, float* __restrict__ dx, ui
                         uint64_t channels) {
     KAT_EACH(i, n) dx[i] = dy[i / (tokens * channels) * channels + i % channels] / tokens;
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths sum_repeats: dy period * repeats; out period
+// lengths sum_values: x n; optional_weights n; sums grid.0[0]
+// lengths sum_of_sums: sums count; total 1
+// lengths spread_total: dy 1; optional_weights n; dx n
+// lengths token_means: x n * tokens; y n
+// lengths spread_means: dy n / tokens.max(1); dx n

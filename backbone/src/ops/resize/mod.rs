@@ -9,6 +9,9 @@ mod axis;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+pub mod grid;
+#[cfg(feature = "cuda")]
+mod grid_cuda;
 #[cfg(test)]
 mod tests;
 

@@ -81,3 +81,8 @@ KAT_KERNEL resample_grid(const float* __restrict__ x, const float* __restrict__ 
         }
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths resize_forward: x planes * input_plane; starts rows + columns; weights rows * row_taps + columns * column_taps; y planes * rows * columns
+// lengths resize_backward: dy planes * rows * columns; starts rows + columns + 2 * (height + width); weights rows * row_taps + columns * column_taps; dx planes * height * width
+// lengths resample_grid: x in_rows * in_columns * channels; by_row tokens / out_columns.max(1) * in_rows; by_column out_columns * in_columns; y tokens * channels

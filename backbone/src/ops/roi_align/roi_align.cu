@@ -88,3 +88,7 @@ KAT_KERNEL roi_align_backward(const float* __restrict__ dy, const uint32_t* __re
         if (c < count) out[c * plane] = sums[c];
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths roi_align_forward: x 0; images planes / channels.max(1); spans 3 * (planes / channels.max(1)) * (rows + columns); weights 0; y planes * rows * columns
+// lengths roi_align_backward: dy 0; starts grid.0[0] / (height * width.div_ceil(32)).max(1) + 1; order 0; covered 0; spans 0; weights 0; dx grid.0[0] / (height * width.div_ceil(32)).max(1) * channels * height * width

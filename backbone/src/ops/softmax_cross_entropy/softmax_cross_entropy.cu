@@ -116,3 +116,6 @@ KAT_KERNEL cross_entropy_backward(const float* x, const float* log_sums, const f
     };
     inner == 1 ? with(backward<32>) : with(backward<1>);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths cross_entropy_*: x positions * classes; log_sums positions; dlosses positions; losses positions; optional_labels positions; optional_soft positions * classes; optional_weights classes; dx positions * classes

@@ -39,3 +39,6 @@ KAT_KERNEL prepend_rows_bf16(const float* prefix, const bf16* x, float* y, uint6
                              uint64_t sequence_len) {
     prepend(prefix, x, y, n, prefix_len, sequence_len);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths prepend_rows*: prefix prefix_len.min(n); x n / (prefix_len + sequence_len).max(1) * sequence_len; y n

@@ -51,3 +51,8 @@ KAT_KERNEL watch_norm(float* watch, const double* sums, uint32_t count, double m
     watch[kNorm] = static_cast<float>(norm);
     watch[kScale] = static_cast<float>(mean * factor);
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths watch_loss: watch 8; loss 1
+// lengths sum_squares_listed: list 3 * rows; sums grid.0[0]
+// lengths watch_norm: watch 8; sums count

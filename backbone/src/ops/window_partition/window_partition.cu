@@ -27,3 +27,6 @@ KAT_KERNEL move_windows(const float* __restrict__ x, float* __restrict__ y, uint
         }
     }
 }
+
+// What the launches see to before they launch: the least values of each buffer.
+// lengths move_windows: x match back { 0 => n / (down * across * window * window * channels).max(1) * rows * columns * channels, _ => n / (rows * columns * channels).max(1) * down * across * window * window * channels }; y n

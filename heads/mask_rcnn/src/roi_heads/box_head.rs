@@ -3,7 +3,7 @@
 //! # Shapes
 //! pooled (R, C, 7, 7) → scores (R, K + 1), the last column background, and deltas (R, 4 K) or, class-agnostic, (R, 4).
 
-use kat_backbone::nn::{Builder, Linear, Module, Visit, VisitMut, join};
+use kat_backbone::nn::{Builder, Linear};
 use kat_backbone::{Device, Graph, Result, Tensor, module, ops};
 
 use crate::{BoxHeadKind, BoxRegression, MaskRcnnConfig, NormedConv};
@@ -79,24 +79,7 @@ impl<D: Device> BoxHead<D> {
     }
 }
 
-impl<D: Device> Module<D> for BoxHead<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        for (i, conv) in self.convs.iter().enumerate() {
-            conv.visit(&join(path, &format!("conv{}", i + 1)), visitor);
-        }
-        for (i, layer) in self.layers.iter().enumerate() {
-            layer.visit(&join(path, &format!("fc{}", i + 1)), visitor);
-        }
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        for (i, conv) in self.convs.iter_mut().enumerate() {
-            conv.visit_mut(&join(path, &format!("conv{}", i + 1)), visitor);
-        }
-        for (i, layer) in self.layers.iter_mut().enumerate() {
-            layer.visit_mut(&join(path, &format!("fc{}", i + 1)), visitor);
-        }
-    }
-}
+module!(BoxHead { convs[i] => format!("conv{}", i + 1), layers[i] => format!("fc{}", i + 1) });
 
 /// Hidden features → scores and deltas.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 //! # Shapes
 //! pooled (R, C, 14, 14) → logits (R, K, 28, 28).
 
-use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
-use kat_backbone::{Device, Graph, Result, Tensor, ops};
+use kat_backbone::nn::Builder;
+use kat_backbone::{Device, Graph, Result, Tensor, module, ops};
 
 use crate::NormedConv;
 use kat_backbone::nn::{Conv2d, ConvInit, ConvShape, ConvTranspose2d};
@@ -57,19 +57,4 @@ impl<D: Device> MaskHead<D> {
     }
 }
 
-impl<D: Device> Module<D> for MaskHead<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        for (i, conv) in self.convs.iter().enumerate() {
-            conv.visit(&join(path, &format!("mask_fcn{}", i + 1)), visitor);
-        }
-        self.deconv.visit(&join(path, "deconv"), visitor);
-        self.predictor.visit(&join(path, "predictor"), visitor);
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
-        for (i, conv) in self.convs.iter_mut().enumerate() {
-            conv.visit_mut(&join(path, &format!("mask_fcn{}", i + 1)), visitor);
-        }
-        self.deconv.visit_mut(&join(path, "deconv"), visitor);
-        self.predictor.visit_mut(&join(path, "predictor"), visitor);
-    }
-}
+module!(MaskHead { convs[i] => format!("mask_fcn{}", i + 1), deconv, predictor });

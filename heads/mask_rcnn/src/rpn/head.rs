@@ -4,7 +4,7 @@
 //! # Shapes
 //! levels (B, C, h, w) → logits (B, A, h, w) and deltas (B, 4 A, h, w); [`LevelLayout`] says where an anchor's lie.
 
-use kat_backbone::nn::{Builder, Module, Visit, VisitMut, join};
+use kat_backbone::nn::{Builder, Module, VisitMut, join};
 use kat_backbone::{Device, Graph, Tensor, module, ops};
 
 use crate::MaskRcnnConfig;
@@ -94,20 +94,13 @@ fn conv_name(index: usize, count: usize) -> String {
 }
 
 impl<D: Device> Module<D> for RpnHead<D> {
-    fn visit(&self, path: &str, visitor: &mut Visit<'_, D>) {
-        for (i, conv) in self.convs.iter().enumerate() {
-            conv.visit(&join(path, &conv_name(i, self.convs.len())), visitor);
-        }
-        self.objectness_logits.visit(&join(path, "objectness_logits"), visitor);
-        self.anchor_deltas.visit(&join(path, "anchor_deltas"), visitor);
-    }
-    fn visit_mut(&mut self, path: &str, visitor: &mut VisitMut<'_, D>) {
+    fn visit_mut<E>(&mut self, path: &str, visitor: &mut VisitMut<'_, D, E>) -> std::result::Result<(), E> {
         let count = self.convs.len();
         for (i, conv) in self.convs.iter_mut().enumerate() {
-            conv.visit_mut(&join(path, &conv_name(i, count)), visitor);
+            conv.visit_mut(&join(path, &conv_name(i, count)), visitor)?;
         }
-        self.objectness_logits.visit_mut(&join(path, "objectness_logits"), visitor);
-        self.anchor_deltas.visit_mut(&join(path, "anchor_deltas"), visitor);
+        self.objectness_logits.visit_mut(&join(path, "objectness_logits"), visitor)?;
+        self.anchor_deltas.visit_mut(&join(path, "anchor_deltas"), visitor)
     }
 }
 

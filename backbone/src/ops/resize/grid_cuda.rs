@@ -1,6 +1,6 @@
 //! Resampling of grids on the GPU. The tables are small and seldom change size, so that one kernel serves both ways.
 
-use super::{Geometry, ResampleKernel};
+use super::grid::{Geometry, ResampleKernel};
 use crate::cuda::launch::Grid;
 use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;

@@ -1,65 +1,20 @@
 //! Resampling a channels-last grid (rows · columns, C) to another size: position embeddings (bicubic with
 //! antialias, as timm) and tables of relative positions (linear, as detectron2).
 
-#[cfg(feature = "cuda")]
-mod cuda;
-
+use super::{Axis, Filter};
 use crate::cpu::gemm::{self, Mat, Threads};
 use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
 
-/// How values between grid points are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Linear, `align_corners` false, no antialias.
-    Linear,
-    /// Bicubic with a = -0.5, widened when the grid shrinks (PyTorch's antialias).
-    Bicubic,
-}
-
 /// The matrix (to, from) of a resampling along one axis, row-major; rows sum to 1.
-pub fn weights(filter: Filter, from: usize, to: usize) -> Vec<f32> {
-    let scale = from as f64 / to as f64;
-    let (radius, widen) = match filter {
-        Filter::Linear => (1.0, 1.0),
-        Filter::Bicubic => (2.0 * scale.max(1.0), scale.max(1.0)),
-    };
-    let mut matrix = vec![0f32; from * to];
-    for (i, row) in matrix.chunks_exact_mut(from.max(1)).enumerate() {
-        let centre = (i as f64 + 0.5) * scale;
-        match filter {
-            Filter::Linear => {
-                let x = (centre - 0.5).max(0.0);
-                let low = (x as usize).min(from - 1);
-                let high = (low + 1).min(from - 1);
-                let t = x - low as f64;
-                row[low] += (1.0 - t) as f32;
-                row[high] += t as f32;
-            }
-            Filter::Bicubic => {
-                let low = ((centre - radius + 0.5).floor().max(0.0)) as usize;
-                let high = ((centre + radius + 0.5).floor() as usize).min(from);
-                let raw: Vec<f64> = (low..high).map(|j| cubic((j as f64 - centre + 0.5) / widen)).collect();
-                let sum: f64 = raw.iter().sum();
-                row[low..high].iter_mut().zip(raw).for_each(|(w, v)| *w = (v / sum) as f32);
-            }
-        }
+fn weights(filter: Filter, from: usize, to: usize) -> Vec<f32> {
+    let axis = Axis::new(filter, from, to);
+    let mut matrix = vec![0.0; from * to];
+    for ((start, weights), row) in axis.rows().zip(matrix.chunks_exact_mut(from.max(1))) {
+        row[start..start + weights.len()].copy_from_slice(weights);
     }
     matrix
-}
-
-/// Keys' cubic convolution kernel with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 /// A pair of grids and the matrices between them.
@@ -77,11 +32,17 @@ pub struct Geometry {
     pub by_col: Vec<f32>,
 }
 
-/// Resampling on a device.
+/// Resampling of grids on a device.
 pub trait ResampleKernel: Backend {
     /// From the first grid to the second.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn resample_forward(&self, x: Self::View<'_>, geometry: &Geometry) -> Result<Self::Buf>;
     /// The transpose: gradients of the second grid to the first.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn resample_backward(&self, dy: Self::View<'_>, geometry: &Geometry) -> Result<Self::Buf>;
 }
 
@@ -130,7 +91,7 @@ pub fn resample_rows<D: ResampleKernel>(
         return Ok(x.clone());
     }
     let grid = x.reshape([1, from, channels])?;
-    resample_grid(graph, &grid, Filter::Linear, (from, 1), (rows, 1))?.reshape([rows, channels])
+    resample_grid(graph, &grid, Filter::Bilinear, (from, 1), (rows, 1))?.reshape([rows, channels])
 }
 
 impl ResampleKernel for Cpu {
@@ -147,9 +108,10 @@ impl ResampleKernel for Cpu {
     }
 }
 
-/// [`resample_grid`] with [`Filter::Bicubic`] of values on the host, for checkpoints.
+/// [`resample_grid`] with [`Filter::BicubicAntialias`] of values on the host, for checkpoints.
 pub(crate) fn bicubic_grid(x: &[f32], from: (usize, usize), to: (usize, usize), channels: usize) -> Vec<f32> {
-    let (rows, cols) = (weights(Filter::Bicubic, from.0, to.0), weights(Filter::Bicubic, from.1, to.1));
+    let (rows, cols) =
+        (weights(Filter::BicubicAntialias, from.0, to.0), weights(Filter::BicubicAntialias, from.1, to.1));
     separable(x, Mat::new(&rows, to.0, from.0), Mat::new(&cols, to.1, from.1), channels)
 }
 
@@ -174,9 +136,9 @@ mod tests {
     #[test]
     fn weights_of_small_cases_by_hand() {
         // 2 points to 4: at -0.25 (clamped), 0.25, 0.75, 1.25 (clamped)
-        assert_eq!(weights(Filter::Linear, 2, 4), [1.0, 0.0, 0.75, 0.25, 0.25, 0.75, 0.0, 1.0]);
+        assert_eq!(weights(Filter::Bilinear, 2, 4), [1.0, 0.0, 0.75, 0.25, 0.25, 0.75, 0.0, 1.0]);
         for (from, to) in [(14, 7), (14, 20), (3, 1)] {
-            for row in weights(Filter::Bicubic, from, to).chunks(from) {
+            for row in weights(Filter::BicubicAntialias, from, to).chunks(from) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             }
         }
@@ -184,7 +146,7 @@ mod tests {
 
     #[test]
     fn gradients_are_the_transpose() {
-        for filter in [Filter::Linear, Filter::Bicubic] {
+        for filter in [Filter::Bilinear, Filter::BicubicAntialias] {
             let (rows, cols) = (weights(filter, 3, 5), weights(filter, 4, 2));
             Case::new().input([1, 12, 2], -1.0..1.0).gradients_match(
                 |graph, t| resample_grid(graph, &t[0], filter, (3, 4), (5, 2)),
