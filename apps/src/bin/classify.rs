@@ -9,8 +9,9 @@ use kat_apps::classify::{
 };
 use kat_apps::config::TaskKind;
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, flags::Verbosity, info::InfoCommand, progress::Screen,
-    report::ReportCommand, train::TrainCommand, verify::VerifyCommand,
+    self, config::ConfigCommand, data::DataArgs, flags::Verbosity, info::InfoCommand,
+    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
+    verify::VerifyCommand,
 };
 use kat_backbone::Cpu;
 
@@ -38,6 +39,7 @@ enum Command {
     Predict(PredictCommand),
     Export(ExportCommand),
     Data(DataArgs),
+    Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
@@ -59,6 +61,7 @@ impl shell::Program for Program {
             Command::Predict(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),
+            Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Classify),
             Command::Report(command) => command.run(),
         }

@@ -9,8 +9,8 @@ use kat_apps::detect::{
     predict::PredictCommand, trained::Trained,
 };
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity, progress::Screen,
-    report::ReportCommand, train::TrainCommand,
+    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity,
+    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
 };
 use kat_backbone::Cpu;
 
@@ -37,6 +37,7 @@ enum Command {
     Export(ExportCommand),
     Bench(BenchCommand),
     Data(DataArgs),
+    Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
 }
@@ -57,6 +58,7 @@ impl shell::Program for Program {
             Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),
+            Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Detect),
             Command::Report(command) => command.run(),
         }

@@ -24,6 +24,9 @@ pub struct CheckpointArgs {
     /// Class names of a checkpoint from elsewhere, one a line
     #[arg(long, value_name = "FILE", requires = "model")]
     pub classes: Option<PathBuf>,
+    /// Load a checkpoint from elsewhere though parts of its encoder have no place in the model
+    #[arg(long, requires = "model")]
+    pub allow_unused: bool,
     /// Change how images are prepared, such as eval.crop=0.9; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
@@ -46,7 +49,8 @@ impl CheckpointArgs {
         let classes = named
             .or_else(|| classes.map(<[String]>::to_vec))
             .unwrap_or_else(|| (0..count).map(|i| format!("class {i}")).collect());
-        let text = format!("[model]\nname = {name:?}\n[train]\nepochs = 1\n");
+        let unused = self.allow_unused;
+        let text = format!("[model]\nname = {name:?}\nallow_unused = {unused}\n[train]\nepochs = 1\n");
         let loaded = from_text_with(&text, &overrides, "--model", TaskKind::Classify)?;
         let plan = Plan::new(loaded, TaskKind::Classify)?;
         Trained::convert(device, &self.checkpoint, plan, classes)

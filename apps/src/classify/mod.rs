@@ -165,7 +165,7 @@ impl<D: Device> Task for Classify<D> {
         let m = &self.plan.model;
         let mut model = Kat::new(&self.device, &self.config, self.plan.train.seed)?;
         if let Some(path) = &m.init_from {
-            let report = model.load(path, m.head)?;
+            let report = model.load(path, m.load)?;
             tracing::info!("weights from {}: {report}", path.display());
         }
         Ok(model)

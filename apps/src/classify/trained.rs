@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::checkpoint::model::{self, stored_config};
-use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::checkpoint::transfer::{HeadPolicy, LoadPolicy};
 use kat_backbone::{Device, Kat};
 
 use super::{CLASSES_KEY, metadata};
@@ -62,7 +62,7 @@ impl<D: Device> Trained<D> {
     pub fn convert(device: &D, path: &Path, plan: Plan, classes: Vec<String>) -> anyhow::Result<Self> {
         let config = plan.model.kat_config(classes.len())?;
         let mut model = Kat::new(device, &config, 0)?;
-        let report = model.load(path, HeadPolicy::Strict)?;
+        let report = model.load(path, LoadPolicy { head: HeadPolicy::Strict, ..plan.model.load })?;
         tracing::info!("weights from {}: {report}", path.display());
         let mut map = model::export(&model);
         finite::weights(&map, path)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
 use kat_backbone::init::{Activation, Order};
 use kat_backbone::{KatConfig, Pool, Size, variants};
 
@@ -39,8 +39,8 @@ pub struct ModelPlan {
     pub image_size: Option<usize>,
     /// Checkpoint whose weights training starts from.
     pub init_from: Option<PathBuf>,
-    /// What is done about a head of another number of classes in that checkpoint.
-    pub head: HeadPolicy,
+    /// What may differ between that checkpoint and the model.
+    pub load: LoadPolicy,
     /// What each rational function starts as, where it is given.
     activations: [Option<Activation>; 2],
     /// The section itself.
@@ -60,7 +60,10 @@ impl ModelPlan {
             base: base(m, check)?,
             image_size: m.image_size,
             init_from: m.init_from.as_ref().map(PathBuf::from),
-            head: if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict },
+            load: LoadPolicy {
+                head: if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict },
+                leftover: if m.allow_unused { LeftoverPolicy::Allow } else { LeftoverPolicy::Refuse },
+            },
             activations: [activation("model.act1", &m.act1)?, activation("model.act2", &m.act2)?],
             section: m.clone(),
         })

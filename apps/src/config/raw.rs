@@ -58,6 +58,9 @@ section! {
         init_from: Option<String> = None;
         /// Accept a checkpoint whose head has another number of classes; the head then starts fresh.
         allow_head_mismatch: bool = false;
+        /// Leave out parts of the initial checkpoint's encoder that this model does not have, such as LayerScale or more
+        /// blocks: an error otherwise.
+        allow_unused: bool = false;
         /// Recompute blocks in the backward pass instead of keeping their activations.
         recompute: bool = false;
     }

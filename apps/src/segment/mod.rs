@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
-use kat_backbone::checkpoint::transfer::HeadPolicy;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::{Device, Graph, KatConfig, Size, Tensor};
 use kat_images::loader::{Dataset as _, Loader, LoaderState};
@@ -143,8 +142,8 @@ impl<D: Device> Task for Segment<D> {
         let norm = batch_norm::Options::default();
         let mut model = Segmentor::new(&self.device, &self.config, &norm, self.plan.train.seed)?;
         if let Some(path) = &m.init_from {
-            let report = model.backbone.load(path, HeadPolicy::Reinitialise)?;
-            tracing::info!("weights of the backbone from {}: {report}", path.display());
+            let report = model.load(path, m.load)?;
+            tracing::info!("weights from {}: {report}", path.display());
         }
         Ok(model)
     }

@@ -10,6 +10,7 @@ pub mod export;
 pub mod flags;
 pub mod images;
 pub mod info;
+pub mod inspect;
 pub mod printable;
 pub mod progress;
 pub mod report;

@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod checksum;
 pub mod error;
+pub mod family;
 mod foreign;
 mod header;
 pub mod model;
@@ -95,11 +96,51 @@ impl TensorMap {
 /// [`CheckpointError`], naming the file, for a file that is missing, of unknown kind, damaged, or a pickle that
 /// refers to anything but plain data.
 pub fn load_any(path: &Path) -> Result<TensorMap, CheckpointError> {
+    Ok(load_with_format(path)?.1)
+}
+
+/// As [`load_any`], with the format that was found.
+///
+/// # Errors
+/// As [`load_any`].
+pub fn load_with_format(path: &Path) -> Result<(Option<Format>, TensorMap), CheckpointError> {
     let bytes = read_file(path)?;
     let budget = Budget::from_environment(path, bytes.len())?;
     let mut map = parse_within(path, &bytes, budget)?;
     names::strip_wrappers(&mut map);
-    Ok(map)
+    Ok((Format::of(&bytes), map))
+}
+
+/// The format of a file that [`load_any`] reads, told by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// safetensors.
+    Safetensors,
+    /// PyTorch's zip format.
+    PyTorch,
+    /// The npz of the original ViT.
+    Npz,
+}
+
+impl Format {
+    /// Of these bytes; `None` for a file of another kind.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => Some(Self::Npz),
+            [b'P', b'K', 3, 4, ..] => Some(Self::PyTorch),
+            [_, _, _, _, _, _, _, _, b'{', ..] => Some(Self::Safetensors),
+            _ => None,
+        }
+    }
+
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::PyTorch => "PyTorch",
+            Self::Npz => "npz",
+        }
+    }
 }
 
 /// Parses the bytes of a checkpoint within the usual [`Budget`]; `path` is only for messages.
@@ -115,11 +156,11 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
 /// # Errors
 /// As [`load_any`].
 pub fn parse_within(path: &Path, bytes: &[u8], budget: Budget) -> Result<TensorMap, CheckpointError> {
-    match bytes {
-        [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => npz::parse_within(path, bytes, budget),
-        [b'P', b'K', 3, 4, ..] => pth::parse_within(path, bytes, budget),
-        [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parse(path, bytes),
-        _ => {
+    match Format::of(bytes) {
+        Some(Format::Npz) => npz::parse_within(path, bytes, budget),
+        Some(Format::PyTorch) => pth::parse_within(path, bytes, budget),
+        Some(Format::Safetensors) => safetensors::parse(path, bytes),
+        None => {
             let extension = path.extension().and_then(|extension| extension.to_str());
             let reason = foreign::describe(bytes, extension).to_owned();
             Err(CheckpointError::Unsupported { path: path.to_owned(), reason })

@@ -72,8 +72,21 @@ impl<D: Device> Kat<D> {
         path: &Path,
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
+        self.load_map(load_any(path)?, path, policy)
+    }
+
+    /// As [`Kat::load`], of a file that has been read; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Kat::load`].
+    pub fn load_map(
+        &mut self,
+        source: TensorMap,
+        path: &Path,
+        policy: impl Into<LoadPolicy>,
+    ) -> Result<LoadReport, CheckpointError> {
         let (policy, shapes) = (policy.into(), expected(self));
-        let source = part::of_model(load_any(path)?, &shapes);
+        let source = part::of_model(source, &shapes);
         let config = self.config();
         let source_grid = stored_config(&source).map(|config| config.grid());
         let vit_activation = TransferOptions::new(config.grid()).vit_activation;

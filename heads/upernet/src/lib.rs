@@ -25,6 +25,7 @@
 mod checks;
 mod cost;
 mod fcn_head;
+mod load;
 mod loss;
 mod neck;
 mod pyramid_pooling;

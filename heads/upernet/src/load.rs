@@ -1,0 +1,142 @@
+//! A segmentor's first weights from a file: a classifier's for the backbone alone, or another segmentor's.
+
+use std::path::Path;
+
+use kat_backbone::Device;
+use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
+use kat_backbone::checkpoint::{
+    CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part,
+};
+
+use crate::Segmentor;
+
+/// The backbone's prefix in a segmentor's checkpoint.
+const BACKBONE: &str = "backbone.";
+/// What depends on the number of classes.
+const BY_CLASS: [&str; 2] = ["decode_head.conv_seg.", "auxiliary_head.conv_seg."];
+
+impl<D: Device> Segmentor<D> {
+    /// Loads a classification checkpoint (KAT, ViT, DeiT, masked autoencoder) into the backbone, or a segmentor's into the
+    /// whole model, averaged weights where a run has kept some. `policy` says what becomes of classifiers for another number
+    /// of classes.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] for a file that cannot be read, or that leaves a tensor without a value: of the backbone, and
+    /// of the heads where the file has heads.
+    pub fn load(
+        &mut self,
+        path: &Path,
+        policy: impl Into<LoadPolicy>,
+    ) -> Result<LoadReport, CheckpointError> {
+        let policy = policy.into();
+        let shapes = model::expected(self);
+        let mut source = part::of_model(load_any(path)?, &shapes);
+        if !source.tensors.keys().any(|name| name.starts_with("decode_head.")) {
+            // a classifier's head is never this model's
+            return self.backbone.load_map(
+                source,
+                path,
+                LoadPolicy { head: HeadPolicy::Reinitialise, ..policy },
+            );
+        }
+        let mut backbone = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
+        let names: Vec<String> =
+            source.tensors.keys().filter(|name| name.starts_with(BACKBONE)).cloned().collect();
+        for name in names {
+            if let Some(tensor) = source.tensors.remove(&name) {
+                backbone.insert(&name[BACKBONE.len()..], tensor);
+            }
+        }
+        let mut report = LoadReport { notes: std::mem::take(&mut source.notes), ..LoadReport::default() };
+        for (name, expected) in shapes.into_iter().filter(|(name, _)| !name.starts_with(BACKBONE)) {
+            let found = source.tensors.get(&name).map(|tensor| tensor.shape.clone());
+            let by_class = BY_CLASS.iter().any(|start| name.starts_with(start));
+            match found {
+                Some(shape) if shape == expected => report.loaded.push(name),
+                _ if by_class && policy.head == HeadPolicy::Reinitialise => {
+                    source.tensors.remove(&name);
+                    report.reinitialised.push(name);
+                }
+                Some(found) => report.mismatched.push(Mismatch { name, found, expected }),
+                None => report.missing.push(name),
+            }
+        }
+        let heads = ["decode_head.", "auxiliary_head.", "neck."];
+        let unused = source
+            .tensors
+            .keys()
+            .filter(|name| heads.iter().any(|head| name.starts_with(head)) && !report.loaded.contains(name));
+        report.left_over = unused.cloned().collect();
+        let mut report = report.require_complete(path)?;
+        if policy.leftover == LeftoverPolicy::Refuse {
+            report = report.require_used(path, self.config().backbone.depth)?;
+        }
+        let of_backbone = self.backbone.load_map(backbone, path, policy)?;
+        report.loaded.extend(of_backbone.loaded.iter().map(|name| format!("{BACKBONE}{name}")));
+        report.notes.extend(of_backbone.notes);
+        check_finite(path, &source)?;
+        model::assign(self, &source)
+            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kat_backbone::checkpoint::safetensors;
+    use kat_backbone::{Cpu, KatConfig, Size};
+
+    use super::*;
+    use crate::{FinalNorm, NeckKind, SegmentorConfig};
+
+    fn segmentor(classes: usize, seed: u64) -> Segmentor<Cpu> {
+        let config = SegmentorConfig {
+            backbone: KatConfig {
+                image_size: Size::square(32),
+                patch_size: Size::square(8),
+                dim: 16,
+                depth: 4,
+                heads: 2,
+                ..KatConfig::default()
+            },
+            blocks: vec![0, 1, 2, 3],
+            neck: NeckKind::MultiLevel,
+            final_norm: FinalNorm::Last,
+            channels: 8,
+            pool_grids: vec![1, 2],
+            auxiliary_channels: Some(8),
+            dropout: 0.1,
+            classes,
+        };
+        Segmentor::new(&Cpu::default(), &config, &Default::default(), seed).unwrap()
+    }
+
+    #[test]
+    fn another_segmentor_gives_all_but_classifiers_of_other_classes_and_averages_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.safetensors");
+        let (trained, averaged) = (model::export(&segmentor(5, 1)), model::export(&segmentor(5, 2)));
+        let mut run = trained.clone();
+        averaged.tensors.iter().for_each(|(name, tensor)| run.insert(format!("ema.{name}"), tensor.clone()));
+        safetensors::save(&path, &run).unwrap();
+        let mut same = segmentor(5, 3);
+        let report = same.load(&path, HeadPolicy::Strict).unwrap();
+        assert_eq!(model::export(&same), averaged, "{report}");
+        let mut other = segmentor(3, 4);
+        let error = other.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
+        assert!(error.contains("decode_head.conv_seg.weight"), "{error}");
+        let report = other.load(&path, HeadPolicy::Reinitialise).unwrap();
+        assert_eq!(report.reinitialised.len(), 4, "{report}");
+        let name = "decode_head.fpn_bottleneck.conv.weight";
+        assert_eq!(model::export(&other).get(name), averaged.get(name));
+        // the backbone alone, into a classifier of the same size
+        let config = KatConfig { classes: 7, ..trained_config() };
+        let mut classifier = kat_backbone::Kat::new(&Cpu::default(), &config, 0).unwrap();
+        let report = classifier.load(&path, HeadPolicy::Reinitialise).unwrap();
+        assert!(report.notes.iter().any(|note| note.contains("\"ema.backbone.\"")), "{report}");
+    }
+
+    fn trained_config() -> KatConfig {
+        segmentor(5, 1).config().backbone.clone()
+    }
+}
