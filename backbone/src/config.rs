@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::init::{Activation, Order};
-use crate::nn::{AttentionConfig, BlockConfig, Grid, MixerConfig, MixerKind, Sharing};
+use crate::nn::{AttentionConfig, BlockConfig, MixerConfig, MixerKind, Sharing};
 pub use kat_images::Size;
 use serde::{Deserialize, Serialize};
 
@@ -126,9 +126,9 @@ impl Default for KatConfig {
 
 impl KatConfig {
     /// The token grid at `image_size`.
-    pub fn grid(&self) -> Grid {
+    pub fn grid(&self) -> Size {
         let (image, patch) = (self.image_size, self.patch_size);
-        (image.height / patch.height.max(1), image.width / patch.width.max(1))
+        Size::new(image.height / patch.height.max(1), image.width / patch.width.max(1))
     }
 
     /// Tokens before the patch tokens: class token and registers.

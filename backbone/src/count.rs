@@ -82,17 +82,17 @@ pub fn count(config: &KatConfig, size: Size) -> Result<Count> {
     KatConfig { image_size: size, ..config.clone() }.check()?;
     let dim = config.dim;
     let own = config.grid();
-    let grid = (size.height / config.patch_size.height, size.width / config.patch_size.width);
-    let patches = grid.0 * grid.1;
+    let grid = Size::new(size.height / config.patch_size.height, size.width / config.patch_size.width);
+    let patches = grid.area();
     let tokens = patches + config.prefix_tokens();
     let patch_len = config.channels * config.patch_size.height * config.patch_size.width;
     let mut tally = Tally::default();
-    tally.parameters += config.prefix_tokens() * dim + (config.prefix_tokens() + own.0 * own.1) * dim;
+    tally.parameters += config.prefix_tokens() * dim + (config.prefix_tokens() + own.area()) * dim;
     tally.linear(patches, patch_len, dim, true);
     for index in 0..config.depth {
         let (rows, keys) = match config.window.filter(|_| config.is_windowed(index)) {
             None => (tokens, tokens),
-            Some(w) => (grid.0.div_ceil(w) * grid.1.div_ceil(w) * w * w, w * w),
+            Some(w) => (grid.height.div_ceil(w) * grid.width.div_ceil(w) * w * w, w * w),
         };
         tally.layer_norm(tokens, dim);
         tally.linear(rows, dim, 3 * dim, config.qkv_bias);
@@ -102,7 +102,7 @@ pub fn count(config: &KatConfig, size: Size) -> Result<Count> {
             let table = if config.is_windowed(index) {
                 config.window.map_or(0, |w| 2 * (2 * w - 1))
             } else {
-                2 * (own.0 + own.1) - 2
+                2 * (own.height + own.width) - 2
             };
             tally.parameters += table * dim / config.heads;
         }

@@ -1,12 +1,12 @@
 //! The model (KAT, arXiv 2409.10594, Figure 2): patches become tokens, a class token and positions are added,
 //! blocks mix tokens and channels, and a head reads the class token. As a dense backbone it gives feature maps.
 
-use crate::config::{KatConfig, Pool};
+use crate::config::{KatConfig, Pool, Size};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::module;
 use crate::nn::checkpointing::checkpoint;
-use crate::nn::{Block, Builder, Grid, LayerNorm, Linear, PatchEmbed};
+use crate::nn::{Block, Builder, LayerNorm, Linear, PatchEmbed};
 use crate::ops::resample_grid;
 use crate::ops::resize::Filter;
 use crate::tensor::Tensor;
@@ -48,8 +48,7 @@ impl<D: Device> Kat<D> {
     pub fn build(builder: &Builder<D>, config: &KatConfig) -> Result<Self> {
         config.check()?;
         let (dim, grid) = (config.dim, config.grid());
-        let patch = (config.patch_size.height, config.patch_size.width);
-        let tokens = config.prefix_tokens() + grid.0 * grid.1;
+        let tokens = config.prefix_tokens() + grid.area();
         let average = config.pool == Pool::Average;
         let norm = |name: &str| LayerNorm::new(&builder.at(name), dim);
         Ok(Self {
@@ -60,7 +59,12 @@ impl<D: Device> Kat<D> {
                 .then(|| builder.truncated_normal("reg_token", [1, config.registers, dim], 1e-6))
                 .transpose()?,
             pos_embed: builder.truncated_normal("pos_embed", [1, tokens, dim], 0.02)?,
-            patch_embed: PatchEmbed::new(&builder.at("patch_embed"), config.channels, patch, dim)?,
+            patch_embed: PatchEmbed::new(
+                &builder.at("patch_embed"),
+                config.channels,
+                config.patch_size,
+                dim,
+            )?,
             blocks: (0..config.depth)
                 .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
                 .collect::<Result<_>>()?,
@@ -79,8 +83,8 @@ impl<D: Device> Kat<D> {
     }
 
     /// The token grid of an image of this many pixels.
-    pub fn grid_of(&self, height: usize, width: usize) -> Grid {
-        (height / self.config.patch_size.height, width / self.config.patch_size.width)
+    pub fn grid_of(&self, height: usize, width: usize) -> Size {
+        Size::new(height / self.config.patch_size.height, width / self.config.patch_size.width)
     }
 
     /// Class logits.
@@ -168,14 +172,14 @@ impl<D: Device> Kat<D> {
             if blocks.contains(&i) {
                 let count = x.shape().axes()[1];
                 let patches = ops::take_tokens(graph, &x, self.config.prefix_tokens()..count)?;
-                maps.push(ops::tokens_to_map(graph, &patches, [grid.0, grid.1])?);
+                maps.push(ops::tokens_to_map(graph, &patches, [grid.height, grid.width])?);
             }
         }
         Ok(maps)
     }
 
     /// Patches, prefix tokens and positions.
-    fn embed(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Grid)> {
+    fn embed(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Size)> {
         let (mut x, grid) = self.patch_embed.forward(graph, image)?;
         for prefix in [&self.reg_token, &self.cls_token].into_iter().flatten() {
             x = ops::prepend_tokens(graph, prefix, &x)?;
@@ -186,13 +190,13 @@ impl<D: Device> Kat<D> {
     }
 
     /// The position embedding for `grid`, resampled where it was made for another (timm's rule).
-    fn positions(&self, graph: &mut Graph<D>, grid: Grid) -> Result<Tensor<D>> {
+    fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
         let own = self.config.grid();
         if grid == own {
             return Ok(self.pos_embed.clone());
         }
         let prefix = self.config.prefix_tokens();
-        let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.0 * own.1)?;
+        let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.area())?;
         let patches = resample_grid(graph, &patches, Filter::BicubicAntialias, own, grid)?;
         if prefix == 0 {
             return Ok(patches);
@@ -201,7 +205,7 @@ impl<D: Device> Kat<D> {
         ops::prepend_tokens(graph, &first, &patches)
     }
 
-    fn run(&self, graph: &mut Graph<D>, block: &Block<D>, x: &Tensor<D>, grid: Grid) -> Result<Tensor<D>> {
+    fn run(&self, graph: &mut Graph<D>, block: &Block<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         if self.config.activation_checkpointing {
             checkpoint(graph, block, x, move |block, graph, x| block.forward(graph, x, grid))
         } else {

@@ -1,5 +1,6 @@
 //! Position embedding resampling against timm's: every output tensor of pos_embed.safetensors, whatever its grid.
 
+use kat_backbone::Size;
 use kat_backbone::checkpoint::{HostTensor, pos_embed, safetensors};
 use std::path::PathBuf;
 
@@ -9,9 +10,9 @@ fn golden(file: &str) -> PathBuf {
 }
 
 /// The grid in a tensor name such as `up_20x24`.
-fn grid(name: &str) -> Option<(usize, usize)> {
+fn grid(name: &str) -> Option<Size> {
     let (rows, columns) = name.rsplit('_').next()?.split_once('x')?;
-    Some((rows.parse().ok()?, columns.parse().ok()?))
+    Some(Size::new(rows.parse().ok()?, columns.parse().ok()?))
 }
 
 /// ‖a − b‖ / ‖b‖

@@ -156,7 +156,7 @@ struct MatmulRate<D: Device> {
 impl<D: Device> MatmulRate<D> {
     fn new(device: &D, config: &KatConfig, batch: usize) -> kat_backbone::Result<Self> {
         let (grid, dim, hidden) = (config.grid(), config.dim, config.hidden());
-        let rows = batch * (grid.0 * grid.1 + config.prefix_tokens());
+        let rows = batch * (grid.area() + config.prefix_tokens());
         let half = |shape: [usize; 2]| Tensor::from_vec(device, vec![0.5; shape[0] * shape[1]], shape);
         let product =
             |(inputs, outputs): (usize, usize)| Ok([half([rows, inputs])?, half([outputs, inputs])?]);

@@ -1,10 +1,8 @@
 //! Resampling of position embeddings to another grid: bicubic with antialiasing, as timm and PyTorch do it.
 
 use super::{CheckpointError, HostTensor};
+use crate::config::Size;
 use crate::ops::resize::grid::bicubic_grid;
-
-/// A grid of patches: (rows, columns).
-pub type Grid = (usize, usize);
 
 /// Resamples the grid part of a position embedding; the prefix tokens stay.
 ///
@@ -16,36 +14,39 @@ pub type Grid = (usize, usize);
 pub fn resample(
     embed: &HostTensor,
     prefix: usize,
-    from: Grid,
-    to: Grid,
+    from: Size,
+    to: Size,
 ) -> Result<HostTensor, CheckpointError> {
     let &[1, tokens, channels] = &embed.shape[..] else {
         return Err(error(format!("shape {:?}", embed.shape), "(1, tokens, channels)".into()));
     };
-    let count = |(h, w): Grid| h.checked_mul(w).and_then(|n| n.checked_add(prefix));
+    let count = |grid: Size| grid.height.checked_mul(grid.width).and_then(|n| n.checked_add(prefix));
     if count(from) != Some(tokens) || embed.data.len() != tokens * channels {
-        let expected = format!("{prefix} prefix tokens and a grid of {}x{}", from.0, from.1);
+        let expected = format!("{prefix} prefix tokens and a grid of {}x{}", from.height, from.width);
         return Err(error(format!("{tokens} tokens"), expected));
     }
-    if to.0 == 0 || to.1 == 0 || from.0 == 0 || from.1 == 0 {
-        return Err(error(format!("grids {from:?} and {to:?}"), "at least one row and column".into()));
+    if [to.height, to.width, from.height, from.width].contains(&0) {
+        return Err(error(
+            format!("grids {}x{} and {}x{}", from.height, from.width, to.height, to.width),
+            "at least one row and column".into(),
+        ));
     }
     let (head, grid) = embed.data.split_at(prefix * channels);
     let mut data = head.to_vec();
     data.extend(bicubic_grid(grid, from, to, channels));
-    Ok(HostTensor { shape: vec![1, prefix + to.0 * to.1, channels], data })
+    Ok(HostTensor { shape: vec![1, prefix + to.area(), channels], data })
 }
 
 /// The square grid of `tokens` patches.
 ///
 /// # Errors
 /// [`CheckpointError::PositionEmbedding`] if the number is not a square.
-pub fn square(tokens: usize) -> Result<Grid, CheckpointError> {
+pub fn square(tokens: usize) -> Result<Size, CheckpointError> {
     let side = tokens.isqrt();
     if side == 0 || side * side != tokens {
         return Err(error(format!("{tokens} patches"), "a square number, or the grid to be given".into()));
     }
-    Ok((side, side))
+    Ok(Size::square(side))
 }
 
 fn error(found: String, expected: String) -> CheckpointError {
@@ -65,15 +66,15 @@ mod tests {
     #[test]
     fn the_same_grid_changes_nothing_and_prefixes_stay() {
         let embed = ramp(3, 5, 2);
-        assert_eq!(resample(&embed, 2, (3, 5), (3, 5)).unwrap(), embed);
-        let larger = resample(&embed, 2, (3, 5), (6, 4)).unwrap();
+        assert_eq!(resample(&embed, 2, Size::new(3, 5), Size::new(3, 5)).unwrap(), embed);
+        let larger = resample(&embed, 2, Size::new(3, 5), Size::new(6, 4)).unwrap();
         assert_eq!(larger.shape, [1, 26, 2]);
         assert_eq!(larger.data[..4], [-7.0; 4]);
     }
 
     #[test]
     fn a_linear_ramp_stays_linear_inside() {
-        let out = resample(&ramp(16, 16, 0), 0, (16, 16), (32, 32)).unwrap();
+        let out = resample(&ramp(16, 16, 0), 0, Size::new(16, 16), Size::new(32, 32)).unwrap();
         // Row r of the new grid sits at (r + 0.5) / 2 - 0.5 of the old one.
         for r in 8..24 {
             let value = out.data[2 * (r * 32 + 16)];
@@ -83,10 +84,10 @@ mod tests {
 
     #[test]
     fn wrong_shapes_are_refused() {
-        assert!(resample(&ramp(3, 3, 1), 1, (3, 4), (2, 2)).is_err());
-        assert!(resample(&ramp(3, 3, 1), 1, (3, 3), (0, 2)).is_err());
-        assert!(resample(&ramp(3, 3, 0), 0, (usize::MAX, 2), (2, 2)).is_err());
-        assert_eq!(square(196).unwrap(), (14, 14));
+        assert!(resample(&ramp(3, 3, 1), 1, Size::new(3, 4), Size::new(2, 2)).is_err());
+        assert!(resample(&ramp(3, 3, 1), 1, Size::new(3, 3), Size::new(0, 2)).is_err());
+        assert!(resample(&ramp(3, 3, 0), 0, Size::new(usize::MAX, 2), Size::new(2, 2)).is_err());
+        assert_eq!(square(196).unwrap(), Size::square(14));
         assert!(square(195).unwrap_err().to_string().contains("195"));
     }
 }

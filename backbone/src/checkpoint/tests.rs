@@ -2,6 +2,7 @@
 
 use super::transfer::{Expected, HeadPolicy, TransferOptions, adapt};
 use super::*;
+use crate::config::Size;
 use proptest::prelude::*;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
@@ -185,7 +186,7 @@ fn vit(classes: usize, tokens: usize) -> TensorMap {
 
 #[test]
 fn a_vit_becomes_a_kat_with_its_own_function() {
-    let (out, report) = adapt(vit(10, 5), &kat(10, 5), &TransferOptions::new((2, 2))).unwrap();
+    let (out, report) = adapt(vit(10, 5), &kat(10, 5), &TransferOptions::new(Size::new(2, 2))).unwrap();
     assert!(report.is_clean() && report.loaded.len() == 13, "{report}");
     assert_eq!(out.get("blocks.0.mlp.act1.weight_numerator").unwrap().data, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
     let gelu = crate::init::tables::coefficients(crate::init::Activation::Gelu, Default::default()).unwrap();
@@ -197,7 +198,7 @@ fn a_vit_becomes_a_kat_with_its_own_function() {
 
 #[test]
 fn another_class_count_and_grid_are_reported() {
-    let mut options = TransferOptions::new((3, 2));
+    let mut options = TransferOptions::new(Size::new(3, 2));
     let (_, strict) = adapt(vit(10, 5), &kat(7, 7), &options).unwrap();
     assert_eq!(strict.mismatched.len(), 2);
     let error = strict.require_complete(Path::new("f.pth")).unwrap_err().to_string();
@@ -213,7 +214,7 @@ fn another_class_count_and_grid_are_reported() {
 
 #[test]
 fn autoencoders_and_distilled_models_lose_their_extras_with_a_note() {
-    let options = TransferOptions { head: HeadPolicy::Reinitialise, ..TransferOptions::new((2, 2)) };
+    let options = TransferOptions { head: HeadPolicy::Reinitialise, ..TransferOptions::new(Size::new(2, 2)) };
     let mut mae = vit(10, 5);
     mae.tensors.retain(|name, _| !names::is_head(name));
     for name in ["mask_token", "decoder_pos_embed", "decoder_blocks.0.norm1.weight"] {
@@ -242,7 +243,7 @@ fn missing_unexpected_and_shared_coefficients() {
     source.insert("blocks.1.extra", tensor(&[1], 0.0));
     let mut expected = kat(10, 5);
     expected.insert("blocks.0.mlp.act1.weight_numerator".into(), vec![8, 6]);
-    let (out, report) = adapt(source, &expected, &TransferOptions::new((2, 2))).unwrap();
+    let (out, report) = adapt(source, &expected, &TransferOptions::new(Size::new(2, 2))).unwrap();
     assert_eq!(report.missing, ["blocks.0.norm1.weight"]);
     assert_eq!(report.unexpected, ["blocks.1.extra"]);
     assert_eq!(

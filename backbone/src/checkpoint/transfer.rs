@@ -3,8 +3,9 @@
 //! What the file and the model share by name and shape is copied. Beyond that, each rule below states in the report
 //! what it did; nothing is changed silently.
 
-use super::pos_embed::{self, Grid};
+use super::pos_embed;
 use super::{CheckpointError, HostTensor, LoadReport, Mismatch, TensorMap, element_count, names};
+use crate::config::Size;
 use crate::init::{Activation, Order, tables};
 use std::collections::BTreeMap;
 
@@ -49,10 +50,10 @@ impl From<HeadPolicy> for LoadPolicy {
 /// How a checkpoint is fitted to a model.
 #[derive(Debug, Clone)]
 pub struct TransferOptions {
-    /// The model's patch grid (rows, columns).
-    pub grid: Grid,
+    /// The model's patch grid.
+    pub grid: Size,
     /// The file's patch grid; `None`: square.
-    pub source_grid: Option<Grid>,
+    pub source_grid: Option<Size>,
     /// Tokens before the patches in the model's position embedding (1 with a class token).
     pub prefix_tokens: usize,
     /// What to do with a head that does not fit.
@@ -63,7 +64,7 @@ pub struct TransferOptions {
 
 impl TransferOptions {
     /// The usual case: square source grid, class token, strict head, GELU in the ViT.
-    pub fn new(grid: Grid) -> Self {
+    pub fn new(grid: Size) -> Self {
         Self {
             grid,
             source_grid: None,
@@ -241,7 +242,7 @@ fn fit_shape(
     if name == "pos_embed"
         && let (&[1, from, c], &[1, to, c_to]) = (&tensor.shape[..], shape)
         && c == c_to
-        && to == options.prefix_tokens + options.grid.0 * options.grid.1
+        && to == options.prefix_tokens + options.grid.area()
         && from > file_prefix
     {
         let from_grid = match options.source_grid {
@@ -252,7 +253,7 @@ fn fit_shape(
         let (a, b) = (from_grid, options.grid);
         report.notes.push(format!(
             "pos_embed resampled from {}x{} to {}x{} patches (bicubic, antialiased)",
-            a.0, a.1, b.0, b.1
+            a.height, a.width, b.height, b.width
         ));
         return Ok(Ok(resampled));
     }

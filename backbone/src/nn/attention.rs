@@ -1,6 +1,7 @@
 //! Multi-head self-attention, over all tokens or over windows of the token grid (ViTDet).
 
 use super::{Builder, Linear};
+use crate::config::Size;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::mimetic::{self, MimeticConfig};
@@ -8,9 +9,6 @@ use crate::module;
 use crate::ops::{self, RelativePositions};
 use crate::tensor::Graph;
 use crate::tensor::Tensor;
-
-/// Rows and columns of the token grid.
-pub type Grid = (usize, usize);
 
 /// Settings of an attention module.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +24,7 @@ pub struct AttentionConfig {
     /// Side of the windows; `None`: every token attends to every other.
     pub window: Option<usize>,
     /// The token grid at which decomposed relative positions are learnt; `None`: there are none.
-    pub relative_grid: Option<Grid>,
+    pub relative_grid: Option<Size>,
 }
 
 /// softmax(q kᵀ/√D) v, then a projection.
@@ -65,13 +63,13 @@ impl<D: Device> Attention<D> {
         if !config.qkv_bias {
             qkv.bias = None;
         }
-        let table = |size: fn(Grid) -> usize| {
-            let grid = config.relative_grid.map(|grid| config.window.map_or(grid, |w| (w, w)));
+        let table = |size: fn(Size) -> usize| {
+            let grid = config.relative_grid.map(|grid| config.window.map_or(grid, Size::square));
             grid.map(|grid| builder.constant(0.0, [2 * size(grid) - 1, dim / heads])).transpose()
         };
         Ok(Self {
-            rel_pos_h: table(|grid| grid.0)?,
-            rel_pos_w: table(|grid| grid.1)?,
+            rel_pos_h: table(|grid| grid.height)?,
+            rel_pos_w: table(|grid| grid.width)?,
             qkv,
             proj,
             heads,
@@ -80,28 +78,28 @@ impl<D: Device> Attention<D> {
     }
 
     /// (B, N, C) → (B, N, C); `grid` is needed for windows and relative positions, where N is its size.
-    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Grid) -> Result<Tensor<D>> {
+    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         match self.window {
             None => self.attend(graph, x, grid),
             Some(window) => {
                 let windows = ops::window_partition(graph, x, grid, window)?;
-                let attended = self.attend(graph, &windows, (window, window))?;
+                let attended = self.attend(graph, &windows, Size::square(window))?;
                 ops::window_unpartition(graph, &attended, grid, window)
             }
         }
     }
 
-    fn attend(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Grid) -> Result<Tensor<D>> {
+    fn attend(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         let qkv = self.qkv.forward(graph, x)?;
         let relative = self.relative_positions(graph, grid)?;
         let attended = ops::attention(graph, &qkv, self.heads, relative.as_ref())?;
         self.proj.forward(graph, &attended)
     }
 
-    fn relative_positions(&self, graph: &mut Graph<D>, grid: Grid) -> Result<Option<RelativePositions<D>>> {
+    fn relative_positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Option<RelativePositions<D>>> {
         let (Some(height), Some(width)) = (&self.rel_pos_h, &self.rel_pos_w) else { return Ok(None) };
-        let height = ops::resample_rows(graph, height, 2 * grid.0 - 1)?;
-        let width = ops::resample_rows(graph, width, 2 * grid.1 - 1)?;
+        let height = ops::resample_rows(graph, height, 2 * grid.height - 1)?;
+        let width = ops::resample_rows(graph, width, 2 * grid.width - 1)?;
         Ok(Some(RelativePositions { height, width, grid }))
     }
 }

@@ -1,6 +1,7 @@
 //! The transformer block: x + attention(norm(x)), then x + mixer(norm(x)) (KAT, Figure 2).
 
-use super::{Attention, AttentionConfig, Builder, Grid, LayerNorm, Mixer, MixerConfig};
+use super::{Attention, AttentionConfig, Builder, LayerNorm, Mixer, MixerConfig};
+use crate::config::Size;
 use crate::device::Device;
 use crate::error::Result;
 use crate::module;
@@ -49,7 +50,7 @@ impl<D: Device> Block<D> {
     }
 
     /// (B, N, C) → (B, N, C).
-    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Grid) -> Result<Tensor<D>> {
+    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         let normed = self.norm1.forward(graph, x)?;
         let mixed = self.attn.forward(graph, &normed, grid)?;
         let x = add_drop_path(graph, x, &mixed, self.drop_path)?;

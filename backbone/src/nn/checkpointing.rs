@@ -62,7 +62,7 @@ where
 mod tests {
     use super::*;
     use crate::nn::{Block, BlockConfig, Builder};
-    use crate::{Cpu, KatConfig};
+    use crate::{Cpu, KatConfig, Size};
 
     #[test]
     fn same_bits_as_without_it_drop_path_included() {
@@ -77,9 +77,9 @@ mod tests {
             let mut h = x.clone();
             for _ in 0..2 {
                 h = if checkpointed {
-                    checkpoint(&mut graph, &block, &h, |b, g, x| b.forward(g, x, (2, 3))).unwrap()
+                    checkpoint(&mut graph, &block, &h, |b, g, x| b.forward(g, x, Size::new(2, 3))).unwrap()
                 } else {
-                    block.forward(&mut graph, &h, (2, 3)).unwrap()
+                    block.forward(&mut graph, &h, Size::new(2, 3)).unwrap()
                 };
             }
             let loss = crate::ops::mean(&mut graph, &h).unwrap();

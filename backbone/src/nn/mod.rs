@@ -11,7 +11,7 @@ mod linear;
 mod mixer;
 mod patch_embed;
 
-pub use attention::{Attention, AttentionConfig, Grid};
+pub use attention::{Attention, AttentionConfig};
 pub use block::{Block, BlockConfig};
 pub use builder::Builder;
 pub use layer_norm::{EPS as LAYER_NORM_EPS, LayerNorm};

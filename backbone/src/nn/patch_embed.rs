@@ -1,6 +1,7 @@
 //! The patch embedding: a convolution whose stride is its kernel, done as a linear layer over cut patches.
 
 use super::Builder;
+use crate::config::Size;
 use crate::device::Device;
 use crate::error::Result;
 use crate::module;
@@ -23,28 +24,28 @@ module!(PatchProjection { weight, bias });
 pub struct PatchEmbed<D: Device> {
     /// The projection.
     pub proj: PatchProjection<D>,
-    patch: (usize, usize),
+    patch: Size,
 }
 
 module!(PatchEmbed { proj });
 
 impl<D: Device> PatchEmbed<D> {
     /// Weights as PyTorch's convolution starts (uniform, limit 1/√fan in), which timm's ViT and KAT leave.
-    pub fn new(builder: &Builder<D>, channels: usize, patch: (usize, usize), dim: usize) -> Result<Self> {
+    pub fn new(builder: &Builder<D>, channels: usize, patch: Size, dim: usize) -> Result<Self> {
         let builder = builder.at("proj");
-        let limit = 1.0 / ((channels * patch.0 * patch.1) as f32).sqrt();
-        let weight = builder.uniform("weight", [dim, channels, patch.0, patch.1], limit)?;
+        let limit = 1.0 / ((channels * patch.area()) as f32).sqrt();
+        let weight = builder.uniform("weight", [dim, channels, patch.height, patch.width], limit)?;
         let bias = builder.uniform("bias", [dim], limit)?;
         Ok(Self { proj: PatchProjection { weight, bias }, patch })
     }
 
     /// (B, channels, H, W) → (B, H/p · W/p, C) and the grid (H/p, W/p).
-    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, (usize, usize))> {
+    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Size)> {
         let [_, _, height, width] = image.axes("patch embedding", "images (B, channels, H, W)")?;
         let patches = ops::patchify(graph, image, self.patch)?;
         let dim = self.proj.bias.numel();
         let weight = self.proj.weight.reshape([dim, self.proj.weight.numel() / dim])?;
         let tokens = ops::linear(graph, &patches, &weight, Some(&self.proj.bias))?;
-        Ok((tokens, (height / self.patch.0, width / self.patch.1)))
+        Ok((tokens, Size::new(height / self.patch.height, width / self.patch.width)))
     }
 }

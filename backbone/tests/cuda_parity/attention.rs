@@ -3,7 +3,7 @@
 
 use super::{ROUNDING, compare_within, gpu_in, random, run_on};
 use kat_backbone::ops::{self, RelativePositions};
-use kat_backbone::{Cpu, Cuda, Device, Graph, Precision, Result, Tensor};
+use kat_backbone::{Cpu, Cuda, Device, Graph, Precision, Result, Size, Tensor};
 
 /// Images, tokens, heads, channels of a head; the greatest input.
 #[derive(Clone, Copy)]
@@ -40,8 +40,11 @@ impl Case {
             [&part[..]; 3].into_iter().chain(tables.iter().flatten().map(|table| &table[..])).collect();
         let op = |graph: &mut Graph<D>, t: &[Tensor<D>]| {
             let qkv = ops::concat(graph, &[&t[0], &t[1], &t[2]], 2)?;
-            let relative =
-                self.grid.map(|grid| RelativePositions { height: t[3].clone(), width: t[4].clone(), grid });
+            let relative = self.grid.map(|(rows, columns)| RelativePositions {
+                height: t[3].clone(),
+                width: t[4].clone(),
+                grid: Size::new(rows, columns),
+            });
             ops::attention(graph, &qkv, heads, relative.as_ref())
         };
         run_on(device, |len, seed| self.values(len, seed), &shapes, op)

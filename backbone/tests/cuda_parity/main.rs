@@ -166,10 +166,10 @@ fn ops_of_the_backbone() {
         });
     }
     same!(gpu, "attention, relative", [[2, 12, 3 * 2 * 8], [5, 8], [7, 8]], |graph, t| {
-        let relative = RelativePositions { height: t[1].clone(), width: t[2].clone(), grid: (3, 4) };
+        let relative = RelativePositions { height: t[1].clone(), width: t[2].clone(), grid: Size::new(3, 4) };
         ops::attention(graph, &t[0], 2, Some(&relative))
     });
-    same!(gpu, "patchify", [[2, 3, 8, 12]], |graph, t| ops::patchify(graph, &t[0], (2, 3)));
+    same!(gpu, "patchify", [[2, 3, 8, 12]], |graph, t| ops::patchify(graph, &t[0], Size::new(2, 3)));
     same!(gpu, "prepend_tokens", [[1, 2, 5], [3, 4, 5]], |graph, t| ops::prepend_tokens(graph, &t[0], &t[1]));
     same!(gpu, "take_tokens", [[3, 7, 5]], |graph, t| ops::take_tokens(graph, &t[0], 2..5));
     same!(gpu, "mean_tokens", [[3, 7, 5]], |graph, t| ops::mean_tokens(graph, &t[0]));
@@ -197,7 +197,12 @@ fn losses() {
 #[test]
 fn layout_ops() {
     let Some(gpu) = gpu() else { return };
-    same!(gpu, "window_partition", [[2, 15, 4]], |graph, t| ops::window_partition(graph, &t[0], (3, 5), 2));
+    same!(gpu, "window_partition", [[2, 15, 4]], |graph, t| ops::window_partition(
+        graph,
+        &t[0],
+        Size::new(3, 5),
+        2
+    ));
     same!(gpu, "tokens_to_map", [[2, 12, 5]], |graph, t| ops::tokens_to_map(graph, &t[0], [3, 4]));
     same!(gpu, "concat", [[2, 3, 4], [2, 5, 4]], |graph, t| ops::concat(graph, &[&t[0], &t[1]], 1));
     same!(gpu, "narrow", [[2, 7, 4]], |graph, t| ops::narrow(graph, &t[0], 1, 2..5));

@@ -100,6 +100,7 @@ fn resizing() {
     for filter in [ops::resize::Filter::Bilinear, ops::resize::Filter::BicubicAntialias] {
         for (from, to, channels) in [((3, 4), (5, 6), 5), ((1, 1), (3, 2), 1), ((14, 14), (7, 9), 300)] {
             same!(gpu, "resample_grid", [[1, from.0 * from.1, channels]], |graph, t| {
+                let [from, to] = [from, to].map(|(height, width)| Size { height, width });
                 ops::resample_grid(graph, &t[0], filter, from, to)
             });
         }

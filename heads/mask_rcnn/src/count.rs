@@ -37,7 +37,7 @@ impl Operations {
         };
         let sizes = level_sizes(canvas, config.patch());
         let pixels = |level: usize| sizes[level].0 * sizes[level].1;
-        let base = grid.0 * grid.1;
+        let base = grid.area();
         let up = conv(base, 2, e, e / 2);
         let pyramid: usize = up
             + conv(4 * base, 2, e / 2, e / 4)

@@ -9,7 +9,7 @@ use std::path::Path;
 use kat_backbone::checkpoint::transfer::{self, HeadPolicy, TransferOptions};
 use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_any, model};
 use kat_backbone::nn::checkpointing::checkpoint;
-use kat_backbone::nn::{Block, Builder, Grid, PatchEmbed};
+use kat_backbone::nn::{Block, Builder, PatchEmbed};
 use kat_backbone::ops::resize::Filter;
 use kat_backbone::{Device, Graph, KatConfig, Result, Size, Tensor, module, ops};
 
@@ -23,7 +23,7 @@ pub struct Vit<D: Device> {
     /// The blocks.
     pub blocks: Vec<Block<D>>,
     config: KatConfig,
-    pretrain: Grid,
+    pretrain: Size,
 }
 
 module!(Vit { pos_embed, patch_embed, blocks });
@@ -35,15 +35,15 @@ impl<D: Device> Vit<D> {
     /// A configuration that cannot be.
     pub fn new(builder: &Builder<D>, config: &KatConfig, pretrain_size: Size) -> Result<Self> {
         config.check()?;
-        let patch = (config.patch_size.height, config.patch_size.width);
         let pretrain = KatConfig { image_size: pretrain_size, ..config.clone() }.grid();
         Ok(Self {
-            pos_embed: builder.truncated_normal(
-                "pos_embed",
-                [1, pretrain.0 * pretrain.1, config.dim],
-                0.02,
+            pos_embed: builder.truncated_normal("pos_embed", [1, pretrain.area(), config.dim], 0.02)?,
+            patch_embed: PatchEmbed::new(
+                &builder.at("patch_embed"),
+                config.channels,
+                config.patch_size,
+                config.dim,
             )?,
-            patch_embed: PatchEmbed::new(&builder.at("patch_embed"), config.channels, patch, config.dim)?,
             blocks: (0..config.depth)
                 .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
                 .collect::<Result<_>>()?,
@@ -58,7 +58,7 @@ impl<D: Device> Vit<D> {
     /// # Errors
     /// An image of other channels.
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
-        let image = pad(image, (self.config.patch_size.height, self.config.patch_size.width))?;
+        let image = pad(image, self.config.patch_size)?;
         let (x, grid) = self.patch_embed.forward(graph, &image)?;
         let positions = self.positions(graph, grid)?;
         let x = ops::add(graph, &x, &positions)?;
@@ -70,16 +70,16 @@ impl<D: Device> Vit<D> {
                 block.forward(graph, &x, grid)?
             };
         }
-        ops::tokens_to_map(graph, &x, [grid.0, grid.1])
+        ops::tokens_to_map(graph, &x, [grid.height, grid.width])
     }
 
     /// The position embedding for `grid`: bicubic without antialias, as ViTDet has it.
-    fn positions(&self, graph: &mut Graph<D>, grid: Grid) -> Result<Tensor<D>> {
+    fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
         if grid == self.pretrain {
             return Ok(self.pos_embed.clone());
         }
-        let map = ops::tokens_to_map(graph, &self.pos_embed, [self.pretrain.0, self.pretrain.1])?;
-        let map = ops::resize(graph, &map, [grid.0, grid.1], Filter::Bicubic)?;
+        let map = ops::tokens_to_map(graph, &self.pos_embed, [self.pretrain.height, self.pretrain.width])?;
+        let map = ops::resize(graph, &map, [grid.height, grid.width], Filter::Bicubic)?;
         ops::map_to_tokens(graph, &map)
     }
 
@@ -123,14 +123,14 @@ impl<D: Device> Vit<D> {
 
 /// Leaves out the distillation token with its position (as [`transfer::adapt`] does where a class token stays), then
 /// the positions of class token and registers.
-fn drop_prefix(source: &mut TensorMap, grid: Option<Grid>) {
+fn drop_prefix(source: &mut TensorMap, grid: Option<Size>) {
     let distilled = source.tensors.remove("dist_token").is_some();
     source.tensors.retain(|name, _| !name.starts_with("head_dist."));
     let registers = source.get("reg_token").and_then(|t| t.shape.get(1).copied()).unwrap_or(0);
     let Some(embed) = source.tensors.get_mut("pos_embed") else { return };
     let &[1, tokens, channels] = &embed.shape[..] else { return };
     let prefix = match grid {
-        Some((rows, columns)) => tokens.saturating_sub(rows * columns),
+        Some(grid) => tokens.saturating_sub(grid.area()),
         None if tokens.isqrt().pow(2) == tokens && !distilled && registers == 0 => 0,
         None => 1 + usize::from(distilled) + registers,
     };
@@ -142,9 +142,9 @@ fn drop_prefix(source: &mut TensorMap, grid: Option<Grid>) {
 }
 
 /// The image with zeros at the right and bottom up to multiples of `patch`; itself where it fits.
-fn pad<D: Device>(image: &Tensor<D>, patch: (usize, usize)) -> Result<Tensor<D>> {
+fn pad<D: Device>(image: &Tensor<D>, patch: Size) -> Result<Tensor<D>> {
     let [batch, channels, height, width] = image.axes("detection backbone", "images (B, channels, H, W)")?;
-    let (rows, columns) = (height.next_multiple_of(patch.0), width.next_multiple_of(patch.1));
+    let (rows, columns) = (height.next_multiple_of(patch.height), width.next_multiple_of(patch.width));
     if (rows, columns) == (height, width) || width == 0 {
         return Ok(image.clone());
     }

@@ -1,6 +1,7 @@
 //! Attention on the CPU: tiles of queries in parallel, products by single-threaded GEMM.
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
+use crate::config::Size;
 use crate::cpu::gemm::{self, Dst, Mat, Threads, gemm, gemm_strided};
 use crate::cpu::simd::{exp, vectorized};
 use crate::cpu::{Cpu, build};
@@ -44,7 +45,7 @@ fn tile_logits(
     let (q, k) = (packed.part(0, head, start, count), packed.part(1, head, 0, g.tokens));
     gemm_strided(logits, g.tokens, Dst::Overwrite, g.scale(), q, k.transposed(), Threads::One);
     let Some(relative) = relative else { return };
-    let (rows, cols) = relative.grid;
+    let Size { height: rows, width: cols } = relative.grid;
     let project = |table, size: usize| {
         build(count * (2 * size - 1), |dst| {
             let table = Mat::new(table, 2 * size - 1, g.head_dim);
@@ -210,7 +211,7 @@ fn head_gradient(
     let tile = TILE.min(g.tokens);
     let (mut p, mut dp) = (vec![0.0; tile * g.tokens], vec![0.0; tile * g.tokens]);
     let mut tables = relative.map(|r| {
-        let (rows, cols) = r.grid;
+        let Size { height: rows, width: cols } = r.grid;
         [vec![0.0; (2 * rows - 1) * g.head_dim], vec![0.0; (2 * cols - 1) * g.head_dim]]
     });
     for start in (0..g.tokens).step_by(TILE) {
@@ -271,7 +272,7 @@ fn relative_gradient(
     dq: &mut [f32],
     tables: &mut [Vec<f32>; 2],
 ) {
-    let (rows, cols) = relative.grid;
+    let Size { height: rows, width: cols } = relative.grid;
     let (row_span, col_span) = (2 * rows - 1, 2 * cols - 1);
     let (mut by_row, mut by_col) = (vec![0.0; count * row_span], vec![0.0; count * col_span]);
     for (i, ds) in ds.chunks_exact(rows * cols).enumerate() {

@@ -111,7 +111,7 @@ impl<'d, 'a> Call<'d, 'a> {
     /// Both axes of the token grid: the table, the distance of neighbours in tokens, the size.
     fn axes(&self) -> Result<Option<[(View<'a>, u32, u32); 2]>> {
         let Some(relative) = &self.relative else { return Ok(None) };
-        let (rows, columns) = (size(OP, relative.grid.0)?, size(OP, relative.grid.1)?);
+        let (rows, columns) = (size(OP, relative.grid.height)?, size(OP, relative.grid.width)?);
         Ok(Some([(relative.height, columns, rows), (relative.width, 1, columns)]))
     }
 

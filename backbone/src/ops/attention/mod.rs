@@ -17,6 +17,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+use crate::config::Size;
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
 
@@ -53,7 +54,7 @@ pub struct RelativePositions<D: Backend> {
     /// (2·grid width - 1, D).
     pub width: Tensor<D>,
     /// Rows and columns of the token grid.
-    pub grid: (usize, usize),
+    pub grid: Size,
 }
 
 /// [`RelativePositions`] as a kernel reads them.
@@ -63,7 +64,7 @@ pub struct RelativeViews<'a, D: Backend> {
     /// (2·grid width - 1, D).
     pub width: D::View<'a>,
     /// Rows and columns of the token grid.
-    pub grid: (usize, usize),
+    pub grid: Size,
 }
 
 /// Output of the forward kernel.
@@ -116,7 +117,7 @@ impl<D: Backend> RelativePositions<D> {
     }
 
     fn check(&self, geometry: Geometry) -> Result<()> {
-        let (rows, cols) = self.grid;
+        let Size { height: rows, width: cols } = self.grid;
         if rows * cols != geometry.tokens {
             let reason = format!("a grid of {rows}x{cols} for {} tokens", geometry.tokens);
             return Err(Error::config("relative positions", reason));

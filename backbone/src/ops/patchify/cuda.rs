@@ -10,7 +10,8 @@ impl Geometry {
     fn sizes(&self) -> Result<[u32; 5]> {
         let Self { channels, grid, patch } = *self;
         let mut sizes = [0; 5];
-        for (slot, n) in sizes.iter_mut().zip([channels, grid.0, grid.1, patch.0, patch.1]) {
+        for (slot, n) in sizes.iter_mut().zip([channels, grid.height, grid.width, patch.height, patch.width])
+        {
             *slot = size("patchify", n)?;
         }
         Ok(sizes)
@@ -20,7 +21,7 @@ impl Geometry {
 impl PatchifyKernel for Cuda {
     fn patchify(&self, x: View<'_>, geometry: Geometry) -> Result<Buffer> {
         let ([c, gh, gw, ph, pw], n) = (geometry.sizes()?, x.len() as u64);
-        size("patchify", x.len() / geometry.patch.1.max(1))?;
+        size("patchify", x.len() / geometry.patch.width.max(1))?;
         let (context, grid) = (self.context(), Grid::each(x.len().div_ceil(4)));
         if self.mixed() {
             let mut y = self.empty_bf16(x.len())?;
@@ -34,7 +35,7 @@ impl PatchifyKernel for Cuda {
 
     fn unpatchify(&self, x: View<'_>, geometry: Geometry) -> Result<Buffer> {
         let (mut y, [c, gh, gw, ph, pw]) = (self.empty(x.len())?, geometry.sizes()?);
-        size("patchify", x.len() / geometry.patch.1.max(1))?;
+        size("patchify", x.len() / geometry.patch.width.max(1))?;
         let count = x.len() as u64;
         kernels::unpatchify(self.context(), Grid::each(x.len()), x, &mut y, count, c, gh, gw, ph, pw)?;
         Ok(y)

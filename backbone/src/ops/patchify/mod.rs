@@ -4,6 +4,7 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use crate::config::Size;
 use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
@@ -15,9 +16,9 @@ pub struct Geometry {
     /// Channels of the image.
     pub channels: usize,
     /// Rows and columns of patches.
-    pub grid: (usize, usize),
+    pub grid: Size,
     /// Rows and columns of a patch, in pixels.
-    pub patch: (usize, usize),
+    pub patch: Size,
 }
 
 /// Patches on a device. Each is the other's backward pass.
@@ -32,21 +33,17 @@ pub trait PatchifyKernel: Backend {
 ///
 /// # Shapes
 /// x (B, channels, H, W) → (B, H/p · W/p', channels · p · p'). Height and width must be multiples of the patch.
-pub fn patchify<D: PatchifyKernel>(
-    graph: &mut Graph<D>,
-    x: &Tensor<D>,
-    patch: (usize, usize),
-) -> Result<Tensor<D>> {
+pub fn patchify<D: PatchifyKernel>(graph: &mut Graph<D>, x: &Tensor<D>, patch: Size) -> Result<Tensor<D>> {
     let [batch, channels, height, width] = x.axes("patchify", "images (B, channels, H, W)")?;
-    for (name, size, patch) in [("height", height, patch.0), ("width", width, patch.1)] {
+    for (name, size, patch) in [("height", height, patch.height), ("width", width, patch.width)] {
         if patch == 0 || size % patch != 0 || size == 0 {
             let reason = format!("{name} {size} is not a multiple of the patch {name} {patch}");
             return Err(Error::config(format!("image of {height}x{width} pixels"), reason));
         }
     }
-    let geometry = Geometry { channels, grid: (height / patch.0, width / patch.1), patch };
+    let geometry = Geometry { channels, grid: Size::new(height / patch.height, width / patch.width), patch };
     let y = x.device().patchify(x.view(), geometry)?;
-    let shape = [batch, geometry.grid.0 * geometry.grid.1, channels * patch.0 * patch.1];
+    let shape = [batch, geometry.grid.area(), channels * patch.area()];
     graph.record(x.device(), y, shape, &[x], || {
         let x = x.clone();
         move |dy, grads| {
@@ -58,41 +55,41 @@ pub fn patchify<D: PatchifyKernel>(
 
 impl Geometry {
     fn patch_len(&self) -> usize {
-        self.channels * self.patch.0 * self.patch.1
+        self.channels * self.patch.area()
     }
 
     /// Where a patch's line starts in an image, for patch `index` and line `line` = channel · p + row.
     fn line_start(&self, index: usize, line: usize) -> usize {
-        let (patch_y, patch_x) = (index / self.grid.1, index % self.grid.1);
-        let (channel, row) = (line / self.patch.0, line % self.patch.0);
-        let (height, width) = (self.grid.0 * self.patch.0, self.grid.1 * self.patch.1);
-        (channel * height + patch_y * self.patch.0 + row) * width + patch_x * self.patch.1
+        let (patch_y, patch_x) = (index / self.grid.width, index % self.grid.width);
+        let (channel, row) = (line / self.patch.height, line % self.patch.height);
+        let (height, width) = (self.grid.height * self.patch.height, self.grid.width * self.patch.width);
+        (channel * height + patch_y * self.patch.height + row) * width + patch_x * self.patch.width
     }
 }
 
 impl PatchifyKernel for Cpu {
     fn patchify(&self, x: &[f32], g: Geometry) -> Result<Vec<f32>> {
-        let patches = g.grid.0 * g.grid.1;
+        let patches = g.grid.area();
         let image_len = patches * g.patch_len();
         Ok(build(x.len(), |y| {
             y.par_chunks(g.patch_len()).enumerate().for_each(|(i, y)| {
                 let image = &x[i / patches * image_len..];
-                for (line, dst) in y.zeroed().chunks_exact_mut(g.patch.1).enumerate() {
-                    dst.copy_from_slice(&image[g.line_start(i % patches, line)..][..g.patch.1]);
+                for (line, dst) in y.zeroed().chunks_exact_mut(g.patch.width).enumerate() {
+                    dst.copy_from_slice(&image[g.line_start(i % patches, line)..][..g.patch.width]);
                 }
             });
         }))
     }
 
     fn unpatchify(&self, x: &[f32], g: Geometry) -> Result<Vec<f32>> {
-        let patches = g.grid.0 * g.grid.1;
+        let patches = g.grid.area();
         let image_len = patches * g.patch_len();
         Ok(build(x.len(), |y| {
             y.par_chunks(image_len).zip(x.par_chunks(image_len)).for_each(|(image, x)| {
                 let image = image.zeroed();
                 for (i, patch) in x.chunks_exact(g.patch_len()).enumerate() {
-                    for (line, src) in patch.chunks_exact(g.patch.1).enumerate() {
-                        image[g.line_start(i, line)..][..g.patch.1].copy_from_slice(src);
+                    for (line, src) in patch.chunks_exact(g.patch.width).enumerate() {
+                        image[g.line_start(i, line)..][..g.patch.width].copy_from_slice(src);
                     }
                 }
             });
@@ -113,7 +110,7 @@ mod tests {
             ((b * 3 + c) * 4 + n / 2 * 2 + y) * 6 + n % 2 * 3 + x
         };
         Case::new().input([2, 3, 4, 6], -1.0..1.0).gradients_match(
-            |graph, t| patchify(graph, &t[0], (2, 3)),
+            |graph, t| patchify(graph, &t[0], Size::new(2, 3)),
             |t| (0..144).map(|i| t[0][source(i)]).collect(),
             1e-6,
         );
@@ -122,7 +119,7 @@ mod tests {
     #[test]
     fn an_uneven_size_is_refused_with_its_numbers() {
         let x = Tensor::zeros(&Cpu::default(), [1, 3, 32, 33]).unwrap();
-        let error = patchify(&mut Graph::inference(), &x, (16, 16)).unwrap_err().to_string();
+        let error = patchify(&mut Graph::inference(), &x, Size::square(16)).unwrap_err().to_string();
         assert!(error.contains("width 33") && error.contains("16"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 //! antialias, as timm) and tables of relative positions (linear, as detectron2).
 
 use super::{Axis, Filter};
+use crate::config::Size;
 use crate::cpu::gemm::{self, Mat, Threads};
 use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
@@ -21,9 +22,9 @@ fn weights(filter: Filter, from: usize, to: usize) -> Vec<f32> {
 #[derive(Clone, Debug)]
 pub struct Geometry {
     /// Rows and columns before.
-    pub from: (usize, usize),
+    pub from: Size,
     /// Rows and columns after.
-    pub to: (usize, usize),
+    pub to: Size,
     /// C.
     pub channels: usize,
     /// (rows after, rows before).
@@ -49,26 +50,26 @@ pub trait ResampleKernel: Backend {
 /// Resamples a grid of tokens; the input itself where the sizes agree.
 ///
 /// # Shapes
-/// x (1, from.0 · from.1, C) → (1, to.0 · to.1, C).
+/// x (1, from, C) → (1, to, C), rows of each grid one after the other.
 pub fn resample_grid<D: ResampleKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     filter: Filter,
-    from: (usize, usize),
-    to: (usize, usize),
+    from: Size,
+    to: Size,
 ) -> Result<Tensor<D>> {
     let [one, tokens, channels] = x.axes("resample_grid", "a grid (1, rows * columns, C)")?;
-    if one != 1 || tokens != from.0 * from.1 || tokens == 0 || to.0 * to.1 == 0 {
-        let expected = format!("[1, {} * {}, C]", from.0, from.1);
+    if one != 1 || tokens != from.area() || tokens == 0 || to.area() == 0 {
+        let expected = format!("[1, {} * {}, C]", from.height, from.width);
         return Err(Error::shape("resample_grid", "the input", expected, x.shape()));
     }
     if from == to {
         return Ok(x.clone());
     }
-    let (by_row, by_col) = (weights(filter, from.0, to.0), weights(filter, from.1, to.1));
+    let (by_row, by_col) = (weights(filter, from.height, to.height), weights(filter, from.width, to.width));
     let geometry = Geometry { from, to, channels, by_row, by_col };
     let y = x.device().resample_forward(x.view(), &geometry)?;
-    graph.record(x.device(), y, [1, to.0 * to.1, channels], &[x], || {
+    graph.record(x.device(), y, [1, to.area(), channels], &[x], || {
         let x = x.clone();
         move |dy, grads| {
             let dx = x.device().resample_backward(D::view_buf(&dy), &geometry)?;
@@ -91,28 +92,31 @@ pub fn resample_rows<D: ResampleKernel>(
         return Ok(x.clone());
     }
     let grid = x.reshape([1, from, channels])?;
-    resample_grid(graph, &grid, Filter::Bilinear, (from, 1), (rows, 1))?.reshape([rows, channels])
+    resample_grid(graph, &grid, Filter::Bilinear, Size::new(from, 1), Size::new(rows, 1))?
+        .reshape([rows, channels])
 }
 
 impl ResampleKernel for Cpu {
     fn resample_forward(&self, x: &[f32], g: &Geometry) -> Result<Vec<f32>> {
-        let by_row = Mat::new(&g.by_row, g.to.0, g.from.0);
-        let by_col = Mat::new(&g.by_col, g.to.1, g.from.1);
+        let by_row = Mat::new(&g.by_row, g.to.height, g.from.height);
+        let by_col = Mat::new(&g.by_col, g.to.width, g.from.width);
         Ok(separable(x, by_row, by_col, g.channels))
     }
 
     fn resample_backward(&self, dy: &[f32], g: &Geometry) -> Result<Vec<f32>> {
-        let by_row = Mat::new(&g.by_row, g.to.0, g.from.0).transposed();
-        let by_col = Mat::new(&g.by_col, g.to.1, g.from.1).transposed();
+        let by_row = Mat::new(&g.by_row, g.to.height, g.from.height).transposed();
+        let by_col = Mat::new(&g.by_col, g.to.width, g.from.width).transposed();
         Ok(separable(dy, by_row, by_col, g.channels))
     }
 }
 
 /// [`resample_grid`] with [`Filter::BicubicAntialias`] of values on the host, for checkpoints.
-pub(crate) fn bicubic_grid(x: &[f32], from: (usize, usize), to: (usize, usize), channels: usize) -> Vec<f32> {
-    let (rows, cols) =
-        (weights(Filter::BicubicAntialias, from.0, to.0), weights(Filter::BicubicAntialias, from.1, to.1));
-    separable(x, Mat::new(&rows, to.0, from.0), Mat::new(&cols, to.1, from.1), channels)
+pub(crate) fn bicubic_grid(x: &[f32], from: Size, to: Size, channels: usize) -> Vec<f32> {
+    let (rows, cols) = (
+        weights(Filter::BicubicAntialias, from.height, to.height),
+        weights(Filter::BicubicAntialias, from.width, to.width),
+    );
+    separable(x, Mat::new(&rows, to.height, from.height), Mat::new(&cols, to.width, from.width), channels)
 }
 
 /// Rows first, then the columns of each row.
@@ -149,7 +153,7 @@ mod tests {
         for filter in [Filter::Bilinear, Filter::BicubicAntialias] {
             let (rows, cols) = (weights(filter, 3, 5), weights(filter, 4, 2));
             Case::new().input([1, 12, 2], -1.0..1.0).gradients_match(
-                |graph, t| resample_grid(graph, &t[0], filter, (3, 4), (5, 2)),
+                |graph, t| resample_grid(graph, &t[0], filter, Size::new(3, 4), Size::new(5, 2)),
                 |t| {
                     let value = |y: usize, x: usize, c: usize| -> f64 {
                         let at = |i: usize, j: usize| {

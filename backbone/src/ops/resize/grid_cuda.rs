@@ -16,12 +16,12 @@ enum Direction {
 impl Cuda {
     fn resample(&self, x: View<'_>, g: &Geometry, direction: Direction) -> Result<Buffer> {
         // a matrix lies as (after, before); from row to row of it, and from column to column, where x is before
-        let forward = [[g.from.0, 1], [g.from.1, 1]];
+        let forward = [[g.from.height, 1], [g.from.width, 1]];
         let (from, to, [row_steps, column_steps]) = match direction {
             Direction::FromFirst => (g.from, g.to, forward),
             Direction::FromSecond => (g.to, g.from, forward.map(|[out, within]| [within, out])),
         };
-        let tokens = to.0 * to.1;
+        let tokens = to.area();
         let mut y = self.empty(tokens * g.channels)?;
         let (by_row, by_column) = (self.send(g.by_row.clone())?, self.send(g.by_col.clone())?);
         kernels::resample_grid(
@@ -33,9 +33,9 @@ impl Cuda {
             &mut y,
             size(OP, tokens)?,
             size(OP, g.channels)?,
-            size(OP, from.0)?,
-            size(OP, from.1)?,
-            size(OP, to.1)?,
+            size(OP, from.height)?,
+            size(OP, from.width)?,
+            size(OP, to.width)?,
             size(OP, row_steps[0])?,
             size(OP, row_steps[1])?,
             size(OP, column_steps[0])?,

@@ -4,6 +4,7 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use crate::config::Size;
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
@@ -46,15 +47,15 @@ pub trait WindowKernel: Backend {
 pub fn window_partition<D: WindowKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
-    grid: (usize, usize),
+    grid: Size,
     window: usize,
 ) -> Result<Tensor<D>> {
     let [batch, tokens, channels] = x.axes("window_partition", "tokens (B, rows * cols, C)")?;
-    if tokens != grid.0 * grid.1 || window == 0 {
-        let expected = format!("{}x{} tokens and a window of at least 1", grid.0, grid.1);
+    if tokens != grid.area() || window == 0 {
+        let expected = format!("{}x{} tokens and a window of at least 1", grid.height, grid.width);
         return Err(Error::shape("window_partition", "the input", expected, x.shape()));
     }
-    let geometry = Geometry { batch, rows: grid.0, cols: grid.1, channels, window };
+    let geometry = Geometry { batch, rows: grid.height, cols: grid.width, channels, window };
     let (down, across) = geometry.windows();
     let y = x.device().partition(x.view(), geometry)?;
     graph.record(x.device(), y, [batch * down * across, window * window, channels], &[x], || {
@@ -73,11 +74,11 @@ pub fn window_partition<D: WindowKernel>(
 pub fn window_unpartition<D: WindowKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
-    grid: (usize, usize),
+    grid: Size,
     window: usize,
 ) -> Result<Tensor<D>> {
     let [windows, tokens, channels] = x.axes("window_unpartition", "windows (B * n, window^2, C)")?;
-    let mut geometry = Geometry { batch: 1, rows: grid.0, cols: grid.1, channels, window };
+    let mut geometry = Geometry { batch: 1, rows: grid.height, cols: grid.width, channels, window };
     let (down, across) = if window == 0 { (0, 0) } else { geometry.windows() };
     if tokens != window * window || down * across == 0 || windows % (down * across) != 0 {
         let expected = format!("windows of {window}x{window} tokens, a multiple of {down}x{across}");
@@ -85,7 +86,7 @@ pub fn window_unpartition<D: WindowKernel>(
     }
     geometry.batch = windows / (down * across);
     let y = x.device().unpartition(x.view(), geometry)?;
-    graph.record(x.device(), y, [geometry.batch, grid.0 * grid.1, channels], &[x], || {
+    graph.record(x.device(), y, [geometry.batch, grid.area(), channels], &[x], || {
         let x = x.clone();
         move |dy, grads| {
             let dx = x.device().partition(D::view_buf(&dy), geometry)?;
@@ -138,13 +139,13 @@ mod tests {
         let values: Vec<f32> = (1..=15).map(|v| v as f32).collect();
         let x = Tensor::from_vec(&dev, values.clone(), [1, 15, 1]).unwrap();
         let mut graph = Graph::inference();
-        let windows = window_partition(&mut graph, &x, (3, 5), 2).unwrap();
+        let windows = window_partition(&mut graph, &x, Size::new(3, 5), 2).unwrap();
         assert_eq!(windows.shape().axes(), [6, 4, 1]);
         let out = windows.to_vec();
         assert_eq!(out[..4], [1.0, 2.0, 6.0, 7.0]);
         assert_eq!(out[8..12], [5.0, 0.0, 10.0, 0.0]);
         assert_eq!(out[12..16], [11.0, 12.0, 0.0, 0.0]);
-        let back = window_unpartition(&mut graph, &windows, (3, 5), 2).unwrap();
+        let back = window_unpartition(&mut graph, &windows, Size::new(3, 5), 2).unwrap();
         assert_eq!(back.to_vec(), values);
     }
 
@@ -156,12 +157,12 @@ mod tests {
             (y < 3 && x < 3).then_some((y * 3 + x) * 2 + c)
         };
         Case::new().input([1, 9, 2], -1.0..1.0).gradients_match(
-            |graph, t| window_partition(graph, &t[0], (3, 3), 2),
+            |graph, t| window_partition(graph, &t[0], Size::new(3, 3), 2),
             |t| (0..32).map(|i| index(i).map_or(0.0, |j| t[0][j])).collect(),
             1e-6,
         );
         Case::new().input([4, 4, 2], -1.0..1.0).gradients_match(
-            |graph, t| window_unpartition(graph, &t[0], (3, 3), 2),
+            |graph, t| window_unpartition(graph, &t[0], Size::new(3, 3), 2),
             |t| {
                 let mut y = vec![0.0; 18];
                 (0..32).for_each(|i| index(i).into_iter().for_each(|j| y[j] = t[0][i]));
