@@ -5,7 +5,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kat_backbone::cpu::gemm::{Dst, Mat, Threads, gemm};
 use kat_backbone::ops::batch_norm::{self, BatchNormKernel, Running};
 use kat_backbone::ops::conv2d::{Conv2dKernel, Geometry, Placement};
-use kat_backbone::ops::resize::{Axis, Filter, ResizeKernel};
+use kat_backbone::ops::resize::{Axis, Interpolation, ResizeKernel};
 use kat_backbone::ops::roi_align::{self, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Cpu, Graph, Tensor, ops};
@@ -101,9 +101,11 @@ fn resizes(c: &mut Criterion) {
     let cpu = Cpu::default();
     let mut group = c.benchmark_group("resize");
     group.sample_size(20);
-    for (filter, from, to) in
-        [(Filter::Bilinear, 128, 512), (Filter::Bilinear, 64, 128), (Filter::Bicubic, 128, 200)]
-    {
+    for (filter, from, to) in [
+        (Interpolation::Bilinear, 128, 512),
+        (Interpolation::Bilinear, 64, 128),
+        (Interpolation::Bicubic, 128, 200),
+    ] {
         let x = values(150 * from * from);
         let axis = Axis::new(filter, from, to);
         group.throughput(Throughput::Bytes((4 * 150 * (from * from + to * to)) as u64));

@@ -8,7 +8,7 @@ use crate::module;
 use crate::nn::checkpointing::checkpoint;
 use crate::nn::{Block, Builder, LayerNorm, Linear, PatchEmbed};
 use crate::ops::resample_grid;
-use crate::ops::resize::Filter;
+use crate::ops::resize::Interpolation;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -197,7 +197,7 @@ impl<D: Device> Kat<D> {
         }
         let prefix = self.config.prefix_tokens();
         let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.area())?;
-        let patches = resample_grid(graph, &patches, Filter::BicubicAntialias, own, grid)?;
+        let patches = resample_grid(graph, &patches, Interpolation::BicubicAntialias, own, grid)?;
         if prefix == 0 {
             return Ok(patches);
         }

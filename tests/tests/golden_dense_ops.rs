@@ -3,7 +3,7 @@
 
 use kat_backbone::ops::batch_norm::{self, Running};
 use kat_backbone::ops::conv2d::Placement;
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::ops::roi_align::{self, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Graph, Result, Tensor, ops};
@@ -189,7 +189,9 @@ fn golden_resizes() {
     for case in golden.cases("bilinear_") {
         let x = golden.parameter("feat");
         let size = sizes(&case, "bilinear_");
-        let op = |graph: &mut Graph<TestDevice>| ops::resize(graph, &x, [size[0], size[1]], Filter::Bilinear);
+        let op = |graph: &mut Graph<TestDevice>| {
+            ops::resize(graph, &x, [size[0], size[1]], Interpolation::Bilinear)
+        };
         golden.check(&case, Graph::recording(), op, &[("dx", &x)]);
     }
 }

@@ -1,9 +1,10 @@
 //! Resizing and JPEG decoding against PIL's own pixels.
 
 use image::RgbImage;
+use kat_images::Filter;
 use kat_images::decode::{DecodeOptions, decode_file};
 use kat_images::transform::crop::CenterCrop;
-use kat_images::transform::resize::{Filter, resize};
+use kat_images::transform::resize::resize;
 use kat_tests::golden::{self, Golden};
 
 fn open() -> Golden {

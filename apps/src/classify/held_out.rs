@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kat_backbone::{Device, Graph, Kat, Tensor};
 use kat_imagenet::LabelledImages;
 use kat_imagenet::topk::TopK;
+use kat_images::Filter;
 use kat_images::loader::{Dataset as _, Loader};
 use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
 use kat_images::transform::crop::CenterCrop;
-use kat_images::transform::resize::Filter;
 
 use super::batch::{ClassifyBatch, EvalCollate};
 use super::mistakes::{Mistake, MistakeKeeper};

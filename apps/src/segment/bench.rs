@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::Args;
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::ops::{batch_norm, resize};
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
 use kat_backbone::watch::{Clip, Watch};
@@ -216,7 +216,7 @@ fn infer<D: Device>(model: &Segmentor<D>, image: &Tensor<D>, clock: &mut Clock) 
     clock.stop(image.device(), "neck")?;
     let scores = model.decode_head.forward(&mut graph, &maps)?;
     clock.stop(image.device(), "decode head")?;
-    drop(resize(&mut graph, &scores, [height, width], Filter::Bilinear)?);
+    drop(resize(&mut graph, &scores, [height, width], Interpolation::Bilinear)?);
     clock.stop(image.device(), "to image size")?;
     Ok(())
 }

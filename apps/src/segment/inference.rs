@@ -7,10 +7,11 @@ use anyhow::bail;
 use image::RgbImage;
 use image::imageops::crop_imm;
 use kat_backbone::{Device, Graph, Tensor};
+use kat_images::Filter;
 use kat_images::Size;
 use kat_images::transform::normalize::{Direction, Normalize};
 use kat_images::transform::random_scale::RandomScale;
-use kat_images::transform::resize::{Filter, resize};
+use kat_images::transform::resize::resize;
 use kat_upernet::{
     AveragedViews, Flip, LabelMap, ResizedRows, Segmentor, SlidingRows, Window, WindowGrid, argmax,
 };

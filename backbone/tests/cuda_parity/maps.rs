@@ -83,7 +83,7 @@ fn pools() {
 #[test]
 fn resizing() {
     let Some(gpu) = gpu() else { return };
-    use resize::Filter::*;
+    use resize::Interpolation::*;
     for filter in
         [Nearest, Bilinear, BilinearAligned, BilinearAntialias, Bicubic, BicubicAligned, BicubicAntialias]
     {
@@ -97,7 +97,7 @@ fn resizing() {
             same!(gpu, "resize", [x], |graph, t| ops::resize(graph, &t[0], size, filter));
         }
     }
-    for filter in [ops::resize::Filter::Bilinear, ops::resize::Filter::BicubicAntialias] {
+    for filter in [ops::resize::Interpolation::Bilinear, ops::resize::Interpolation::BicubicAntialias] {
         for (from, to, channels) in [((3, 4), (5, 6), 5), ((1, 1), (3, 2), 1), ((14, 14), (7, 9), 300)] {
             same!(gpu, "resample_grid", [[1, from.0 * from.1, channels]], |graph, t| {
                 let [from, to] = [from, to].map(|(height, width)| Size { height, width });
@@ -193,7 +193,7 @@ fn a_step_through_maps_waits_for_nothing() {
         let y = ops::max_pool(&mut graph, &y, [2, 2], Placement::new(2, 0))?;
         let y = ops::channel_norm(&mut graph, &y, &ones, &ones, 1e-5)?;
         let pooled = ops::adaptive_average_pool(&mut graph, &y, [3, 3])?;
-        let context = ops::resize(&mut graph, &pooled, [8, 8], resize::Filter::Bilinear)?;
+        let context = ops::resize(&mut graph, &pooled, [8, 8], resize::Interpolation::Bilinear)?;
         let y = ops::add(&mut graph, &y, &context)?;
         let y = ops::dropout(&mut graph, &y, 0.2)?;
         let y = ops::conv_transpose2d(&mut graph, &y, &up, None, Placement::new(2, 0))?;

@@ -5,6 +5,7 @@ pub mod bench;
 mod boxes;
 pub mod decode;
 pub mod files;
+pub mod filter;
 pub mod loader;
 mod mask;
 pub mod names;
@@ -20,6 +21,7 @@ pub mod survey;
 pub mod transform;
 
 pub use boxes::{BoxColumns, Boxes, area as box_area, clip as clip_box};
+pub use filter::Filter;
 pub use mask::Mask;
 pub use polygon::Polygon;
 pub use rect::Rect;

@@ -10,7 +10,7 @@ use kat_backbone::checkpoint::transfer::{self, HeadPolicy, TransferOptions};
 use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_any, model};
 use kat_backbone::nn::checkpointing::checkpoint;
 use kat_backbone::nn::{Block, Builder, PatchEmbed};
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::{Device, Graph, KatConfig, Result, Size, Tensor, module, ops};
 
 /// Patches, positions and blocks of a KAT or ViT.
@@ -79,7 +79,7 @@ impl<D: Device> Vit<D> {
             return Ok(self.pos_embed.clone());
         }
         let map = ops::tokens_to_map(graph, &self.pos_embed, [self.pretrain.height, self.pretrain.width])?;
-        let map = ops::resize(graph, &map, [grid.height, grid.width], Filter::Bicubic)?;
+        let map = ops::resize(graph, &map, [grid.height, grid.width], Interpolation::Bicubic)?;
         ops::map_to_tokens(graph, &map)
     }
 

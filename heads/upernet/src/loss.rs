@@ -1,7 +1,7 @@
 //! The loss of segmentation: cross entropy at the size of the labels, of the head and, at a lower weight, of the
 //! auxiliary head.
 
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::ops::softmax_cross_entropy::{Normalizer, OhemSampler, Options, Targets};
 use kat_backbone::{Device, Error, Graph, Tensor, ops};
 
@@ -84,11 +84,11 @@ impl SegmentLoss {
         };
         let mut auxiliary = None;
         if let Some(map) = &scores.auxiliary {
-            let map = ops::resize(graph, map, [height, width], Filter::Bilinear)?;
+            let map = ops::resize(graph, map, [height, width], Interpolation::Bilinear)?;
             let loss = ops::softmax_cross_entropy(graph, &map, &targets, &options)?;
             auxiliary = Some(ops::scale(graph, &loss, self.auxiliary_weight)?);
         }
-        let map = ops::resize(graph, &scores.decoded, [height, width], Filter::Bilinear)?;
+        let map = ops::resize(graph, &scores.decoded, [height, width], Interpolation::Bilinear)?;
         if let Some(sampler) = &self.ohem {
             options.position_weights = Some(sampler.sample(&map, &targets)?);
         }

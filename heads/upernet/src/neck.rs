@@ -1,7 +1,7 @@
 //! Four scales from four blocks of a ViT, whose maps all have the patch grid: mmsegmentation's MultiLevelNeck.
 
 use kat_backbone::nn::{Builder, Module, VisitMut, join};
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::{Device, Error, Graph, Result, Tensor, module, ops};
 
 use kat_backbone::nn::{Conv2d, ConvInit, ConvShape};
@@ -59,7 +59,7 @@ impl<D: Device> MultiLevelNeck<D> {
             let [_, _, height, width] = map.axes("neck", "maps (B, C, H, W)")?;
             let side = |side: usize| ((side as f64 * scale) as usize).max(1);
             let map = lateral.conv.forward(graph, map)?;
-            let map = ops::resize(graph, &map, [side(height), side(width)], Filter::Bilinear)?;
+            let map = ops::resize(graph, &map, [side(height), side(width)], Interpolation::Bilinear)?;
             conv.conv.forward(graph, &map)
         });
         scaled.collect()

@@ -3,7 +3,7 @@
 
 use kat_backbone::nn::{Builder, Module, VisitMut};
 use kat_backbone::ops::batch_norm;
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::{Device, Graph, Result, Tensor, ops};
 
 use super::neck::second_of;
@@ -45,7 +45,7 @@ impl<D: Device> PyramidPooling<D> {
         for (grid, conv) in &self.stages {
             let pooled = ops::adaptive_average_pool(graph, x, [*grid, *grid])?;
             let pooled = conv.forward(graph, &pooled)?;
-            parts.push(ops::resize(graph, &pooled, [height, width], Filter::Bilinear)?);
+            parts.push(ops::resize(graph, &pooled, [height, width], Interpolation::Bilinear)?);
         }
         ops::concat(graph, &parts.iter().collect::<Vec<_>>(), 1)
     }

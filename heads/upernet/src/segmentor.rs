@@ -2,7 +2,7 @@
 
 use kat_backbone::nn::{Builder, LAYER_NORM_EPS};
 use kat_backbone::ops::batch_norm;
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::{Device, Error, Graph, Kat, KatConfig, Result, Tensor, module, ops};
 
 use super::neck::{MultiLevelNeck, Scales};
@@ -179,7 +179,7 @@ impl<D: Device> Segmentor<D> {
         let maps = self.neck.forward(graph, maps)?;
         let scores = self.decode_head.forward(graph, &maps)?;
         drop(maps);
-        ops::resize(graph, &scores, [height, width], Filter::Bilinear)
+        ops::resize(graph, &scores, [height, width], Interpolation::Bilinear)
     }
 }
 

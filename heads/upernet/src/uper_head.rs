@@ -3,7 +3,7 @@
 
 use kat_backbone::nn::Builder;
 use kat_backbone::ops::batch_norm;
-use kat_backbone::ops::resize::Filter;
+use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::{Device, Error, Graph, Result, Tensor, module, ops};
 
 use super::PyramidPooling;
@@ -122,7 +122,7 @@ impl<D: Device> UperHead<D> {
 /// `x` at the height and width of `like`.
 fn resize_to<D: Device>(graph: &mut Graph<D>, x: &Tensor<D>, like: &Tensor<D>) -> Result<Tensor<D>> {
     let [_, _, height, width] = like.axes("decode head", "(B, C, H, W)")?;
-    ops::resize(graph, x, [height, width], Filter::Bilinear)
+    ops::resize(graph, x, [height, width], Interpolation::Bilinear)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The weights of a resize along one axis.
 
-use super::Filter;
+use super::Interpolation;
+use kat_images::Filter;
+use kat_images::filter::cubic;
 
 /// For each output pixel, the first input pixel it takes and a weight for that and each of the next ones; as many
 /// for all, with zeros where fewer count.
@@ -18,19 +20,19 @@ pub struct Axis {
 
 impl Axis {
     /// The weights that make `output` pixels of `input`; both at least 1.
-    pub fn new(filter: Filter, input: usize, output: usize) -> Self {
+    pub fn new(filter: Interpolation, input: usize, output: usize) -> Self {
         let (n, scale) = (input as f64, input as f64 / output as f64);
         let aligned = if output > 1 { (n - 1.0) / (output as f64 - 1.0) } else { 0.0 };
         let centre = |i: usize| scale * (i as f64 + 0.5) - 0.5;
         let rows: Vec<Vec<(isize, f64)>> = (0..output)
             .map(|i| match filter {
-                Filter::Nearest => vec![((i * input / output) as isize, 1.0)],
-                Filter::Bilinear => linear(centre(i).max(0.0)),
-                Filter::BilinearAligned => linear(aligned * i as f64),
-                Filter::Bicubic => cubic_taps(centre(i)),
-                Filter::BicubicAligned => cubic_taps(aligned * i as f64),
-                Filter::BilinearAntialias => antialias(i, input, scale, 1.0, |x| (1.0 - x.abs()).max(0.0)),
-                Filter::BicubicAntialias => antialias(i, input, scale, 2.0, |x| cubic(x, -0.5)),
+                Interpolation::Nearest => vec![((i * input / output) as isize, 1.0)],
+                Interpolation::Bilinear => linear(centre(i).max(0.0)),
+                Interpolation::BilinearAligned => linear(aligned * i as f64),
+                Interpolation::Bicubic => cubic_taps(centre(i)),
+                Interpolation::BicubicAligned => cubic_taps(aligned * i as f64),
+                Interpolation::BilinearAntialias => antialias(Filter::Bilinear, i, input, output),
+                Interpolation::BicubicAntialias => antialias(Filter::Bicubic, i, input, output),
             })
             .collect();
         Self::from_rows(input, &rows)
@@ -70,37 +72,13 @@ fn linear(at: f64) -> Vec<(isize, f64)> {
     vec![(low, 1.0 - part), (low + 1, part)]
 }
 
-/// Keys' cubic convolution kernel.
-fn cubic(x: f64, a: f64) -> f64 {
-    let x = x.abs();
-    if x <= 1.0 {
-        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * a
-    } else {
-        0.0
-    }
-}
-
 fn cubic_taps(at: f64) -> Vec<(isize, f64)> {
     let (low, part) = (at.floor() as isize, at - at.floor());
     (-1..3).map(|k| (low + k, cubic(k as f64 - part, -0.75))).collect()
 }
 
-/// `support` on each side, widened where the map shrinks; weights outside are left out and the rest made to sum 1.
-fn antialias(
-    i: usize,
-    input: usize,
-    scale: f64,
-    support: f64,
-    filter: impl Fn(f64) -> f64,
-) -> Vec<(isize, f64)> {
-    let widening = scale.max(1.0);
-    let centre = scale * (i as f64 + 0.5);
-    let reach = support * widening;
-    let first = ((centre - reach + 0.5) as isize).max(0);
-    let end = ((centre + reach + 0.5) as isize).min(input as isize).max(first + 1);
-    let weights: Vec<f64> = (first..end).map(|at| filter((at as f64 - centre + 0.5) / widening)).collect();
-    let total: f64 = weights.iter().sum();
-    (first..end).zip(weights.iter().map(|w| w / total)).collect()
+fn antialias(filter: Filter, index: usize, input: usize, output: usize) -> Vec<(isize, f64)> {
+    let mut weights = Vec::new();
+    let first = filter.taps(input, output, index, &mut weights);
+    (first as isize..).zip(weights).collect()
 }

@@ -76,12 +76,17 @@ impl ResizeKernel for Cuda {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Filter;
+    use super::super::Interpolation;
     use super::*;
 
     #[test]
     fn takers_are_those_with_a_weight() {
-        for filter in [Filter::Nearest, Filter::BilinearAligned, Filter::Bicubic, Filter::BicubicAntialias] {
+        for filter in [
+            Interpolation::Nearest,
+            Interpolation::BilinearAligned,
+            Interpolation::Bicubic,
+            Interpolation::BicubicAntialias,
+        ] {
             for (input, output) in [(1, 5), (5, 1), (7, 3), (3, 11), (9, 9)] {
                 let axis = Axis::new(filter, input, output);
                 for (pixel, [first, end]) in axis.takers().enumerate() {

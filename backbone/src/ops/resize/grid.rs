@@ -1,7 +1,7 @@
 //! Resampling a channels-last grid (rows · columns, C) to another size: position embeddings (bicubic with
 //! antialias, as timm) and tables of relative positions (linear, as detectron2).
 
-use super::{Axis, Filter};
+use super::{Axis, Interpolation};
 use crate::config::Size;
 use crate::cpu::gemm::{self, Mat, Threads};
 use crate::cpu::{Cpu, build};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
 
 /// The matrix (to, from) of a resampling along one axis, row-major; rows sum to 1.
-fn weights(filter: Filter, from: usize, to: usize) -> Vec<f32> {
+fn weights(filter: Interpolation, from: usize, to: usize) -> Vec<f32> {
     let axis = Axis::new(filter, from, to);
     let mut matrix = vec![0.0; from * to];
     for ((start, weights), row) in axis.rows().zip(matrix.chunks_exact_mut(from.max(1))) {
@@ -54,7 +54,7 @@ pub trait ResampleKernel: Backend {
 pub fn resample_grid<D: ResampleKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
-    filter: Filter,
+    filter: Interpolation,
     from: Size,
     to: Size,
 ) -> Result<Tensor<D>> {
@@ -92,7 +92,7 @@ pub fn resample_rows<D: ResampleKernel>(
         return Ok(x.clone());
     }
     let grid = x.reshape([1, from, channels])?;
-    resample_grid(graph, &grid, Filter::Bilinear, Size::new(from, 1), Size::new(rows, 1))?
+    resample_grid(graph, &grid, Interpolation::Bilinear, Size::new(from, 1), Size::new(rows, 1))?
         .reshape([rows, channels])
 }
 
@@ -110,11 +110,11 @@ impl ResampleKernel for Cpu {
     }
 }
 
-/// [`resample_grid`] with [`Filter::BicubicAntialias`] of values on the host, for checkpoints.
+/// [`resample_grid`] with [`Interpolation::BicubicAntialias`] of values on the host, for checkpoints.
 pub(crate) fn bicubic_grid(x: &[f32], from: Size, to: Size, channels: usize) -> Vec<f32> {
     let (rows, cols) = (
-        weights(Filter::BicubicAntialias, from.height, to.height),
-        weights(Filter::BicubicAntialias, from.width, to.width),
+        weights(Interpolation::BicubicAntialias, from.height, to.height),
+        weights(Interpolation::BicubicAntialias, from.width, to.width),
     );
     separable(x, Mat::new(&rows, to.height, from.height), Mat::new(&cols, to.width, from.width), channels)
 }
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn weights_of_small_cases_by_hand() {
         // 2 points to 4: at -0.25 (clamped), 0.25, 0.75, 1.25 (clamped)
-        assert_eq!(weights(Filter::Bilinear, 2, 4), [1.0, 0.0, 0.75, 0.25, 0.25, 0.75, 0.0, 1.0]);
+        assert_eq!(weights(Interpolation::Bilinear, 2, 4), [1.0, 0.0, 0.75, 0.25, 0.25, 0.75, 0.0, 1.0]);
         for (from, to) in [(14, 7), (14, 20), (3, 1)] {
-            for row in weights(Filter::BicubicAntialias, from, to).chunks(from) {
+            for row in weights(Interpolation::BicubicAntialias, from, to).chunks(from) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             }
         }
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn gradients_are_the_transpose() {
-        for filter in [Filter::Bilinear, Filter::BicubicAntialias] {
+        for filter in [Interpolation::Bilinear, Interpolation::BicubicAntialias] {
             let (rows, cols) = (weights(filter, 3, 5), weights(filter, 4, 2));
             Case::new().input([1, 12, 2], -1.0..1.0).gradients_match(
                 |graph, t| resample_grid(graph, &t[0], filter, Size::new(3, 4), Size::new(5, 2)),

@@ -22,7 +22,7 @@ use crate::tensor::{Backend, Graph, Tensor};
 
 /// How pixels between pixels are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub enum Interpolation {
     /// The pixel before.
     Nearest,
     /// Two neighbours each way.
@@ -55,7 +55,7 @@ pub fn resize<D: ResizeKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     size: [usize; 2],
-    filter: Filter,
+    filter: Interpolation,
 ) -> Result<Tensor<D>> {
     const OP: &str = "resize";
     let [batch, channels, height, width] = x.axes(OP, "(B, C, H, W)")?;

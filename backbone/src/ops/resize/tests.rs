@@ -2,18 +2,18 @@ use super::*;
 use crate::ops::check::Case;
 use crate::{Cpu, Graph};
 
-const FILTERS: [Filter; 7] = [
-    Filter::Nearest,
-    Filter::Bilinear,
-    Filter::BilinearAligned,
-    Filter::BilinearAntialias,
-    Filter::Bicubic,
-    Filter::BicubicAligned,
-    Filter::BicubicAntialias,
+const FILTERS: [Interpolation; 7] = [
+    Interpolation::Nearest,
+    Interpolation::Bilinear,
+    Interpolation::BilinearAligned,
+    Interpolation::BilinearAntialias,
+    Interpolation::Bicubic,
+    Interpolation::BicubicAligned,
+    Interpolation::BicubicAntialias,
 ];
 
 /// y by the matrix of an axis, made from the definition: pixel `at` clamped to the border, each with a weight.
-fn matrix(filter: Filter, input: usize, output: usize) -> Vec<f64> {
+fn matrix(filter: Interpolation, input: usize, output: usize) -> Vec<f64> {
     let mut m = vec![0.0; input * output];
     let scale = input as f64 / output as f64;
     for i in 0..output {
@@ -33,17 +33,17 @@ fn matrix(filter: Filter, input: usize, output: usize) -> Vec<f64> {
             }
         };
         match filter {
-            Filter::Nearest => m[i * input + (i * input) / output] = 1.0,
-            Filter::Bilinear => add(centred, &tent),
-            Filter::BilinearAligned => add(aligned, &tent),
-            Filter::Bicubic => add(centred, &keys(-0.75)),
-            Filter::BicubicAligned => add(aligned, &keys(-0.75)),
-            Filter::BilinearAntialias | Filter::BicubicAntialias => {
+            Interpolation::Nearest => m[i * input + (i * input) / output] = 1.0,
+            Interpolation::Bilinear => add(centred, &tent),
+            Interpolation::BilinearAligned => add(aligned, &tent),
+            Interpolation::Bicubic => add(centred, &keys(-0.75)),
+            Interpolation::BicubicAligned => add(aligned, &keys(-0.75)),
+            Interpolation::BilinearAntialias | Interpolation::BicubicAntialias => {
                 let wide = scale.max(1.0);
                 let row: Vec<f64> = (0..input)
                     .map(|k| {
                         let x = (k as f64 - centred) / wide;
-                        if filter == Filter::BilinearAntialias { tent(x) } else { keys(-0.5)(x) }
+                        if filter == Interpolation::BilinearAntialias { tent(x) } else { keys(-0.5)(x) }
                     })
                     .collect();
                 let total: f64 = row.iter().sum();
@@ -87,6 +87,6 @@ fn the_same_size_is_the_same_map_and_empty_sizes_are_named() {
     for filter in FILTERS {
         assert_eq!(resize(&mut Graph::inference(), &x, [2, 2], filter).unwrap().to_vec(), x.to_vec());
     }
-    let error = resize(&mut Graph::inference(), &x, [0, 2], Filter::Bilinear).unwrap_err();
+    let error = resize(&mut Graph::inference(), &x, [0, 2], Interpolation::Bilinear).unwrap_err();
     assert!(error.to_string().contains("2×2 pixels to 0×2"), "{error}");
 }

@@ -3,6 +3,7 @@
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::Filter;
 use crate::sample::{Sample, Target};
 use crate::transform::color_jitter::ColorJitter;
 use crate::transform::crop::CenterCrop;
@@ -11,7 +12,7 @@ use crate::transform::normalize::{Direction, Normalize};
 use crate::transform::rand_augment::RandAugment;
 use crate::transform::random_erasing::RandomErasing;
 use crate::transform::random_resized_crop::RandomResizedCrop;
-use crate::transform::resize::{Filter, resize};
+use crate::transform::resize::resize;
 use crate::transform::three_augment::three_augment;
 use crate::transform::{TransformError, check_probability};
 use crate::{Rect, Size};

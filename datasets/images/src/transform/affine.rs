@@ -4,7 +4,7 @@
 use crate::Size;
 use image::{Rgb, RgbImage};
 
-use super::resize::Filter;
+use crate::Filter;
 
 /// Rows `[a, b, c, d, e, f]`: input x = a x + b y + c, input y = d x + e y + f.
 pub type Map = [f64; 6];

@@ -3,9 +3,10 @@
 use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Filter, check_pixels, resize};
+use super::resize::{check_pixels, resize};
 use super::target::{BoxRule, crop_target, pad_target};
 use super::{TransformError, check, round_half_even};
+use crate::Filter;
 use crate::sample::Sample;
 use crate::{Rect, Size};
 

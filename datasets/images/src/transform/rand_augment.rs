@@ -8,8 +8,8 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
 use super::affine::{affine, rotation};
-use super::resize::Filter;
 use super::{TransformError, color, rand_augment_spec, uniform};
+use crate::Filter;
 
 /// Which way posterising, solarising and the enhancements go as the magnitude grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

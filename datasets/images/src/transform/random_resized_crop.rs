@@ -5,8 +5,9 @@ use image::RgbImage;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Filter, check_pixels, resize_region};
+use super::resize::{check_pixels, resize_region};
 use super::{TransformError, check, uniform};
+use crate::Filter;
 use crate::{Rect, Size};
 
 /// How the part is resized.

@@ -5,8 +5,9 @@ use crate::Size;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Filter, check_pixels, resize_sample};
+use super::resize::{check_pixels, resize_sample};
 use super::{TransformError, check, uniform};
+use crate::Filter;
 use crate::sample::Sample;
 
 /// Settings, with ADE20K's usual ones as default.

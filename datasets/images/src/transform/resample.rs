@@ -4,7 +4,7 @@
 
 use image::RgbImage;
 
-use crate::{Rect, Size};
+use crate::{Filter, Rect, Size};
 
 /// Fraction bits of a weight: 32, less 8 for the pixel and 2 for the sign and a sum of absolute weights above 1.
 const PRECISION: u32 = 22;
@@ -17,31 +17,6 @@ const LANES: usize = 3 * ROWS;
 /// Bytes handled together in the vertical pass.
 const CHUNK: usize = 64;
 
-/// A symmetric filter, zero outside its support.
-#[derive(Clone, Copy)]
-pub(super) struct Kernel {
-    /// Half width in source pixels at scale 1.
-    pub(super) support: f64,
-    /// Value at a distance from the middle.
-    pub(super) value: fn(f64) -> f64,
-}
-
-/// The triangle of bilinear interpolation.
-pub(super) const TRIANGLE: Kernel = Kernel { support: 1.0, value: |x| (1.0 - x.abs()).max(0.0) };
-
-/// The cubic with a = -0.5.
-pub(super) const CUBIC: Kernel = Kernel {
-    support: 2.0,
-    value: |x| {
-        const A: f64 = -0.5;
-        match x.abs() {
-            x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-            x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-            _ => 0.0,
-        }
-    },
-};
-
 /// For each output pixel along one axis, the source pixels it is the weighted mean of.
 struct Weights {
     /// First source pixel and number of weights of each output pixel.
@@ -52,27 +27,20 @@ struct Weights {
 }
 
 impl Weights {
-    /// From `from` pixels to `to`; the filter is widened by the scale when shrinking.
-    fn new(kernel: Kernel, from: u32, to: u32) -> Self {
-        let scale = f64::from(from) / f64::from(to);
-        let widening = scale.max(1.0);
-        let support = kernel.support * widening;
-        let stride = support.ceil() as usize * 2 + 1;
-        let mut values = vec![0; stride * to as usize];
+    /// From `from` pixels to `to`.
+    fn new(filter: Filter, from: u32, to: u32) -> Self {
+        let (from, to) = (from as usize, to as usize);
+        let stride = filter.most_taps(from, to);
+        let mut values = vec![0; stride * to];
         let mut floats = Vec::with_capacity(stride);
-        let spans = (0..to).zip(values.chunks_exact_mut(stride)).map(|(i, values)| {
-            let center = (f64::from(i) + 0.5) * scale;
-            let first = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(from as usize);
-            floats.clear();
-            floats.extend((first..end).map(|x| (kernel.value)((x as f64 - center + 0.5) * (1.0 / widening))));
-            let sum: f64 = floats.iter().sum();
+        let spans = (0..to).zip(values.chunks_exact_mut(stride)).map(|(index, values)| {
+            let first = filter.taps(from, to, index, &mut floats);
             for (value, &float) in values.iter_mut().zip(&floats) {
                 // the cast drops the fraction, so that the half makes it round to nearest
-                let fixed = float / sum * f64::from(1 << PRECISION);
+                let fixed = float * f64::from(1 << PRECISION);
                 *value = (fixed + 0.5_f64.copysign(fixed)) as i32;
             }
-            (first, end - first)
+            (first, floats.len())
         });
         let spans = spans.collect();
         Self { spans, values, stride }
@@ -88,7 +56,7 @@ impl Weights {
 }
 
 /// The pixels `region` of `image`, which must lie inside it, at `size`; neither may be empty.
-pub(super) fn resample(image: &RgbImage, region: Rect, size: Size, kernel: Kernel) -> Vec<u8> {
+pub(super) fn resample(image: &RgbImage, region: Rect, size: Size, filter: Filter) -> Vec<u8> {
     let stride = image.width() as usize * 3;
     let start = region.y as usize * stride + region.x as usize * 3;
     let source = Rows { bytes: &image.as_raw()[start..], stride, width: region.width as usize };
@@ -98,15 +66,15 @@ pub(super) fn resample(image: &RgbImage, region: Rect, size: Size, kernel: Kerne
         return (0..height).flat_map(|y| source.row(y)).copied().collect();
     }
     if region.width == to_width {
-        return vertical(&source, &Weights::new(kernel, region.height, to_height));
+        return vertical(&source, &Weights::new(filter, region.height, to_height));
     }
-    let wide = horizontal(&source, height, &Weights::new(kernel, region.width, to_width));
+    let wide = horizontal(&source, height, &Weights::new(filter, region.width, to_width));
     if region.height == to_height {
         return wide;
     }
     let width = size.width;
     let wide = Rows { bytes: &wide, stride: width * 3, width };
-    vertical(&wide, &Weights::new(kernel, region.height, to_height))
+    vertical(&wide, &Weights::new(filter, region.height, to_height))
 }
 
 /// RGB rows at a distance of `stride` bytes.
@@ -238,9 +206,9 @@ mod tests {
 
     #[test]
     fn weights_sum_to_one_and_stay_inside() {
-        for kernel in [TRIANGLE, CUBIC] {
+        for filter in [Filter::Bilinear, Filter::Bicubic] {
             for (from, to) in [(1, 1), (1, 9), (7, 3), (500, 224), (3, 224), (4000, 1)] {
-                let weights = Weights::new(kernel, from, to);
+                let weights = Weights::new(filter, from, to);
                 assert_eq!(weights.spans.len(), to as usize);
                 for (first, values) in weights.iter() {
                     assert!(!values.is_empty() && first + values.len() <= from as usize);
@@ -252,12 +220,12 @@ mod tests {
     }
 
     /// The definition in floating point, horizontal pass first, each pass rounded.
-    fn reference(image: &RgbImage, size: Size, kernel: Kernel) -> Vec<u8> {
+    fn reference(image: &RgbImage, size: Size, filter: Filter) -> Vec<u8> {
         let (to_width, to_height) = size.dimensions();
         let axis = |from: u32, to: u32, at: u32, value: &dyn Fn(u32) -> f64| {
             let scale = f64::from(from) / f64::from(to);
             let center = (f64::from(at) + 0.5) * scale;
-            let weight = |x| (kernel.value)((f64::from(x) + 0.5 - center) / scale.max(1.0));
+            let weight = |x| filter.value((f64::from(x) + 0.5 - center) / scale.max(1.0));
             let sum: f64 = (0..from).map(weight).sum();
             ((0..from).map(|x| weight(x) * value(x)).sum::<f64>() / sum).round().clamp(0.0, 255.0)
         };
@@ -280,9 +248,9 @@ mod tests {
         let image = pattern(37, 26);
         // shrunk, grown, mixed, one pass only, no pass
         for size in [(11, 9), (50, 43), (70, 8), (37, 13), (12, 26), (37, 26)] {
-            for kernel in [TRIANGLE, CUBIC] {
-                let found = resample(&image, Rect::whole((37, 26).into()), size.into(), kernel);
-                let expected = reference(&image, size.into(), kernel);
+            for filter in [Filter::Bilinear, Filter::Bicubic] {
+                let found = resample(&image, Rect::whole((37, 26).into()), size.into(), filter);
+                let expected = reference(&image, size.into(), filter);
                 assert_eq!(found.len(), expected.len());
                 // exact halves may round either way in the reference, in both passes
                 let worst = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();

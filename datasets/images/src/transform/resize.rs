@@ -1,25 +1,12 @@
 //! Resizing as PIL does it: antialiased bicubic (a = -0.5) and bilinear, and nearest.
 
-use crate::{Rect, Size};
+use crate::{Filter, Rect, Size};
 use image::{GrayImage, RgbImage};
-use serde::{Deserialize, Serialize};
 
 use super::TransformError;
-use super::resample::{CUBIC, TRIANGLE, resample};
+use super::resample::resample;
 use super::target::resize_target;
 use crate::sample::Sample;
-
-/// How values between pixels are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Filter {
-    /// The pixel whose area holds the point.
-    Nearest,
-    /// Triangle, widened when shrinking.
-    Bilinear,
-    /// Cubic with a = -0.5, widened when shrinking.
-    Bicubic,
-}
 
 /// Most pixels of a resized image: 8,192 x 8,192, or 512 x 131,072.
 pub const MAX_RESIZED: u64 = 1 << 26;
@@ -69,13 +56,11 @@ pub fn resize_region(
     check_resized("the resized image", size)?;
     // columns are resized first
     check_resized("the image resized across", Size::new(region.height as usize, size.width))?;
-    let kernel = match filter {
-        Filter::Nearest => return Ok(nearest_rgb(image, region, size)),
-        Filter::Bilinear => TRIANGLE,
-        Filter::Bicubic => CUBIC,
-    };
+    if filter == Filter::Nearest {
+        return Ok(nearest_rgb(image, region, size));
+    }
     let (width, height) = size.dimensions();
-    let pixels = resample(image, region, size, kernel);
+    let pixels = resample(image, region, size, filter);
     RgbImage::from_raw(width, height, pixels).ok_or(TransformError::Empty {
         what: "the resized image",
         width,

@@ -5,9 +5,10 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::crop::crop_sample;
-use super::resize::{Filter, check_pixels, resize_sample};
+use super::resize::{check_pixels, resize_sample};
 use super::target::BoxRule;
 use super::{TransformError, check, uniform};
+use crate::Filter;
 use crate::sample::Sample;
 use crate::{Rect, Size};
 

@@ -4,8 +4,9 @@
 use crate::Size;
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Filter, check_pixels, resize_sample};
+use super::resize::{check_pixels, resize_sample};
 use super::{TransformError, check};
+use crate::Filter;
 use crate::sample::Sample;
 
 /// Settings, with ViTDet's defaults.
