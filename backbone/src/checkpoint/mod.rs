@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod checksum;
+mod dense;
 pub mod error;
 mod header;
 pub mod model;

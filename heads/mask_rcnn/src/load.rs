@@ -27,7 +27,7 @@ impl<D: Device> MaskRcnn<D> {
     pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
         let mut source = load_any(path)?;
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
-            return self.backbone.net.load_map(source, path);
+            return self.backbone.net.load_dense_map(source, path);
         }
         let mut net = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
         let names: Vec<String> = source.tensors.keys().filter(|n| n.starts_with(NET)).cloned().collect();
@@ -51,7 +51,7 @@ impl<D: Device> MaskRcnn<D> {
             }
         }
         let mut report = report.require_complete(path)?;
-        let of_net = self.backbone.net.load_map(net, path)?;
+        let of_net = self.backbone.net.load_dense_map(net, path)?;
         report.loaded.extend(of_net.loaded.iter().map(|name| format!("{NET}{name}")));
         report.reinitialised.extend(of_net.reinitialised.iter().map(|name| format!("{NET}{name}")));
         report.notes.extend(of_net.notes);
