@@ -1,5 +1,6 @@
 //! The model (KAT, arXiv 2409.10594, Figure 2): patches become tokens, a class token and positions are added,
-//! blocks mix tokens and channels, and a head reads the class token. As a dense backbone it gives feature maps.
+//! blocks mix tokens and channels, and a head reads the class token. As a dense backbone it gives feature maps: those of a
+//! classifier's blocks, or, built as ViTDet's plain backbone (arXiv 2203.16527), the last block's map of images of any size.
 
 use crate::config::{KatConfig, Pool, Size};
 use crate::device::Device;
@@ -34,6 +35,23 @@ pub struct Kat<D: Device> {
     /// C → classes.
     pub head: Option<Linear<D>>,
     config: KatConfig,
+    positions: Positions,
+}
+
+/// Which grid the position embedding was made for, and how it comes to another.
+#[derive(Clone, Copy, Debug)]
+struct Positions {
+    grid: Size,
+    rule: Resampling,
+}
+
+/// Whose rule resamples positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resampling {
+    /// timm's: bicubic, antialiased.
+    Timm,
+    /// ViTDet's: bicubic without antialias.
+    VitDet,
 }
 
 module!(Kat { cls_token, reg_token, pos_embed, patch_embed, blocks, norm, fc_norm, head });
@@ -47,10 +65,10 @@ impl<D: Device> Kat<D> {
     /// As [`Kat::new`], as a part of a larger model.
     pub fn build(builder: &Builder<D>, config: &KatConfig) -> Result<Self> {
         config.check()?;
-        let (dim, grid) = (config.dim, config.grid());
-        let tokens = config.prefix_tokens() + grid.area();
         let average = config.pool == Pool::Average;
+        let dim = config.dim;
         let norm = |name: &str| LayerNorm::new(&builder.at(name), dim);
+        let positions = Positions { grid: config.grid(), rule: Resampling::Timm };
         Ok(Self {
             cls_token: (config.class_token)
                 .then(|| builder.truncated_normal("cls_token", [1, 1, dim], 1e-6))
@@ -58,28 +76,55 @@ impl<D: Device> Kat<D> {
             reg_token: (config.registers > 0)
                 .then(|| builder.truncated_normal("reg_token", [1, config.registers, dim], 1e-6))
                 .transpose()?,
-            pos_embed: builder.truncated_normal("pos_embed", [1, tokens, dim], 0.02)?,
-            patch_embed: PatchEmbed::new(
-                &builder.at("patch_embed"),
-                config.channels,
-                config.patch_size,
-                dim,
-            )?,
-            blocks: (0..config.depth)
-                .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
-                .collect::<Result<_>>()?,
             norm: (!average).then(|| norm("norm")).transpose()?,
             fc_norm: average.then(|| norm("fc_norm")).transpose()?,
             head: (config.classes > 0)
                 .then(|| Linear::new(&builder.at("head"), dim, config.classes, 0.02))
                 .transpose()?,
+            ..Self::plain(builder, config, positions)?
+        })
+    }
+
+    /// ViTDet's plain backbone: patches with positions and blocks, without class token, final norm and head. Positions are
+    /// those of images of `pretrain_size`.
+    ///
+    /// # Errors
+    /// A configuration that cannot be.
+    pub fn dense(builder: &Builder<D>, config: &KatConfig, pretrain_size: Size) -> Result<Self> {
+        config.check()?;
+        let config = KatConfig { class_token: false, registers: 0, classes: 0, ..config.clone() };
+        let grid = KatConfig { image_size: pretrain_size, ..config.clone() }.grid();
+        Self::plain(builder, &config, Positions { grid, rule: Resampling::VitDet })
+    }
+
+    /// What both are made of.
+    fn plain(builder: &Builder<D>, config: &KatConfig, positions: Positions) -> Result<Self> {
+        let (dim, tokens) = (config.dim, config.prefix_tokens() + positions.grid.area());
+        let patches = &builder.at("patch_embed");
+        Ok(Self {
+            cls_token: None,
+            reg_token: None,
+            pos_embed: builder.truncated_normal("pos_embed", [1, tokens, dim], 0.02)?,
+            patch_embed: PatchEmbed::new(patches, config.channels, config.patch_size, dim)?,
+            blocks: (0..config.depth)
+                .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
+                .collect::<Result<_>>()?,
+            norm: None,
+            fc_norm: None,
+            head: None,
             config: config.clone(),
+            positions,
         })
     }
 
     /// The configuration.
     pub fn config(&self) -> &KatConfig {
         &self.config
+    }
+
+    /// The grid of patches that the position embedding was made for.
+    pub(crate) fn position_grid(&self) -> Size {
+        self.positions.grid
     }
 
     /// The token grid of an image of this many pixels.
@@ -178,6 +223,20 @@ impl<D: Device> Kat<D> {
         Ok(maps)
     }
 
+    /// The last block's map of images of any size: sides that are no multiple of the patch are padded with zeros, the mean
+    /// color, at the right and bottom.
+    ///
+    /// # Shapes
+    /// image (B, channels, H, W) → (B, C, ⌈H/p⌉, ⌈W/p⌉).
+    ///
+    /// # Errors
+    /// An image of other channels; a model without blocks.
+    pub fn last_map(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
+        let image = pad(image, self.config.patch_size)?;
+        let mut maps = self.feature_maps(graph, &image, &[self.blocks.len().saturating_sub(1)])?;
+        maps.pop().ok_or_else(|| Error::config("model.depth", "is 0, must be at least 1"))
+    }
+
     /// Patches, prefix tokens and positions.
     fn embed(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Size)> {
         let (mut x, grid) = self.patch_embed.forward(graph, image)?;
@@ -189,15 +248,21 @@ impl<D: Device> Kat<D> {
         Ok((ops::dropout(graph, &x, self.config.dropout)?, grid))
     }
 
-    /// The position embedding for `grid`, resampled where it was made for another (timm's rule).
+    /// The position embedding for `grid`, resampled where it was made for another.
     fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
-        let own = self.config.grid();
+        let (own, prefix) = (self.positions.grid, self.config.prefix_tokens());
         if grid == own {
             return Ok(self.pos_embed.clone());
         }
-        let prefix = self.config.prefix_tokens();
         let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.area())?;
-        let patches = resample_grid(graph, &patches, Interpolation::BicubicAntialias, own, grid)?;
+        let patches = match self.positions.rule {
+            Resampling::Timm => resample_grid(graph, &patches, Interpolation::BicubicAntialias, own, grid)?,
+            Resampling::VitDet => {
+                let map = ops::tokens_to_map(graph, &patches, [own.height, own.width])?;
+                let map = ops::resize(graph, &map, [grid.height, grid.width], Interpolation::Bicubic)?;
+                ops::map_to_tokens(graph, &map)?
+            }
+        };
         if prefix == 0 {
             return Ok(patches);
         }
@@ -212,4 +277,22 @@ impl<D: Device> Kat<D> {
             block.forward(graph, x, grid)
         }
     }
+}
+
+/// The image with zeros at the right and bottom up to multiples of `patch`; itself where it fits.
+fn pad<D: Device>(image: &Tensor<D>, patch: Size) -> Result<Tensor<D>> {
+    let [batch, channels, height, width] =
+        image.axes("padding to the patch", "images (B, channels, H, W)")?;
+    let (rows, columns) = (height.next_multiple_of(patch.height), width.next_multiple_of(patch.width));
+    if (rows, columns) == (height, width) || width == 0 {
+        return Ok(image.clone());
+    }
+    let mut padded = vec![0.0; batch * channels * rows * columns];
+    let from = image.to_vec();
+    for (to, from) in padded.chunks_exact_mut(rows * columns).zip(from.chunks_exact(height * width)) {
+        for (to, from) in to.chunks_exact_mut(columns).zip(from.chunks_exact(width)) {
+            to[..width].copy_from_slice(from);
+        }
+    }
+    Tensor::from_vec(image.device(), padded, [batch, channels, rows, columns])
 }

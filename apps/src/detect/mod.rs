@@ -133,7 +133,7 @@ impl<D: Device> Task for Detect<D> {
         let mut model = MaskRcnn::new(&self.device, &self.config, self.plan.train.seed)?;
         let m = &self.plan.model;
         if let Some(path) = &m.init_from {
-            let report = model.load(path, m.load.head)?;
+            let report = model.load(path, m.load)?;
             tracing::info!("weights from {}: {report}", path.display());
         }
         Ok(model)

@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod checksum;
+mod dense;
 pub mod error;
 pub mod family;
 mod foreign;

@@ -1,14 +1,11 @@
-//! Values on the GPU: f32, or bfloat16 under mixed precision, and how kernels take them.
-//!
-//! A kernel's parameter has one type; a buffer of the other is converted on the way, so that every op takes either.
-//! Those that matter for speed have a kernel for both.
+//! Values on the GPU: f32, or bfloat16 under mixed precision; what they are is a tag of the buffer.
 
 use super::kernels;
 use super::launch::{Context, Grid, Precision};
 use super::products::{Kind, Matrix, MatrixValues};
 use crate::error::Result;
 use cudarc::driver::sys::CUdeviceptr;
-use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
+use cudarc::driver::{CudaSlice, DevicePtrMut as _, DeviceSlice as _};
 use std::sync::OnceLock;
 
 /// The type of a kernel's bfloat16 parameters.
@@ -98,14 +95,29 @@ pub struct Bf16 {
 }
 
 impl Bf16 {
-    /// Words of `len` values; half of the last is nobody's where they are an odd number.
-    fn words(len: usize) -> usize {
+    /// The number of values.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The words they lie in.
+    pub(super) fn words(&self) -> &CudaSlice<f32> {
+        &self.words
+    }
+
+    /// The same to be written.
+    pub(super) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
+        &mut self.words
+    }
+
+    /// How many words `len` values take; half of the last is nobody's where they are an odd number.
+    fn word_count(len: usize) -> usize {
         len.div_ceil(2)
     }
 
     /// Memory that the next kernel writes completely.
     pub(crate) fn empty(context: &Context, len: usize) -> Result<Self> {
-        Ok(Self { words: context.empty(Self::words(len))?, len })
+        Ok(Self { words: context.empty(Self::word_count(len))?, len })
     }
 
     /// f32 values rounded, ties to even.
@@ -239,7 +251,7 @@ impl Buffer {
     }
 }
 
-fn widen(context: &Context, values: &Bf16) -> Result<CudaSlice<f32>> {
+pub(super) fn widen(context: &Context, values: &Bf16) -> Result<CudaSlice<f32>> {
     let mut wide = context.empty(values.len)?;
     kernels::bf16_to_f32(context, Grid::packs(values.len), values, &mut wide, values.len as u64)?;
     Ok(wide)
@@ -262,156 +274,6 @@ impl<T> std::ops::Deref for Lent<'_, T> {
             Self::Here(values) => values,
             Self::Made(values) => values,
         }
-    }
-}
-
-/// What a kernel may read as values of type T.
-pub trait Input<T> {
-    /// Where they are; the second, a converted copy, must live as long as the address is used.
-    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)>;
-    /// The number of values.
-    fn count(&self) -> usize;
-    /// Bytes that a kernel reads if it reads each once.
-    fn bytes(&self) -> usize;
-}
-
-/// What a kernel may write as values of type T.
-pub trait Output<T> {
-    /// Where they are.
-    fn output(&mut self, context: &Context) -> Result<CUdeviceptr>;
-    /// The number of values.
-    fn count(&self) -> usize;
-    /// Bytes that a kernel writes if it writes each once.
-    fn bytes(&self) -> usize;
-}
-
-macro_rules! plain {
-    ($($kind:ty),*) => { $(
-        impl<T> Input<T> for $kind {
-            fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
-                Ok((*self.device_ptr(), None))
-            }
-
-            fn count(&self) -> usize {
-                DeviceSlice::len(self)
-            }
-
-            fn bytes(&self) -> usize {
-                self.num_bytes()
-            }
-        }
-    )* };
-}
-
-plain!(CudaSlice<T>, CudaView<'_, T>, CudaViewMut<'_, T>);
-
-impl<T> Output<T> for CudaSlice<T> {
-    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
-        Ok(*self.device_ptr_mut())
-    }
-
-    fn count(&self) -> usize {
-        DeviceSlice::len(self)
-    }
-
-    fn bytes(&self) -> usize {
-        self.num_bytes()
-    }
-}
-
-impl<T> Output<T> for CudaViewMut<'_, T> {
-    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
-        Ok(*self.device_ptr_mut())
-    }
-
-    fn count(&self) -> usize {
-        DeviceSlice::len(self)
-    }
-
-    fn bytes(&self) -> usize {
-        self.num_bytes()
-    }
-}
-
-impl Input<BFloat16> for Bf16 {
-    fn input(&self, _: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
-        Ok((*self.words.device_ptr(), None))
-    }
-
-    fn count(&self) -> usize {
-        self.len
-    }
-
-    fn bytes(&self) -> usize {
-        2 * self.len
-    }
-}
-
-impl Output<BFloat16> for Bf16 {
-    fn output(&mut self, _: &Context) -> Result<CUdeviceptr> {
-        Ok(*self.words.device_ptr_mut())
-    }
-
-    fn count(&self) -> usize {
-        self.len
-    }
-
-    fn bytes(&self) -> usize {
-        2 * self.len
-    }
-}
-
-impl Input<f32> for Buffer {
-    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
-        match self {
-            Self::F32(values) => Ok((*values.device_ptr(), None)),
-            Self::Bf16(values) => {
-                let wide = widen(context, values)?;
-                Ok((*wide.device_ptr(), Some(wide.into())))
-            }
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn bytes(&self) -> usize {
-        4 * self.len()
-    }
-}
-
-impl Output<f32> for Buffer {
-    fn output(&mut self, context: &Context) -> Result<CUdeviceptr> {
-        Ok(*self.f32_mut(context)?.device_ptr_mut())
-    }
-
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn bytes(&self) -> usize {
-        4 * self.len()
-    }
-}
-
-impl Input<BFloat16> for Buffer {
-    fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)> {
-        match self {
-            Self::Bf16(values) => values.input(context),
-            Self::F32(values) => {
-                let narrow = Bf16::rounded(context, values)?;
-                Ok((*narrow.words.device_ptr(), Some(narrow.into())))
-            }
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn bytes(&self) -> usize {
-        2 * self.len()
     }
 }
 

@@ -1,7 +1,8 @@
 //! A launch function for each kernel, made by the build script from the `.cu` files.
 
 use super::View;
-use super::buffer::{BFloat16, Input, Output};
+use super::arguments::{Input, Output};
+use super::buffer::BFloat16;
 use super::launch::{Context, Grid, check_lengths};
 use super::windows::WindowSizes;
 use crate::error::Result;

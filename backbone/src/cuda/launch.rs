@@ -284,3 +284,17 @@ impl Context {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_is_too_short_is_named_before_the_launch() {
+        let buffers = [("x", 6, 6), ("y", 5, 6)];
+        let error = check_lengths("gelu_forward", Grid::each(6), &buffers).unwrap_err().to_string();
+        assert!(error.contains("gelu_forward: y has 5 values where 6 are needed"), "{error}");
+        check_lengths("gelu_forward", Grid::each(6), &buffers[..1]).unwrap();
+        check_lengths("gelu_forward", Grid([0, 1, 1]), &buffers).unwrap();
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! A kernel's C++ source is in its op's folder, beside its launch (`cuda.rs`); `kernels` here has what they share.
 
+pub(crate) mod arguments;
 pub(crate) mod buffer;
 pub mod clock;
 mod columns;

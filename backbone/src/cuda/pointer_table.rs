@@ -1,6 +1,7 @@
 //! Tables of buffers for kernels that work on all of them in one launch (`kernels/pointer_table.h`).
 
-use super::buffer::{Buffer, Output as _};
+use super::arguments::{Input, Output as _};
+use super::buffer::Buffer;
 use super::kernels::mirrored::LIST_CHUNK;
 use super::launch::{Context, Grid};
 use super::{Cuda, View, size};
@@ -24,7 +25,7 @@ pub(crate) struct Row(Vec<u64>);
 impl PointerTable {
     /// The address of what a kernel reads as f32, for [`PointerTable::push`].
     pub(crate) fn reads(&mut self, context: &Context, row: &mut Row, values: View<'_>) -> Result<()> {
-        let (address, converted) = super::buffer::Input::<f32>::input(values, context)?;
+        let (address, converted) = Input::<f32>::input(values, context)?;
         self.converted.extend(converted);
         row.0.push(address);
         Ok(())

@@ -1,15 +1,15 @@
 //! The plain backbone with its pyramid: `backbone.net.*` and `backbone.simfp_*` of a checkpoint.
 
 use kat_backbone::nn::Builder;
-use kat_backbone::{Device, Graph, Result, Tensor, module};
+use kat_backbone::{Device, Graph, Kat, Result, Tensor, module};
 
-use crate::{MaskRcnnConfig, SimpleFeaturePyramid, Vit};
+use crate::{MaskRcnnConfig, SimpleFeaturePyramid};
 
 /// Image → pyramid.
 #[derive(Clone, Debug)]
 pub struct Backbone<D: Device> {
     /// Image → the last block's map.
-    pub net: Vit<D>,
+    pub net: Kat<D>,
     /// That map → five levels.
     pub pyramid: SimpleFeaturePyramid<D>,
 }
@@ -20,7 +20,7 @@ impl<D: Device> Backbone<D> {
     /// # Errors
     /// A configuration that cannot be.
     pub fn new(builder: &Builder<D>, config: &MaskRcnnConfig) -> Result<Self> {
-        let net = Vit::new(&builder.at("net"), &config.backbone, config.pretrain_size)?;
+        let net = Kat::dense(&builder.at("net"), &config.backbone, config.pretrain_size)?;
         let pyramid =
             SimpleFeaturePyramid::new(builder, config.backbone.dim, config.patch(), config.channels)?;
         Ok(Self { net, pyramid })
@@ -31,7 +31,7 @@ impl<D: Device> Backbone<D> {
     /// # Errors
     /// An image of other channels.
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Vec<Tensor<D>>> {
-        let map = self.net.forward(graph, image)?;
+        let map = self.net.last_map(graph, image)?;
         self.pyramid.forward(graph, &map)
     }
 }

@@ -33,7 +33,6 @@ mod pyramid;
 pub mod roi_heads;
 pub mod rpn;
 pub mod structures;
-mod vit;
 
 pub use backbone::Backbone;
 pub use config::{BoxHeadKind, BoxRegression, MaskRcnnConfig};
@@ -51,7 +50,6 @@ pub use rpn::{
     AnchorConfig, AnchorGenerator, LevelLayout, LevelPredictions, ProposalConfig, Rpn, RpnHead, RpnLoss,
     RpnMaps, RpnSampling, RpnTargets, assign_anchors, rpn_loss, select_proposals,
 };
-pub use vit::Vit;
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kat_backbone::Device;
-use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
 use kat_backbone::checkpoint::{
     CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part,
 };
@@ -21,16 +21,20 @@ const BY_CLASS: [&str; 3] = [
 
 impl<D: Device> MaskRcnn<D> {
     /// Loads a classification checkpoint (KAT, ViT, DeiT, masked autoencoder) into the backbone, or a detector's, with
-    /// detectron2's names, into the whole model. `head` says what becomes of predictors for another number of classes.
+    /// detectron2's names, into the whole model. `policy` says what becomes of predictors for another number of classes.
     ///
     /// # Errors
     /// [`CheckpointError`] for a file that cannot be read, or that leaves a tensor without a value: of the backbone, and
     /// of the heads where the file has heads.
-    pub fn load(&mut self, path: &Path, head: HeadPolicy) -> Result<LoadReport, CheckpointError> {
+    pub fn load(
+        &mut self,
+        path: &Path,
+        policy: impl Into<LoadPolicy>,
+    ) -> Result<LoadReport, CheckpointError> {
+        let policy = policy.into();
         let mut source = part::of_model(load_any(path)?, &model::expected(self));
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
-            let source = part::of_model(source, &model::expected(&self.backbone.net));
-            return self.backbone.net.load_map(source, path);
+            return self.backbone.net.load_dense_map(source, path, policy.leftover);
         }
         let mut net = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
         let names: Vec<String> = source.tensors.keys().filter(|n| n.starts_with(NET)).cloned().collect();
@@ -45,7 +49,7 @@ impl<D: Device> MaskRcnn<D> {
             let by_class = BY_CLASS.iter().any(|start| name.starts_with(start));
             match found {
                 Some(shape) if shape == expected => report.loaded.push(name),
-                _ if by_class && head == HeadPolicy::Reinitialise => {
+                _ if by_class && policy.head == HeadPolicy::Reinitialise => {
                     source.tensors.remove(&name);
                     report.reinitialised.push(name);
                 }
@@ -53,8 +57,17 @@ impl<D: Device> MaskRcnn<D> {
                 None => report.missing.push(name),
             }
         }
+        let heads = ["roi_heads.", "proposal_generator.", "backbone.simfp_"];
+        let unused = source
+            .tensors
+            .keys()
+            .filter(|name| heads.iter().any(|head| name.starts_with(head)) && !report.loaded.contains(name));
+        report.left_over = unused.cloned().collect();
         let mut report = report.require_complete(path)?;
-        let of_net = self.backbone.net.load_map(net, path)?;
+        if policy.leftover == LeftoverPolicy::Refuse {
+            report = report.require_used(path, self.config().backbone.depth)?;
+        }
+        let of_net = self.backbone.net.load_dense_map(net, path, policy.leftover)?;
         report.loaded.extend(of_net.loaded.iter().map(|name| format!("{NET}{name}")));
         report.reinitialised.extend(of_net.reinitialised.iter().map(|name| format!("{NET}{name}")));
         report.notes.extend(of_net.notes);

@@ -1,120 +1,57 @@
-//! The plain backbone of ViTDet (arXiv 2203.16527): patches with positions, blocks with windows or global attention,
-//! the last block's map. No class token, no final norm.
-//!
-//! # Shapes
-//! image (B, 3, H, W) → (B, C, ⌈H/p⌉, ⌈W/p⌉), C the width, p the patch.
+//! A classifier's weights for a dense backbone (ViTDet's): without class token, final norm and head.
 
+use super::transfer::{self, HeadPolicy, LeftoverPolicy, TransferOptions};
+use super::{CheckpointError, LoadReport, TensorMap, check_finite, load_any, model, part};
+use crate::config::Size;
+use crate::device::Device;
+use crate::kat::Kat;
 use std::path::Path;
 
-use kat_backbone::checkpoint::transfer::{self, HeadPolicy, TransferOptions};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_any, model};
-use kat_backbone::nn::checkpointing::checkpoint;
-use kat_backbone::nn::{Block, Builder, PatchEmbed};
-use kat_backbone::ops::resize::Interpolation;
-use kat_backbone::{Device, Graph, KatConfig, Result, Size, Tensor, module, ops};
-
-/// Patches, positions and blocks of a KAT or ViT.
-#[derive(Clone, Debug)]
-pub struct Vit<D: Device> {
-    /// (1, N, C): one for each patch of an image of the pre-training size.
-    pub pos_embed: Tensor<D>,
-    /// Image → tokens.
-    pub patch_embed: PatchEmbed<D>,
-    /// The blocks.
-    pub blocks: Vec<Block<D>>,
-    config: KatConfig,
-    pretrain: Size,
-}
-
-module!(Vit { pos_embed, patch_embed, blocks });
-
-impl<D: Device> Vit<D> {
-    /// First values by `config`; positions for images of `pretrain_size`.
-    ///
-    /// # Errors
-    /// A configuration that cannot be.
-    pub fn new(builder: &Builder<D>, config: &KatConfig, pretrain_size: Size) -> Result<Self> {
-        config.check()?;
-        let pretrain = KatConfig { image_size: pretrain_size, ..config.clone() }.grid();
-        Ok(Self {
-            pos_embed: builder.truncated_normal("pos_embed", [1, pretrain.area(), config.dim], 0.02)?,
-            patch_embed: PatchEmbed::new(
-                &builder.at("patch_embed"),
-                config.channels,
-                config.patch_size,
-                config.dim,
-            )?,
-            blocks: (0..config.depth)
-                .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
-                .collect::<Result<_>>()?,
-            config: config.clone(),
-            pretrain,
-        })
-    }
-
-    /// The last block's map; sides that are no multiple of the patch are padded with zeros, the mean color, at the
-    /// right and bottom.
-    ///
-    /// # Errors
-    /// An image of other channels.
-    pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
-        let image = pad(image, self.config.patch_size)?;
-        let (x, grid) = self.patch_embed.forward(graph, &image)?;
-        let positions = self.positions(graph, grid)?;
-        let x = ops::add(graph, &x, &positions)?;
-        let mut x = ops::dropout(graph, &x, self.config.dropout)?;
-        for block in &self.blocks {
-            x = if self.config.activation_checkpointing {
-                checkpoint(graph, block, &x, move |block, graph, x| block.forward(graph, x, grid))?
-            } else {
-                block.forward(graph, &x, grid)?
-            };
-        }
-        ops::tokens_to_map(graph, &x, [grid.height, grid.width])
-    }
-
-    /// The position embedding for `grid`: bicubic without antialias, as ViTDet has it.
-    fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
-        if grid == self.pretrain {
-            return Ok(self.pos_embed.clone());
-        }
-        let map = ops::tokens_to_map(graph, &self.pos_embed, [self.pretrain.height, self.pretrain.width])?;
-        let map = ops::resize(graph, &map, [grid.height, grid.width], Interpolation::Bicubic)?;
-        ops::map_to_tokens(graph, &map)
-    }
-
+impl<D: Device> Kat<D> {
     /// Weights of a classification checkpoint: KAT, ViT, DeiT or a masked autoencoder. Relative positions, which no
     /// classifier has, keep their first values; class token, final norm and head are left out.
     ///
     /// # Errors
-    /// [`CheckpointError`] for a file that cannot be read, or that leaves any other tensor without a value.
-    pub fn load(&mut self, path: &Path) -> std::result::Result<LoadReport, CheckpointError> {
-        self.load_map(load_any(path)?, path)
+    /// [`CheckpointError`] for a file that cannot be read, that leaves any other tensor without a value, or that has parts
+    /// of an encoder that this model does not have (unless `leftover` allows that).
+    pub fn load_dense(
+        &mut self,
+        path: &Path,
+        leftover: LeftoverPolicy,
+    ) -> std::result::Result<LoadReport, CheckpointError> {
+        self.load_dense_map(load_any(path)?, path, leftover)
     }
 
-    /// As [`Vit::load`], of a file that has been read; `path` is for messages.
+    /// As [`Kat::load_dense`], of a file that has been read; `path` is for messages.
     ///
     /// # Errors
-    /// As [`Vit::load`].
-    pub fn load_map(
+    /// As [`Kat::load_dense`].
+    pub fn load_dense_map(
         &mut self,
-        mut source: TensorMap,
+        source: TensorMap,
         path: &Path,
+        leftover: LeftoverPolicy,
     ) -> std::result::Result<LoadReport, CheckpointError> {
+        let shapes = model::expected(self);
+        let mut source = part::of_model(source, &shapes);
         let grid = model::stored_config(&source).map(|config| config.grid());
         drop_prefix(&mut source, grid);
         let options = TransferOptions {
             source_grid: grid,
             prefix_tokens: 0,
             head: HeadPolicy::Reinitialise,
-            ..TransferOptions::new(self.pretrain)
+            ..TransferOptions::new(self.position_grid())
         };
-        let (map, mut report) = transfer::adapt(source, &model::expected(self), &options)?;
+        let (map, mut report) = transfer::adapt(source, &shapes, &options)?;
         let (relative, missing): (Vec<_>, Vec<_>) =
             std::mem::take(&mut report.missing).into_iter().partition(|name| name.contains(".rel_pos_"));
         report.missing = missing;
         report.reinitialised.extend(relative);
-        let report = report.require_complete(path)?;
+        let mut report = report.require_complete(path)?;
+        if leftover == LeftoverPolicy::Refuse {
+            report = report.require_used(path, self.config().depth)?;
+        }
+        check_finite(path, &map)?;
         model::assign(self, &map)
             .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
         Ok(report)
@@ -141,28 +78,11 @@ fn drop_prefix(source: &mut TensorMap, grid: Option<Size>) {
     }
 }
 
-/// The image with zeros at the right and bottom up to multiples of `patch`; itself where it fits.
-fn pad<D: Device>(image: &Tensor<D>, patch: Size) -> Result<Tensor<D>> {
-    let [batch, channels, height, width] = image.axes("detection backbone", "images (B, channels, H, W)")?;
-    let (rows, columns) = (height.next_multiple_of(patch.height), width.next_multiple_of(patch.width));
-    if (rows, columns) == (height, width) || width == 0 {
-        return Ok(image.clone());
-    }
-    let mut padded = vec![0.0; batch * channels * rows * columns];
-    let from = image.to_vec();
-    for (to, from) in padded.chunks_exact_mut(rows * columns).zip(from.chunks_exact(height * width)) {
-        for (to, from) in to.chunks_exact_mut(columns).zip(from.chunks_exact(width)) {
-            to[..width].copy_from_slice(from);
-        }
-    }
-    Tensor::from_vec(image.device(), padded, [batch, channels, rows, columns])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kat_backbone::nn::{MixerKind, Module as _};
-    use kat_backbone::{Cpu, Kat};
+    use crate::nn::{Builder, MixerKind, Module as _};
+    use crate::{Cpu, Graph, KatConfig, Tensor, ops};
 
     fn config() -> KatConfig {
         KatConfig {
@@ -188,14 +108,14 @@ mod tests {
     #[test]
     fn any_size_gives_a_map_and_recomputing_changes_no_bit() {
         let builder = Builder::new(&Cpu::default(), 1);
-        let vit = Vit::new(&builder, &config(), Size::square(40)).unwrap();
+        let vit = Kat::dense(&builder, &config(), Size::square(40)).unwrap();
         let again = KatConfig { activation_checkpointing: true, ..config() };
-        let again = Vit::new(&builder, &again, Size::square(40)).unwrap();
+        let again = Kat::dense(&builder, &again, Size::square(40)).unwrap();
         for (height, width, rows, columns) in [(64, 64, 8, 8), (33, 50, 5, 7), (8, 200, 1, 25), (1, 1, 1, 1)]
         {
-            let run = |vit: &Vit<Cpu>| {
+            let run = |vit: &Kat<Cpu>| {
                 let mut graph = Graph::training(0);
-                let y = vit.forward(&mut graph, &image(height, width)).unwrap();
+                let y = vit.last_map(&mut graph, &image(height, width)).unwrap();
                 assert_eq!(y.shape().axes(), [1, 32, rows, columns]);
                 let loss = ops::mean(&mut graph, &ops::gelu(&mut Graph::inference(), &y).unwrap()).unwrap();
                 assert!(loss.scalar().unwrap().is_finite());
@@ -218,8 +138,8 @@ mod tests {
     #[test]
     fn windows_without_padding_see_only_their_own_pixels() {
         let config = KatConfig { window: Some(4), global_blocks: vec![], ..config() };
-        let vit = Vit::new(&Builder::new(&Cpu::default(), 1), &config, Size::square(64)).unwrap();
-        let run = |image: &Tensor| vit.forward(&mut Graph::inference(), image).unwrap().to_vec();
+        let vit = Kat::dense(&Builder::new(&Cpu::default(), 1), &config, Size::square(64)).unwrap();
+        let run = |image: &Tensor| vit.last_map(&mut Graph::inference(), image).unwrap().to_vec();
         let first = image(64, 64);
         let mut changed = first.to_vec();
         changed[0] += 1.0; // in the window at the top left
@@ -257,8 +177,8 @@ mod tests {
             };
             let trained = Kat::new(&Cpu::default(), &classifier, 5).unwrap();
             trained.save(&path).unwrap();
-            let mut vit = Vit::new(&Builder::new(&Cpu::default(), 1), &config(), Size::square(32)).unwrap();
-            let report = vit.load(&path).unwrap();
+            let mut vit = Kat::dense(&Builder::new(&Cpu::default(), 1), &config(), Size::square(32)).unwrap();
+            let report = vit.load_dense(&path, LeftoverPolicy::Refuse).unwrap();
             assert_eq!(report.reinitialised.len(), 4, "two tables a block: {report}");
             assert_eq!(vit.blocks[1].attn.qkv.weight.to_vec(), trained.blocks[1].attn.qkv.weight.to_vec());
             assert_eq!(vit.pos_embed.to_vec(), trained.pos_embed.to_vec()[(1 + registers) * 32..]);
