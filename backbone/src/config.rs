@@ -76,7 +76,7 @@ pub struct KatConfig {
     pub dropout: f32,
     /// How fc1 and fc2 of GR-KAN start.
     pub init: InitScheme,
-    /// Mimetic attention initialisation, as published KAT.
+    /// Mimetic attention initialization, as published KAT.
     pub mimetic: bool,
     /// Side of ViTDet's attention windows, in tokens; absent: all blocks are global.
     pub window: Option<usize>,

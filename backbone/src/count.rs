@@ -78,6 +78,9 @@ impl Tally {
 }
 
 /// Counts `config` for an image of `size` pixels.
+///
+/// # Errors
+/// A configuration that cannot be.
 pub fn count(config: &KatConfig, size: Size) -> Result<Count> {
     KatConfig { image_size: size, ..config.clone() }.check()?;
     let dim = config.dim;

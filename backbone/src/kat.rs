@@ -58,11 +58,17 @@ module!(Kat { cls_token, reg_token, pos_embed, patch_embed, blocks, norm, fc_nor
 
 impl<D: Device> Kat<D> {
     /// A model with first values by `config` and `seed`.
+    ///
+    /// # Errors
+    /// A configuration that cannot be; the device refuses.
     pub fn new(device: &D, config: &KatConfig, seed: u64) -> Result<Self> {
         Self::build(&Builder::new(device, seed), config)
     }
 
     /// As [`Kat::new`], as a part of a larger model.
+    ///
+    /// # Errors
+    /// A configuration that cannot be; the device refuses.
     pub fn build(builder: &Builder<D>, config: &KatConfig) -> Result<Self> {
         config.check()?;
         let average = config.pool == Pool::Average;
@@ -136,6 +142,9 @@ impl<D: Device> Kat<D> {
     ///
     /// # Shapes
     /// image (B, channels, H, W) → (B, classes).
+    ///
+    /// # Errors
+    /// A model without a head, an image of other channels or of no whole patches.
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
         let tokens = self.blocks(graph, image)?;
         // The norm goes row by row: of the class token alone it is the same.
@@ -151,6 +160,9 @@ impl<D: Device> Kat<D> {
     ///
     /// # Shapes
     /// image (B, channels, H, W) → (B, prefix + N, C).
+    ///
+    /// # Errors
+    /// An image of other channels or of no whole patches.
     pub fn tokens(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
         let tokens = self.blocks(graph, image)?;
         self.normed(graph, tokens)
@@ -174,6 +186,9 @@ impl<D: Device> Kat<D> {
     }
 
     /// Logits from the tokens of [`Kat::tokens`].
+    ///
+    /// # Errors
+    /// A model without a head, tokens of another shape.
     pub fn classify(&self, graph: &mut Graph<D>, tokens: &Tensor<D>) -> Result<Tensor<D>> {
         let head = self
             .head
@@ -198,6 +213,9 @@ impl<D: Device> Kat<D> {
     ///
     /// # Shapes
     /// image (B, channels, H, W) → for each of `blocks` (B, C, H/p, W/p).
+    ///
+    /// # Errors
+    /// Blocks that do not ascend or do not exist, an image of other channels or of no whole patches.
     pub fn feature_maps(
         &self,
         graph: &mut Graph<D>,

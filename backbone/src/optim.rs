@@ -1,4 +1,4 @@
-//! The optimiser over all parameters of a module: gradients gathered, clipped and applied.
+//! The optimizer over all parameters of a module: gradients gathered, clipped and applied.
 
 use crate::checkpoint::{HostTensor, TensorMap};
 use crate::device::Device;
@@ -24,12 +24,18 @@ pub struct GradientSet<D: Device> {
 
 impl<D: Device> GradientSet<D> {
     /// Takes the gradients of `module`'s parameters.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn take(module: &impl Module<D>, mut gradients: Gradients<D>) -> Result<Self> {
         let buffers = module.parameters().iter().map(|p| gradients.take(p)).collect::<Result<_>>()?;
         Ok(Self { buffers })
     }
 
     /// Adds the gradients of another pass over the same module (gradient accumulation).
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn add(&mut self, device: &D, other: Self) -> Result<()> {
         for (sum, term) in self.buffers.iter_mut().zip(other.buffers) {
             match (sum.as_mut(), term) {
@@ -42,7 +48,7 @@ impl<D: Device> GradientSet<D> {
     }
 }
 
-/// How the optimiser treats one parameter.
+/// How the optimizer treats one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParameterOptions {
     /// Multiplies the learning rate.
@@ -51,7 +57,7 @@ pub struct ParameterOptions {
     pub weight_decay: f64,
 }
 
-/// One parameter under the optimiser.
+/// One parameter under the optimizer.
 struct Entry<D: Device> {
     name: String,
     options: ParameterOptions,
@@ -66,7 +72,10 @@ pub struct AdamW<D: Device> {
 }
 
 impl<D: Device> AdamW<D> {
-    /// An optimiser for `module`; `options` decides from a parameter's name and rank.
+    /// An optimizer for `module`; `options` decides from a parameter's name and rank.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn new(
         module: &impl Module<D>,
         config: AdamWConfig,
@@ -92,7 +101,7 @@ impl<D: Device> AdamW<D> {
     /// what they are multiplied by, and after a failure nothing changes.
     ///
     /// # Errors
-    /// [`Error::Config`] if the gradients are not those of the module this optimiser was made for.
+    /// [`Error::Config`] if the gradients are not those of the module this optimizer was made for.
     pub fn step(
         &mut self,
         module: &mut impl Module<D>,
@@ -231,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_optimiser_goes_on_to_the_same_bits() {
+    fn a_restored_optimizer_goes_on_to_the_same_bits() {
         let (mut module, mut optimizer) = setup();
         let watch = Watch::new(&Cpu::default()).unwrap();
         for _ in 0..3 {

@@ -54,6 +54,9 @@ pub fn all() -> Vec<Variant> {
 }
 
 /// The named model, or an error with the nearest name.
+///
+/// # Errors
+/// [`Error::Unknown`] with the nearest name.
 pub fn named(name: &str) -> Result<Variant> {
     let variants = all();
     match variants.iter().find(|v| v.name == name) {

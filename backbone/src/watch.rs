@@ -38,6 +38,9 @@ pub struct Failure {
 
 impl<D: Device> Watch<D> {
     /// A watch that has seen nothing; gradients are taken as they are.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn new(device: &D) -> Result<Self> {
         let mut start = vec![0.0; place::LEN];
         start[place::SCALE] = 1.0;
@@ -45,11 +48,17 @@ impl<D: Device> Watch<D> {
     }
 
     /// Notes the loss of step `step`, one value.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn loss(&mut self, loss: &Tensor<D>, step: u64) -> Result<()> {
         self.device.watch_loss(&mut self.values, loss.view(), step)
     }
 
     /// Notes the norm of a step's gradients, and the factor that the update will take.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn gradients(&mut self, gradients: &GradientSet<D>, clip: Clip, step: u64) -> Result<()> {
         let views: Vec<_> = gradients.buffers.iter().flatten().map(D::view_buf).collect();
         self.device.watch_norm(&mut self.values, &views, clip, step)
@@ -61,6 +70,9 @@ impl<D: Device> Watch<D> {
     }
 
     /// Reads, and begins a new mean of losses.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn take(&mut self) -> Result<Readings> {
         let mut values = self.device.download_buf(&self.values);
         let readings = readings(&values);

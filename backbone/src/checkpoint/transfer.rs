@@ -82,7 +82,7 @@ impl TransferOptions {
 ///
 /// # Errors
 /// [`CheckpointError::PositionEmbedding`] if the position embedding has another number of tokens than the grids
-/// explain; [`CheckpointError::Init`] for a rational order that cannot be initialised.
+/// explain; [`CheckpointError::Init`] for a rational order that cannot be initialized.
 pub fn adapt(
     mut source: TensorMap,
     expected: &Expected,

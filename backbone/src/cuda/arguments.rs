@@ -10,6 +10,9 @@ use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, 
 /// What a kernel may read as values of type T.
 pub trait Input<T> {
     /// Where they are; the second, a converted copy, must live as long as the address is used.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn input(&self, context: &Context) -> Result<(CUdeviceptr, Option<Buffer>)>;
     /// The number of values.
     fn count(&self) -> usize;
@@ -20,6 +23,9 @@ pub trait Input<T> {
 /// What a kernel may write as values of type T.
 pub trait Output<T> {
     /// Where they are.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn output(&mut self, context: &Context) -> Result<CUdeviceptr>;
     /// The number of values.
     fn count(&self) -> usize;

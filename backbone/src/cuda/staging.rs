@@ -52,7 +52,7 @@ impl Staging {
         const { assert!(align_of::<T>() <= ALIGNMENT) };
         self.driver.bind_to_thread().map_err(failed(OP))?;
         let pinned = self.piece(size_of_val(values))?;
-        // SAFETY: the piece has room for at least as many bytes, is aligned to a page and initialised, of which any make
+        // SAFETY: the piece has room for at least as many bytes, is aligned to a page and initialized, of which any make
         // a plain number (DeviceRepr), and its last copy is done, so that nobody else reads or writes it; it was taken
         // out of the list, so that this is the only reference to it.
         let staged = unsafe { std::slice::from_raw_parts_mut(pinned.bytes.cast::<T>(), values.len()) };
@@ -103,7 +103,7 @@ impl Staging {
         unsafe { sys::cuMemHostAlloc(&raw mut memory, capacity, 0) }
             .result()
             .map_err(failed("allocate pinned memory"))?;
-        // SAFETY: the memory was just given for that many bytes; zeros make it initialised.
+        // SAFETY: the memory was just given for that many bytes; zeros make it initialized.
         unsafe { memory.cast::<u8>().write_bytes(0, capacity) };
         let done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
         Ok(Pinned { bytes: memory.cast(), capacity, done: done.map_err(failed(OP))? })

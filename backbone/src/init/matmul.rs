@@ -1,4 +1,4 @@
-//! Row-major matrix product on plain slices, one thread: the initialisers run one matrix a task.
+//! Row-major matrix product on plain slices, one thread: the initializers run one matrix a task.
 
 /// Whether the right-hand matrix is used as stored or transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

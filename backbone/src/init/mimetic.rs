@@ -1,4 +1,4 @@
-//! Mimetic initialisation of self-attention (Trockman & Kolter, arXiv 2305.09828), as published KAT uses it.
+//! Mimetic initialization of self-attention (Trockman & Kolter, arXiv 2305.09828), as published KAT uses it.
 //!
 //! Trained transformers have `W_Q W_Kᵀ ≈ αZ + βI` in every head and `W_V W_proj ≈ αZ − βI`. The weights are
 //! made so from the start: with `Z` of independent entries of variance 1/d (uniform, as published), and

@@ -1,4 +1,4 @@
-//! Initialisation: rational coefficient tables, variance-preserving weights, mimetic attention.
+//! Initialization: rational coefficient tables, variance-preserving weights, mimetic attention.
 //!
 //! Everything here works on plain `Vec<f32>` in row-major order with the dimensions beside it; the model
 //! builder moves the numbers to the device.

@@ -38,7 +38,7 @@ pub fn truncated_normal(len: usize, std: f32, limit: f32, rng: &mut impl Rng) ->
     (0..len).map(|_| draw()).collect()
 }
 
-/// The initialisation of ViT and published KAT linear layers and position embeddings:
+/// The initialization of ViT and published KAT linear layers and position embeddings:
 /// standard deviation 0.02, cut at ±2.
 pub fn vit_normal(len: usize, rng: &mut impl Rng) -> Vec<f32> {
     truncated_normal(len, 0.02, 2.0, rng)
@@ -49,17 +49,17 @@ pub fn uniform(len: usize, limit: f32, rng: &mut impl Rng) -> Vec<f32> {
     (0..len).map(|_| limit * (2.0 * rng.random::<f32>() - 1.0)).collect()
 }
 
-/// Kaiming normal initialisation: standard deviation `gain / √fan_in`.
+/// Kaiming normal initialization: standard deviation `gain / √fan_in`.
 pub fn kaiming_normal(len: usize, fan_in: usize, gain: f32, rng: &mut impl Rng) -> Vec<f32> {
     normal(len, gain / (fan_in.max(1) as f32).sqrt(), rng)
 }
 
-/// Kaiming uniform initialisation: limit `gain √(3 / fan_in)`, the same variance as [`kaiming_normal`].
+/// Kaiming uniform initialization: limit `gain √(3 / fan_in)`, the same variance as [`kaiming_normal`].
 pub fn kaiming_uniform(len: usize, fan_in: usize, gain: f32, rng: &mut impl Rng) -> Vec<f32> {
     uniform(len, gain * (3.0 / fan_in.max(1) as f32).sqrt(), rng)
 }
 
-/// Xavier (Glorot) uniform initialisation: limit `√(6 / (fan_in + fan_out))`.
+/// Xavier (Glorot) uniform initialization: limit `√(6 / (fan_in + fan_out))`.
 ///
 /// timm and the published KAT treat the fused qkv weight as three square matrices: pass one third of its rows
 /// as `fan_out`.

@@ -1,4 +1,4 @@
-//! Singular value decompositions for the mimetic initialisation: all of a square matrix, or its leading part.
+//! Singular value decompositions for the mimetic initialization: all of a square matrix, or its leading part.
 //!
 //! One-sided Jacobi (Hestenes 1958) makes the columns of a matrix orthogonal by plane rotations; their norms
 //! are then the singular values. The leading part comes from subspace iteration with a Chebyshev filter
@@ -74,7 +74,7 @@ pub fn leading(matrix: &[f32], d: usize, count: usize, rng: &mut ChaCha8Rng) -> 
 
 /// The singular triplets of the matrix restricted to the span of the rows of `basis`.
 fn rayleigh_ritz(matrix: &[f32], d: usize, mut basis: Vec<f32>) -> Svd {
-    orthonormalise(&mut basis, d);
+    orthonormalize(&mut basis, d);
     let block = basis.len() / d;
     let left = multiply((block, d, d), &basis, matrix, Rhs::Transposed);
     // Orthogonalising the rows of a symmetric positive matrix W Λ Wᵀ leaves the rows λᵢ wᵢᵀ. Small, and the
@@ -117,7 +117,7 @@ fn transpose(matrix: &[f32], d: usize) -> Vec<f32> {
 
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    // Sixteen partial sums twice: vectorises without reordering a single chain of additions.
+    // Sixteen partial sums twice: vectorizes without reordering a single chain of additions.
     let ((a_chunks, a_tail), (b_chunks, b_tail)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     let mut sums = [0.0_f32; 32];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
@@ -186,7 +186,7 @@ fn rotate_pair(vectors: &mut [f32], squares: &mut [f32], (p, q): (usize, usize),
 }
 
 /// Gram–Schmidt on the rows, twice for orthogonality to working precision.
-fn orthonormalise(vectors: &mut [f32], d: usize) {
+fn orthonormalize(vectors: &mut [f32], d: usize) {
     pulp::Arch::new().dispatch(|| {
         for i in 0..vectors.len() / d {
             let (done, rest) = vectors.split_at_mut(i * d);

@@ -126,7 +126,7 @@ impl Order {
     /// Largest degree that the fit supports.
     pub const MAX: usize = 12;
 
-    /// Checks that a rational function of this order can be initialised.
+    /// Checks that a rational function of this order can be initialized.
     ///
     /// # Errors
     /// [`InitError::Order`] with the rule that is broken.
@@ -205,7 +205,7 @@ fn parse(text: &str) -> Result<BTreeMap<Activation, Coefficients>, InitError> {
 /// other order is fitted now, which takes well under a second.
 ///
 /// # Errors
-/// [`InitError::Order`] for an order that cannot be initialised.
+/// [`InitError::Order`] for an order that cannot be initialized.
 pub fn coefficients(activation: Activation, order: Order) -> Result<Coefficients, InitError> {
     order.check()?;
     if activation == Activation::Identity {

@@ -1,4 +1,4 @@
-//! Variance-preserving initialisation.
+//! Variance-preserving initialization.
 //!
 //! A linear layer `y = W h` with independent zero-mean weights of standard deviation σ gives
 //! `E[y²] = fan_in σ² E[h²]`. If `h = F(x)` with `x ~ N(0, 1)`, unit variance at the output therefore needs
@@ -22,7 +22,7 @@
 //! **What to expect of a stack without norms.** v = 1 is a fixed point of `v → gain² E[F(√v x)²]`, but a
 //! repelling one for GELU and swish (its slope there is [`sensitivity`], above 1: both are nearer to linear for
 //! larger inputs), and a sampled matrix is off by about `√(2/d)`. A stack of bare layers so drifts with
-//! narrow widths, whereas in the model every GR-KAN layer sees a layer-normalised input and the deviations do
+//! narrow widths, whereas in the model every GR-KAN layer sees a layer-normalized input and the deviations do
 //! not compound.
 
 use super::Activation;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn twelve_normalised_layers_keep_unit_variance() {
+    fn twelve_normalized_layers_keep_unit_variance() {
         let (d, tokens) = (192, 24);
         for activation in [Activation::Gelu, Activation::Swish] {
             let start = random::normal(tokens * d, 1.0, &mut random::stream(1, "input"));

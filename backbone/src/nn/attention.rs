@@ -46,6 +46,9 @@ module!(Attention { qkv, proj, rel_pos_h, rel_pos_w });
 
 impl<D: Device> Attention<D> {
     /// Weights by `config`, relative positions 0.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, config: &AttentionConfig) -> Result<Self> {
         let AttentionConfig { dim, heads, .. } = *config;
         if heads == 0 || dim % heads != 0 {
@@ -78,6 +81,9 @@ impl<D: Device> Attention<D> {
     }
 
     /// (B, N, C) → (B, N, C); `grid` is needed for windows and relative positions, where N is its size.
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         match self.window {
             None => self.attend(graph, x, grid),

@@ -38,6 +38,9 @@ module!(Block { norm1, attn, norm2, mlp });
 
 impl<D: Device> Block<D> {
     /// A block with first values by `config`.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, config: &BlockConfig) -> Result<Self> {
         let dim = config.attention.dim;
         Ok(Self {
@@ -50,6 +53,9 @@ impl<D: Device> Block<D> {
     }
 
     /// (B, N, C) → (B, N, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         let normed = self.norm1.forward(graph, x)?;
         let mixed = self.attn.forward(graph, &normed, grid)?;

@@ -43,17 +43,26 @@ impl<D: Device> Builder<D> {
     }
 
     /// A parameter with given values.
+    ///
+    /// # Errors
+    /// Values that the shape does not hold; the device refuses.
     pub fn values(&self, values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor<D>> {
         Tensor::from_vec(&self.device, values, shape)?.parameter()
     }
 
     /// A parameter of one value throughout.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn constant(&self, value: f32, shape: impl Into<Shape>) -> Result<Tensor<D>> {
         let shape = shape.into();
         self.values(vec![value; shape.numel()], shape)
     }
 
     /// The parameter `name` from N(0, std²), cut at ±2 (timm's trunc_normal_).
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn truncated_normal(&self, name: &str, shape: impl Into<Shape>, std: f32) -> Result<Tensor<D>> {
         let shape = shape.into();
         let mut rng = random::stream(self.seed, &join(&self.path, name));
@@ -61,6 +70,9 @@ impl<D: Device> Builder<D> {
     }
 
     /// The parameter `name` from N(0, std²).
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn normal(&self, name: &str, shape: impl Into<Shape>, std: f32) -> Result<Tensor<D>> {
         let shape = shape.into();
         let mut rng = random::stream(self.seed, &join(&self.path, name));
@@ -68,6 +80,9 @@ impl<D: Device> Builder<D> {
     }
 
     /// The parameter `name` uniform in [-limit, limit].
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn uniform(&self, name: &str, shape: impl Into<Shape>, limit: f32) -> Result<Tensor<D>> {
         let shape = shape.into();
         let mut rng = random::stream(self.seed, &join(&self.path, name));

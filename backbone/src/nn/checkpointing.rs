@@ -9,6 +9,9 @@ use crate::tensor::Tensor;
 
 /// Runs `forward` of `module` on `x` so that its activations are recomputed when gradients are wanted. Random
 /// numbers are the same both times.
+///
+/// # Errors
+/// Those of `forward`.
 pub fn checkpoint<D, M>(
     graph: &mut Graph<D>,
     module: &M,

@@ -23,11 +23,17 @@ pub const EPS: f32 = 1e-6;
 
 impl<D: Device> LayerNorm<D> {
     /// Weight 1, bias 0.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, channels: usize) -> Result<Self> {
         Ok(Self { weight: builder.constant(1.0, [channels])?, bias: builder.constant(0.0, [channels])? })
     }
 
     /// (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         ops::layer_norm(graph, x, &self.weight, &self.bias, EPS)
     }

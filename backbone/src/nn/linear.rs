@@ -20,6 +20,9 @@ module!(Linear { weight, bias });
 
 impl<D: Device> Linear<D> {
     /// Weights from N(0, std²) cut at ±2, bias 0.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, inputs: usize, outputs: usize, std: f32) -> Result<Self> {
         Ok(Self {
             weight: builder.truncated_normal("weight", [outputs, inputs], std)?,
@@ -28,6 +31,9 @@ impl<D: Device> Linear<D> {
     }
 
     /// (…, inputs) → (…, outputs).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         ops::linear(graph, x, &self.weight, self.bias.as_ref())
     }

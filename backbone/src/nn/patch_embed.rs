@@ -31,6 +31,9 @@ module!(PatchEmbed { proj });
 
 impl<D: Device> PatchEmbed<D> {
     /// Weights as PyTorch's convolution starts (uniform, limit 1/√fan in), which timm's ViT and KAT leave.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, channels: usize, patch: Size, dim: usize) -> Result<Self> {
         let builder = builder.at("proj");
         let limit = 1.0 / ((channels * patch.area()) as f32).sqrt();
@@ -40,6 +43,9 @@ impl<D: Device> PatchEmbed<D> {
     }
 
     /// (B, channels, H, W) → (B, H/p · W/p, C) and the grid (H/p, W/p).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Size)> {
         let [_, _, height, width] = image.axes("patch embedding", "images (B, channels, H, W)")?;
         let patches = ops::patchify(graph, image, self.patch)?;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 /// Where windows stand, in pixels of the input: (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Distance between neighbouring windows.
+    /// Distance between neighboring windows.
     pub stride: [usize; 2],
     /// Pixels added on each side.
     pub padding: [usize; 2],

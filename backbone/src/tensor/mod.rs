@@ -35,6 +35,9 @@ pub struct Tensor<D: Backend = Cpu> {
 
 impl<D: Backend> Tensor<D> {
     /// A constant from values in row-major order.
+    ///
+    /// # Errors
+    /// A shape that does not hold as many values; the device refuses.
     pub fn from_vec(device: &D, values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         shape.check_len(values.len())?;
@@ -42,6 +45,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// As [`Tensor::from_vec`] from borrowed values; a GPU copies them while it computes.
+    ///
+    /// # Errors
+    /// A shape that does not hold as many values; the device refuses.
     pub fn from_slice(device: &D, values: &[f32], shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         shape.check_len(values.len())?;
@@ -49,6 +55,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// A constant of zeros.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn zeros(device: &D, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         Self::from_vec(device, vec![0.0; shape.numel()], shape)
@@ -59,6 +68,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// The same values as a leaf that receives a gradient.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn parameter(mut self) -> Result<Self> {
         self.key = Some(Key::new(self.device())?);
         Ok(self)
@@ -76,6 +88,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// The same elements under another shape; values and gradient are shared.
+    ///
+    /// # Errors
+    /// A shape that does not hold as many values; the device refuses.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         shape.check_len(self.numel())?;
@@ -88,6 +103,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// The axes, when there are `N` of them; `op` and `expected` word the error when not.
+    ///
+    /// # Errors
+    /// A tensor of another shape.
     pub fn axes<const N: usize>(&self, op: &'static str, expected: &str) -> Result<[usize; N]> {
         self.shape.axes().try_into().map_err(|_| Error::shape(op, "the input", expected, self.shape))
     }
@@ -108,6 +126,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// The value of a one-element tensor.
+    ///
+    /// # Errors
+    /// A tensor of another shape.
     pub fn scalar(&self) -> Result<f32> {
         match self.to_vec()[..] {
             [value] => Ok(value),
@@ -128,6 +149,9 @@ impl<D: Backend> Tensor<D> {
 
     /// Takes the values of another tensor, which then share storage, keeping the identity under which gradients are
     /// found.
+    ///
+    /// # Errors
+    /// A shape that does not hold as many values; the device refuses.
     pub fn copy_from(&mut self, other: &Self) -> Result<()> {
         self.shape.check_len(other.numel())?;
         self.stored = other.stored.clone();
@@ -135,6 +159,9 @@ impl<D: Backend> Tensor<D> {
     }
 
     /// Replaces the values, keeping the identity under which gradients are found.
+    ///
+    /// # Errors
+    /// A shape that does not hold as many values; the device refuses.
     pub fn set(&mut self, values: Vec<f32>) -> Result<()> {
         self.shape.check_len(values.len())?;
         self.stored = self.device().clone().upload(values)?;

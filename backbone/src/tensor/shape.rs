@@ -18,6 +18,9 @@ pub struct Shape {
 
 impl Shape {
     /// A shape from its axes; at most [`MAX_RANK`] of them.
+    ///
+    /// # Errors
+    /// Too many axes.
     pub fn new(axes: &[usize]) -> Result<Self> {
         if axes.len() > MAX_RANK {
             return Err(Error::config("shape", format!("{axes:?} has more than {MAX_RANK} axes")));

@@ -118,7 +118,7 @@ fn block(
         let lhs = &p.lhs.data[(top * p.lhs.row_stride + inner.start).min(p.lhs.data.len())..];
         tiles(dst, p, rows, depth, (lhs, |tile| tile * ROWS * p.lhs.row_stride, p.lhs.row_stride, 1), packed);
     } else {
-        // transposed: 14 neighbours of each inner step side by side
+        // transposed: 14 neighbors of each inner step side by side
         let count = rows.div_ceil(ROWS);
         with_space(&LEFT, count * ROWS * depth, |left| {
             for tile in 0..count {

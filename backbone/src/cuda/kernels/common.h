@@ -15,7 +15,7 @@ constexpr uint32_t kBlockWarps = kBlock / 32;
     for (uint64_t i = static_cast<uint64_t>(blockIdx.x) * kat::kBlock + threadIdx.x; i < (n); \
          i += static_cast<uint64_t>(gridDim.x) * kat::kBlock)
 
-// The number of neighbours that a call of each_pack's function has.
+// The number of neighbors that a call of each_pack's function has.
 template <int V>
 struct Width {
     static constexpr int value = V;

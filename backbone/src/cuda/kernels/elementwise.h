@@ -1,4 +1,4 @@
-// One read and one write of each value, neighbours to neighbouring threads. Arguments named in place are read and written
+// One read and one write of each value, neighbors to neighboring threads. Arguments named in place are read and written
 // by the same thread.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The storage types of the kernels, and packs of neighbours.
+// The storage types of the kernels, and packs of neighbors.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -19,13 +19,13 @@ __device__ __forceinline__ float from_float(float v) { return v; }
 template <>
 __device__ __forceinline__ bf16 from_float(float v) { return __float2bfloat16_rn(v); }
 
-// V neighbours, read and written at once, 16 bytes at most.
+// V neighbors, read and written at once, 16 bytes at most.
 template <typename T, int V>
 struct alignas(sizeof(T) * V > 16 ? 16 : sizeof(T) * V) Pack {
     T v[V];
 };
 
-// The V neighbours that begin at value i, a multiple of V.
+// The V neighbors that begin at value i, a multiple of V.
 template <int V, typename T>
 __device__ __forceinline__ Pack<T, V> pack_at(const T* x, uint64_t i) {
     return *reinterpret_cast<const Pack<T, V>*>(x + i);

@@ -26,7 +26,7 @@ pub struct ConvShape {
     pub outputs: usize,
     /// Side of the kernel.
     pub kernel: usize,
-    /// Distance of neighbouring windows.
+    /// Distance of neighboring windows.
     pub stride: usize,
     /// Zeros added on each side.
     pub padding: usize,

@@ -23,6 +23,9 @@ module!(GroupRational { weight_numerator, weight_denominator });
 
 impl<D: Device> GroupRational<D> {
     /// Coefficients that start as `activation`.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, activation: Activation, config: &MixerConfig) -> Result<Self> {
         let table = tables::coefficients(activation, config.order)?;
         let rows = |sharing| if sharing == Sharing::Shared { 1 } else { config.groups };
@@ -37,6 +40,9 @@ impl<D: Device> GroupRational<D> {
     }
 
     /// (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         ops::rational(graph, x, &self.weight_numerator, &self.weight_denominator, self.groups)
     }
@@ -61,6 +67,9 @@ module!(GrKan { act1, fc1, act2, fc2 });
 impl<D: Device> GrKan<D> {
     /// First values by `config`; with preserved variance each layer's weights have the standard deviation
     /// gain/√fan in of the activation before it (section 4.3).
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, dim: usize, config: &MixerConfig) -> Result<Self> {
         for (name, channels) in [("width", dim), ("hidden width", config.hidden)] {
             if config.groups == 0 || channels % config.groups != 0 {
@@ -82,6 +91,9 @@ impl<D: Device> GrKan<D> {
     }
 
     /// (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         let x = self.act1.forward(graph, x)?;
         let x = ops::dropout(graph, &x, self.dropout)?;

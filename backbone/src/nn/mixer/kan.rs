@@ -32,6 +32,9 @@ module!(KanLayer { base_weight, spline_weight, spline_scaler, bias });
 
 impl<D: Device> KanLayer<D> {
     /// Base weights uniform with limit 1/√inputs, scalers likewise, splines N(0, 0.1²), bias 0.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, inputs: usize, outputs: usize, basis: usize) -> Result<Self> {
         let limit = 1.0 / (inputs as f32).sqrt();
         let edges = inputs * outputs;
@@ -46,6 +49,9 @@ impl<D: Device> KanLayer<D> {
     }
 
     /// (…, inputs) → (…, outputs).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         let base = ops::silu(graph, x)?;
         let base = ops::linear(graph, &base, &self.base_weight, Some(&self.bias))?;
@@ -70,6 +76,9 @@ module!(Kan { layer1, layer2 });
 
 impl<D: Device> Kan<D> {
     /// First values as [`KanLayer::new`].
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, dim: usize, config: &MixerConfig) -> Result<Self> {
         Ok(Self {
             layer1: KanLayer::new(&builder.at("layer1"), dim, config.hidden, config.kan_basis)?,
@@ -78,6 +87,9 @@ impl<D: Device> Kan<D> {
     }
 
     /// (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         let x = self.layer1.forward(graph, x)?;
         self.layer2.forward(graph, &x)

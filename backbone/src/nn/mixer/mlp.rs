@@ -22,6 +22,9 @@ module!(Mlp { fc1, fc2 });
 
 impl<D: Device> Mlp<D> {
     /// Weights N(0, 0.02²), as timm's ViT.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, dim: usize, config: &MixerConfig) -> Result<Self> {
         Ok(Self {
             fc1: Linear::new(&builder.at("fc1"), dim, config.hidden, 0.02)?,
@@ -31,6 +34,9 @@ impl<D: Device> Mlp<D> {
     }
 
     /// (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         let x = self.fc1.forward(graph, x)?;
         let x = ops::gelu(graph, &x)?;

@@ -87,6 +87,9 @@ module!(
 
 impl<D: Device> Mixer<D> {
     /// A mixer of `dim` channels with first values by `config`.
+    ///
+    /// # Errors
+    /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, dim: usize, config: &MixerConfig) -> Result<Self> {
         Ok(match config.kind {
             MixerKind::GrKan => Self::GrKan(GrKan::new(builder, dim, config)?),
@@ -96,6 +99,9 @@ impl<D: Device> Mixer<D> {
     }
 
     /// (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         match self {
             Self::GrKan(mixer) => mixer.forward(graph, x),

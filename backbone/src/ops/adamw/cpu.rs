@@ -1,4 +1,4 @@
-//! The passes on the CPU: chunks of a fixed size over threads, vectorised within.
+//! The passes on the CPU: chunks of a fixed size over threads, vectorized within.
 
 use super::{AdamWKernel, Coefficients, OP};
 use crate::cpu::simd::vectorized;

@@ -1,4 +1,4 @@
-//! The optimiser on the GPU: one launch over all parameters.
+//! The optimizer on the GPU: one launch over all parameters.
 
 use super::{AdamWKernel, Coefficients, OP};
 use crate::cuda::pointer_table::{PointerTable, Row};

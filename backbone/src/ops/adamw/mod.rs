@@ -93,13 +93,16 @@ pub struct Moments<D: Backend> {
 
 impl<D: Backend> Moments<D> {
     /// Zeros for a parameter.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn zeros(parameter: &Tensor<D>) -> Result<Self> {
         let zeros = || Tensor::zeros(parameter.device(), parameter.shape());
         Ok(Self { first: zeros()?, second: zeros()? })
     }
 }
 
-/// Optimiser passes on a device. All give the same bits whatever the number of threads.
+/// Optimizer passes on a device. All give the same bits whatever the number of threads.
 ///
 /// Parameters are first gathered, then changed together; a device without launches to save changes each at once. What
 /// is gathered must not move until then.
@@ -107,6 +110,9 @@ pub trait AdamWKernel: Backend {
     /// Parameters that were gathered.
     type Gathered: Default;
     /// Takes up one parameter's update. `watch` holds s, and whether anything failed: then nothing changes.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn gather_update(
         &self,
         gathered: &mut Self::Gathered,
@@ -117,8 +123,14 @@ pub trait AdamWKernel: Backend {
         watch: Self::View<'_>,
     ) -> Result<()>;
     /// Does the updates that were gathered.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn run_updates(&self, gathered: Self::Gathered, watch: Self::View<'_>) -> Result<()>;
     /// Takes up average ← average + weight (x - average); `weight` is the same for all.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn gather_average(
         &self,
         gathered: &mut Self::Gathered,
@@ -127,6 +139,9 @@ pub trait AdamWKernel: Backend {
         weight: f32,
     ) -> Result<()>;
     /// Moves the averages that were gathered.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn run_averages(&self, gathered: Self::Gathered, weight: f32) -> Result<()>;
 }
 
@@ -172,6 +187,9 @@ impl<'w, D: AdamWKernel> Updates<'w, D> {
     }
 
     /// Does them all.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn run(self) -> Result<()> {
         self.device.run_updates(self.gathered, self.watch)
     }
@@ -200,6 +218,9 @@ impl<D: AdamWKernel> Averages<D> {
     }
 
     /// Moves them all.
+    ///
+    /// # Errors
+    /// The device refuses.
     pub fn run(self) -> Result<()> {
         self.device.run_averages(self.gathered, self.weight)
     }

@@ -12,13 +12,25 @@ use rayon::prelude::*;
 /// Addition and scaling on a device.
 pub trait AddKernel: Backend {
     /// `a + b`, where `b` repeats as often as it fits into `a` (position embeddings: (N, C) onto (B, N, C)).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn add_forward(&self, a: Self::View<'_>, b: Self::View<'_>, repeats: usize) -> Result<Self::Buf>;
     /// `a + factors[sample] b`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn add_scaled(&self, a: Self::View<'_>, b: Self::View<'_>, factors: &[f32]) -> Result<Self::Buf>;
     /// `factors[sample] x`, in place of x.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn scale_samples(&self, x: Self::Buf, factors: &[f32]) -> Result<Self::Buf>;
     /// `factors[sample] x` (without factors: a copy), as precise as `like`: the gradient of a branch, which may be kept in
     /// fewer bits.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn scaled_copy(
         &self,
         x: Self::View<'_>,
@@ -26,10 +38,16 @@ pub trait AddKernel: Backend {
         like: Self::View<'_>,
     ) -> Result<Self::Buf>;
     /// A copy.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn duplicate(&self, x: Self::View<'_>) -> Result<Self::Buf>;
 }
 
 /// `a + b`; `b` may lack leading axes of `a`, or have 1 there, and is then added to each part.
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn add<D: AddKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     a: &Tensor<D>,
@@ -61,6 +79,9 @@ pub fn add<D: AddKernel + ReduceKernel>(
 ///
 /// # Shapes
 /// a, b (B, …) → (B, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn add_drop_path<D: AddKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     a: &Tensor<D>,
@@ -92,6 +113,9 @@ pub fn add_drop_path<D: AddKernel + ReduceKernel>(
 }
 
 /// `factor · x`.
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn scale<D: AddKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

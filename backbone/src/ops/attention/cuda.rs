@@ -108,7 +108,7 @@ impl<'d, 'a> Call<'d, 'a> {
         self.product([n, n, d], self.geometry.scale(), (q, Order::Rows), (k, Order::Transposed), group)
     }
 
-    /// Both axes of the token grid: the table, the distance of neighbours in tokens, the size.
+    /// Both axes of the token grid: the table, the distance of neighbors in tokens, the size.
     fn axes(&self) -> Result<Option<[(View<'a>, u32, u32); 2]>> {
         let Some(relative) = &self.relative else { return Ok(None) };
         let (rows, columns) = (size(OP, relative.grid.height)?, size(OP, relative.grid.width)?);

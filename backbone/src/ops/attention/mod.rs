@@ -94,6 +94,9 @@ pub struct AttentionGradients<D: Backend> {
 /// Attention on a device.
 pub trait AttentionKernel: Backend {
     /// Output and row sums.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn attention_forward(
         &self,
         qkv: Self::View<'_>,
@@ -101,6 +104,9 @@ pub trait AttentionKernel: Backend {
         geometry: Geometry,
     ) -> Result<Attended<Self>>;
     /// Gradients from the gradient at the output.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn attention_backward(
         &self,
         qkv: Self::View<'_>,
@@ -136,6 +142,9 @@ impl<D: Backend> RelativePositions<D> {
 ///
 /// # Shapes
 /// qkv (B, N, 3C): queries, keys and values of all heads, side by side → (B, N, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn attention<D: AttentionKernel>(
     graph: &mut Graph<D>,
     qkv: &Tensor<D>,

@@ -42,6 +42,9 @@ impl<D: Backend> Running<D> {
 /// variance. Every process calls it in the same order with as many numbers.
 pub trait SumOverProcesses {
     /// Replaces each number by its sum over all processes.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn sum(&self, numbers: &mut [f64]) -> Result<()>;
 }
 
@@ -102,9 +105,15 @@ pub struct ParameterGradients<D: Backend> {
 /// Batch norm on a device; x is (B, C, plane). Statistics stay on the device.
 pub trait BatchNormKernel: Backend {
     /// (3, C): the means, what f32 rounds off them, and the sums of squared deviations.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn channel_moments(&self, x: Self::View<'_>, channels: usize, plane: usize) -> Result<Self::Buf>;
     /// The statistics of `count` values a channel, of their moments; the running mean and variance move towards them
     /// by `momentum`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn batch_statistics(
         &self,
         moments: Self::View<'_>,
@@ -113,8 +122,14 @@ pub trait BatchNormKernel: Backend {
         momentum: f32,
     ) -> Result<BatchStatistics<Self>>;
     /// y.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn batch_norm_forward(&self, x: Self::View<'_>, terms: &Terms<'_, Self>) -> Result<Self::Buf>;
     /// The gradients at weight and bias.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn batch_norm_parameter_gradients(
         &self,
         x: Self::View<'_>,
@@ -123,6 +138,9 @@ pub trait BatchNormKernel: Backend {
     ) -> Result<ParameterGradients<Self>>;
     /// weight/√(variance + eps) · (dy - share · (Σ dy + x̂ Σ dy x̂)), in place of dy; share is 1/n, or 0 where the
     /// statistics are constants.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn batch_norm_input_gradient(
         &self,
         x: Self::View<'_>,
@@ -133,7 +151,7 @@ pub trait BatchNormKernel: Backend {
     ) -> Result<Self::Buf>;
 }
 
-/// Statistics that a pass normalises with.
+/// Statistics that a pass normalizes with.
 struct Statistics<D: BatchNormKernel> {
     mean: Tensor<D>,
     variance: Tensor<D>,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 const SHAPE: [usize; 4] = [3, 4, 2, 5];
 
-fn normalised(t: &[Vec<f64>], statistics: impl Fn(usize) -> (f64, f64), eps: f64) -> Vec<f64> {
+fn normalized(t: &[Vec<f64>], statistics: impl Fn(usize) -> (f64, f64), eps: f64) -> Vec<f64> {
     let value = |(i, x): (usize, &f64)| {
         let c = i / 10 % 4;
         let (mean, variance) = statistics(c);
@@ -31,7 +31,7 @@ fn evaluation_uses_the_running_statistics() {
         |graph, t| Ok(batch_norm(graph, &t[0], &t[1], &t[2], &running, &options)?.0),
         |t| {
             let of = |c: usize| (f64::from(means[c]), f64::from(variances[c]));
-            normalised(t, of, 1e-3)
+            normalized(t, of, 1e-3)
         },
         1e-5,
     );
@@ -49,7 +49,7 @@ fn training_uses_the_batch_and_moves_the_running_statistics() {
             *updated.borrow_mut() = Some((running.unwrap(), t[0].to_vec()));
             Ok(y)
         },
-        |t| normalised(t, |c| moments(&t[0], c), 1e-3),
+        |t| normalized(t, |c| moments(&t[0], c), 1e-3),
         2e-5,
     );
     let (running, x) = updated.take().unwrap();

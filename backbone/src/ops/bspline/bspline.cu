@@ -23,7 +23,7 @@ __device__ __forceinline__ float spline_slope(float t) {
 
 }  // namespace
 
-// y (n, basis): the splines of each element; centres at `first` + k · `step`. Neighbours write neighbours.
+// y (n, basis): the splines of each element; centers at `first` + k · `step`. Neighbors write neighbors.
 KAT_KERNEL spline_forward(const float* __restrict__ x, float* __restrict__ y, uint64_t n, uint32_t basis, float first,
                           float step) {
     KAT_EACH_PLANE(i, n, basis) {

@@ -12,19 +12,34 @@ use rayon::prelude::*;
 /// KAN edges on a device.
 pub trait BsplineKernel: Backend {
     /// The `basis` B-splines of every element, side by side.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn spline_forward(&self, x: Self::View<'_>, basis: usize) -> Result<Self::Buf>;
     /// The gradient at x.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn spline_backward(&self, x: Self::View<'_>, dy: Self::View<'_>, basis: usize) -> Result<Self::Buf>;
     /// `a[row, k] · factors[row]`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn scale_rows(&self, a: Self::View<'_>, factors: Self::View<'_>) -> Result<Self::Buf>;
     /// `Σ_k a[row, k] b[row, k]`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn dot_rows(&self, a: Self::View<'_>, b: Self::View<'_>, rows: usize) -> Result<Self::Buf>;
 }
 
-/// `basis` cubic B-splines of every element, centred at equal distances over [-1, 1] (at 0 if there is one).
+/// `basis` cubic B-splines of every element, centerd at equal distances over [-1, 1] (at 0 if there is one).
 ///
 /// # Shapes
 /// x (…, C) → (…, C · basis).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn spline_basis<D: BsplineKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -48,6 +63,9 @@ pub fn spline_basis<D: BsplineKernel>(
 ///
 /// # Shapes
 /// a (R, K), factors (R) → (R, K).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn scale_rows<D: BsplineKernel>(
     graph: &mut Graph<D>,
     a: &Tensor<D>,
@@ -68,7 +86,7 @@ pub fn scale_rows<D: BsplineKernel>(
     })
 }
 
-/// Centre of function `k` and distance of centres.
+/// Center of function `k` and distance of centers.
 fn knots(basis: usize) -> (f32, f32) {
     if basis == 1 { (0.0, 1.0) } else { (-1.0, 2.0 / (basis - 1) as f32) }
 }

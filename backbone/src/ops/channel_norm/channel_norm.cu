@@ -1,4 +1,4 @@
-// Channels-first layer norm of (B, C, plane): a block has 32 neighbouring pixels, its lanes, and its warps share out
+// Channels-first layer norm of (B, C, plane): a block has 32 neighboring pixels, its lanes, and its warps share out
 // the channels. The pixels' values of all channels are read again where they are still in a cache.
 #include "maps.h"
 

@@ -1,4 +1,4 @@
-//! Channels-first layer norm on the CPU: a task has a run of pixels with all their channels in cache, neighbouring
+//! Channels-first layer norm on the CPU: a task has a run of pixels with all their channels in cache, neighboring
 //! pixels as lanes.
 
 use super::ChannelNormKernel;

@@ -14,6 +14,9 @@ use crate::tensor::{Backend, Graph, Tensor};
 /// Channels-first layer norm on a device; the number of channels is that of the weight.
 pub trait ChannelNormKernel: Backend {
     /// y, and the statistics: the means of all B · plane positions, then their inverse deviations.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn channel_norm_forward(
         &self,
         x: Self::View<'_>,
@@ -23,6 +26,9 @@ pub trait ChannelNormKernel: Backend {
         eps: f32,
     ) -> Result<Normalized<Self>>;
     /// Gradients; dx takes the place of dy.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn channel_norm_backward(
         &self,
         x: Self::View<'_>,
@@ -37,6 +43,9 @@ pub trait ChannelNormKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (C), bias (C) → (B, C, H, W).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn channel_norm<D: ChannelNormKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

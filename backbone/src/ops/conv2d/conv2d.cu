@@ -1,6 +1,6 @@
 // What a convolution needs beside cuBLAS's products: the matrix of columns, of which row (channel, tap) holds the pixel
 // under that tap for each position of the output, and its reverse. A thread has a position (a pixel) of one channel, so
-// that neighbours read and write neighbours whatever the tap.
+// that neighbors read and write neighbors whatever the tap.
 #include "maps.h"
 #include "storage.h"
 #include "windows.h"

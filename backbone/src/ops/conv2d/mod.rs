@@ -71,6 +71,9 @@ impl Geometry {
 /// Convolution on a device. A transposed convolution is made of the same three products.
 pub trait Conv2dKernel: Backend {
     /// y of x: (B, C, H, W) and w: (O, C, KH, KW).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn conv2d_forward(
         &self,
         x: Self::View<'_>,
@@ -79,6 +82,9 @@ pub trait Conv2dKernel: Backend {
         geometry: &Geometry,
     ) -> Result<Self::Buf>;
     /// The gradient at x, plus `bias[c]` in every pixel of channel c (which a transposed convolution adds).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn conv2d_input_gradient(
         &self,
         dy: Self::View<'_>,
@@ -87,6 +93,9 @@ pub trait Conv2dKernel: Backend {
         geometry: &Geometry,
     ) -> Result<Self::Buf>;
     /// The gradient at w; the same bits whatever the number of threads.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn conv2d_weight_gradient(
         &self,
         dy: Self::View<'_>,
@@ -94,6 +103,9 @@ pub trait Conv2dKernel: Backend {
         geometry: &Geometry,
     ) -> Result<Self::Buf>;
     /// Sums over everything but the channels of (B, channels, plane) values: the gradient at a bias.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn channel_sums(&self, values: Self::View<'_>, channels: usize, plane: usize) -> Result<Self::Buf>;
 }
 
@@ -114,6 +126,9 @@ pub(crate) fn check_bias<D: Conv2dKernel>(
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (O, C, KH, KW), bias (O) → (B, O, (H + 2p - KH)/s + 1, (W + 2p - KW)/s + 1).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn conv2d<D: Conv2dKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

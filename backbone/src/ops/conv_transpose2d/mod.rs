@@ -12,6 +12,9 @@ use crate::tensor::Tensor;
 ///
 /// # Shapes
 /// x (B, C, H, W), weight (C, O, KH, KW), bias (O) → (B, O, (H - 1) s - 2p + KH, (W - 1) s - 2p + KW).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn conv_transpose2d<D: Conv2dKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

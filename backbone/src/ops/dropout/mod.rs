@@ -16,10 +16,16 @@ use rayon::prelude::*;
 pub trait DropoutKernel: Backend {
     /// Masks and scales `x` in place. The mask depends on `seed` and the position alone, so that the backward
     /// pass makes it again instead of keeping it.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn dropout(&self, x: Self::Buf, rate: f32, seed: u64) -> Result<Self::Buf>;
 }
 
 /// Dropout of every element; any shape. The identity unless the graph trains.
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn dropout<D: DropoutKernel + AddKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -39,11 +45,14 @@ pub fn dropout<D: DropoutKernel + AddKernel>(
     })
 }
 
-/// Dropout of whole channels, drawn for each sample (torch's `Dropout2d`): neighbouring pixels of a feature map say
+/// Dropout of whole channels, drawn for each sample (torch's `Dropout2d`): neighboring pixels of a feature map say
 /// much the same, so that dropping them one by one would take little away. The identity unless the graph trains.
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, H, W).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn channel_dropout<D: DropoutKernel + AddKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

@@ -1,5 +1,5 @@
 //! Losses that compare element by element: binary cross entropy with logits, smooth L1 and L1. Each is
-//! Σ weight · loss(x, target) / normaliser, the normaliser being the caller's (detection has its own for each).
+//! Σ weight · loss(x, target) / normalizer, the normalizer being the caller's (detection has its own for each).
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -84,6 +84,9 @@ pub struct GoalViews<'a, D: Backend> {
 /// Element-wise losses on a device.
 pub trait ElementwiseLossKernel: Backend {
     /// The loss, summed in f64, as one value.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn elementwise_loss(
         &self,
         kind: Kind,
@@ -91,6 +94,9 @@ pub trait ElementwiseLossKernel: Backend {
         goal: &GoalViews<'_, Self>,
     ) -> Result<Self::Buf>;
     /// Its gradient at x, times `dloss` (one value).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn elementwise_loss_gradient(
         &self,
         kind: Kind,
@@ -104,6 +110,9 @@ pub trait ElementwiseLossKernel: Backend {
 ///
 /// # Shapes
 /// logits (…) with as many targets → ().
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn binary_cross_entropy<D: ElementwiseLossKernel>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,
@@ -116,6 +125,9 @@ pub fn binary_cross_entropy<D: ElementwiseLossKernel>(
 ///
 /// # Shapes
 /// x (…) with as many targets → ().
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn smooth_l1<D: ElementwiseLossKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

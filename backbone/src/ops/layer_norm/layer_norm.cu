@@ -1,4 +1,4 @@
-// Layer norm over rows of channels. A warp has a row in its registers, four neighbours a lane and pack, so that each
+// Layer norm over rows of channels. A warp has a row in its registers, four neighbors a lane and pack, so that each
 // value is read once; rows that no number of packs fits are walked over three times.
 #include "common.h"
 #include "storage.h"

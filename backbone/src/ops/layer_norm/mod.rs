@@ -30,6 +30,9 @@ pub struct NormGradients<D: Backend> {
 /// Layer norm on a device.
 pub trait LayerNormKernel: Backend {
     /// y and the rows' statistics (empty unless `keep`).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn layer_norm_forward(
         &self,
         x: Self::View<'_>,
@@ -38,6 +41,9 @@ pub trait LayerNormKernel: Backend {
         eps: f32,
     ) -> Result<Normalized<Self>>;
     /// Gradients; dx is added to `earlier` if there is one, which takes its place, else takes that of dy.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn layer_norm_backward(
         &self,
         x: Self::View<'_>,
@@ -52,6 +58,9 @@ pub trait LayerNormKernel: Backend {
 ///
 /// # Shapes
 /// x (…, C), weight (C), bias (C) → (…, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn layer_norm<D: LayerNormKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

@@ -1,5 +1,5 @@
 // Kernels that only move values. A tile of the transpose goes through shared memory, so that reads and writes both meet
-// neighbours.
+// neighbors.
 #include "rows.h"
 
 using kat::each_of_rows;

@@ -14,16 +14,34 @@ use std::ops::Range;
 /// Moving values on a device. Data is seen as (outer, width) rows.
 pub trait LayoutKernel: Backend {
     /// (batch, rows, columns) → (batch, columns, rows).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn transpose(&self, x: Self::View<'_>, batch: usize, rows: usize, columns: usize) -> Result<Self::Buf>;
     /// Row i of the output is row i of each part after the other; a part is (values, width).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn join_rows(&self, parts: &[(Self::View<'_>, usize)], outer: usize) -> Result<Self::Buf>;
     /// The columns `range` of rows of `width`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn slice_rows(&self, x: Self::View<'_>, width: usize, range: Range<usize>) -> Result<Self::Buf>;
     /// The reverse of `slice_rows`: zeros outside `range`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn spread_rows(&self, dy: Self::View<'_>, width: usize, range: Range<usize>) -> Result<Self::Buf>;
     /// Rows `indices` of rows of `width`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn gather(&self, x: Self::View<'_>, width: usize, indices: &[usize]) -> Result<Self::Buf>;
     /// The reverse of `gather` into `rows` rows: rows that were taken more than once are summed, in order.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn scatter_add(
         &self,
         dy: Self::View<'_>,
@@ -37,6 +55,9 @@ pub trait LayoutKernel: Backend {
 ///
 /// # Shapes
 /// x (B, N, C) → (B, C, grid).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn tokens_to_map<D: LayoutKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -55,12 +76,18 @@ pub fn tokens_to_map<D: LayoutKernel>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, H · W, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn map_to_tokens<D: LayoutKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
     let [batch, channels, height, width] = x.axes("map_to_tokens", "(B, C, H, W)")?;
     transposed(graph, x, [batch, channels, height * width], [batch, height * width, channels])
 }
 
 /// Any (batch, rows, columns) → (batch, columns, rows).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn transpose<D: LayoutKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
     let [batch, rows, columns] = x.axes("transpose", "(batch, rows, columns)")?;
     transposed(graph, x, [batch, rows, columns], [batch, columns, rows])
@@ -86,6 +113,9 @@ fn transposed<D: LayoutKernel>(
 ///
 /// # Shapes
 /// parts (…, Aᵢ, …) → (…, Σ Aᵢ, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn concat<D: LayoutKernel>(graph: &mut Graph<D>, parts: &[&Tensor<D>], axis: usize) -> Result<Tensor<D>> {
     const OP: &str = "concat";
     let first = parts.first().ok_or_else(|| Error::config(OP, "there is nothing to join"))?;
@@ -131,6 +161,9 @@ pub fn concat<D: LayoutKernel>(graph: &mut Graph<D>, parts: &[&Tensor<D>], axis:
 ///
 /// # Shapes
 /// x (…, A, …) → (…, range, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn narrow<D: LayoutKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -161,6 +194,9 @@ pub fn narrow<D: LayoutKernel>(
 ///
 /// # Shapes
 /// x (R, …) → (indices, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn gather_rows<D: LayoutKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

@@ -24,6 +24,9 @@ pub struct Geometry {
 /// The linear layer on a device.
 pub trait LinearKernel: Backend {
     /// x Wᵀ + b.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn linear_forward(
         &self,
         x: Self::View<'_>,
@@ -32,6 +35,9 @@ pub trait LinearKernel: Backend {
         geometry: Geometry,
     ) -> Result<Self::Buf>;
     /// dy W, added to `earlier` if there is one.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn linear_input_gradient(
         &self,
         dy: Self::View<'_>,
@@ -40,6 +46,9 @@ pub trait LinearKernel: Backend {
         geometry: Geometry,
     ) -> Result<Self::Buf>;
     /// dyᵀ x, added to `earlier` if there is one, and the sum of dy's rows where there is a `bias`.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn linear_parameter_gradients(
         &self,
         dy: Self::View<'_>,
@@ -49,6 +58,9 @@ pub trait LinearKernel: Backend {
         geometry: Geometry,
     ) -> Result<(Self::Buf, Option<Self::Buf>)>;
     /// The sum of dy's rows.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn linear_bias_gradient(&self, dy: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
 }
 
@@ -56,6 +68,9 @@ pub trait LinearKernel: Backend {
 ///
 /// # Shapes
 /// x (…, I), weight (O, I), bias (O) → (…, O).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn linear<D: LinearKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

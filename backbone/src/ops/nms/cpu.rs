@@ -1,5 +1,5 @@
 //! Suppression in blocks: a block of candidates is settled alone, then what it kept suppresses all that follow, a
-//! cache-sized piece of the rest a task, with the overlap test vectorised along the piece.
+//! cache-sized piece of the rest a task, with the overlap test vectorized along the piece.
 
 use rayon::prelude::*;
 

@@ -39,6 +39,9 @@ pub enum NmsError {
 pub trait NmsKernel: Backend {
     /// Visits each of `runs`, lists of indices of boxes, and gives those that stay, run by run. Boxes of different runs
     /// do not meet.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn suppress_runs(
         &self,
         boxes: &[[f32; 4]],

@@ -30,7 +30,7 @@ __device__ __forceinline__ bool overlaps(float4 a, float4 b, float threshold) {
 
 }  // namespace
 
-// bits: for each run (words of boxes, boxes), so that neighbours write neighbours: bit j of (word, i) says that box i
+// bits: for each run (words of boxes, boxes), so that neighbors write neighbors: bit j of (word, i) says that box i
 // suppresses box word · 64 + j, which comes after it. The last of `runs` ends the list.
 KAT_KERNEL nms_overlaps(const float* __restrict__ boxes, const uint32_t* __restrict__ runs, uint64_t* __restrict__ bits,
                         uint32_t count, uint32_t words, float threshold) {

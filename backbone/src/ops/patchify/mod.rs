@@ -24,8 +24,14 @@ pub struct Geometry {
 /// Patches on a device. Each is the other's backward pass.
 pub trait PatchifyKernel: Backend {
     /// (B, channels, H, W) → (B, patches, channels · patch rows · patch columns).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn patchify(&self, x: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
     /// The reverse.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn unpatchify(&self, x: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
 }
 
@@ -33,6 +39,9 @@ pub trait PatchifyKernel: Backend {
 ///
 /// # Shapes
 /// x (B, channels, H, W) → (B, H/p · W/p', channels · p · p'). Height and width must be multiples of the patch.
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn patchify<D: PatchifyKernel>(graph: &mut Graph<D>, x: &Tensor<D>, patch: Size) -> Result<Tensor<D>> {
     let [batch, channels, height, width] = x.axes("patchify", "images (B, channels, H, W)")?;
     for (name, size, patch) in [("height", height, patch.height), ("width", width, patch.width)] {

@@ -1,4 +1,4 @@
-//! Pooling on the CPU: planes in parallel, neighbours in a row as lanes.
+//! Pooling on the CPU: planes in parallel, neighbors in a row as lanes.
 
 use super::{MaxGeometry, PoolKernel, Windows};
 use crate::cpu::simd::vectorized;

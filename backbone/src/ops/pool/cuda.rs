@@ -29,7 +29,7 @@ impl Windows {
     }
 }
 
-/// For each of `size` pixels the ranges that hold it, first and end: neighbours, as ranges follow each other.
+/// For each of `size` pixels the ranges that hold it, first and end: neighbors, as ranges follow each other.
 fn over(ranges: &[Range<usize>], size: usize) -> impl Iterator<Item = [usize; 2]> {
     (0..size).map(|pixel| {
         let first = ranges.partition_point(|range| range.end <= pixel);

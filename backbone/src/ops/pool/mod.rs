@@ -59,8 +59,14 @@ pub enum PaddingCounts {
 /// Pooling on a device.
 pub trait PoolKernel: Backend {
     /// The greatest value of each window; NaN if it holds one.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn max_pool_forward(&self, x: Self::View<'_>, geometry: &MaxGeometry) -> Result<Self::Buf>;
     /// dy at the first greatest value of each window.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn max_pool_backward(
         &self,
         x: Self::View<'_>,
@@ -68,8 +74,14 @@ pub trait PoolKernel: Backend {
         geometry: &MaxGeometry,
     ) -> Result<Self::Buf>;
     /// The average of each window.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn average_pool_forward(&self, x: Self::View<'_>, windows: &Windows) -> Result<Self::Buf>;
     /// dy spread over each window.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn average_pool_backward(&self, dy: Self::View<'_>, windows: &Windows) -> Result<Self::Buf>;
 }
 
@@ -77,6 +89,9 @@ pub trait PoolKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, (H + 2p - K)/s + 1, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn max_pool<D: PoolKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -103,6 +118,9 @@ pub fn max_pool<D: PoolKernel>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, (H + 2p - K)/s + 1, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn average_pool<D: PoolKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -129,6 +147,9 @@ pub fn average_pool<D: PoolKernel>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, output).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn adaptive_average_pool<D: PoolKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -152,6 +173,9 @@ pub fn adaptive_average_pool<D: PoolKernel>(
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn global_average_pool<D: PoolKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
     let y = adaptive_average_pool(graph, x, [1, 1])?;
     let [batch, channels, _, _] = x.axes("global average pool", "(B, C, H, W)")?;

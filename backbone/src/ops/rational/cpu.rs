@@ -39,7 +39,7 @@ impl Geometry {
 
 /// Chooses the compiled form: the published orders (5, 4), or any up to [`MAX_COEFFICIENTS`] padded with zeros;
 /// and vectors of 16, 8 or 1 lanes, whichever divides a group.
-macro_rules! specialised {
+macro_rules! specialized {
     ($geometry:expr, $function:ident($($argument:expr),*)) => {{
         let published = $geometry.numerator_len == 6 && $geometry.denominator_len == 4;
         let group_size = $geometry.channels / $geometry.groups;
@@ -62,7 +62,7 @@ impl RationalKernel for Cpu {
         denominator: &[f32],
         geometry: &Geometry,
     ) -> Result<Vec<f32>> {
-        Ok(build(x.len(), |y| specialised!(geometry, forward(x, numerator, denominator, geometry, y))))
+        Ok(build(x.len(), |y| specialized!(geometry, forward(x, numerator, denominator, geometry, y))))
     }
 
     fn rational_backward(
@@ -73,7 +73,7 @@ impl RationalKernel for Cpu {
         dy: Vec<f32>,
         geometry: &Geometry,
     ) -> Result<RationalGradients<Self>> {
-        Ok(specialised!(geometry, backward(x, numerator, denominator, dy, geometry)))
+        Ok(specialized!(geometry, backward(x, numerator, denominator, dy, geometry)))
     }
 }
 
@@ -173,7 +173,7 @@ struct Lanes<const M: usize, const N: usize, const L: usize> {
 }
 
 impl<const M: usize, const N: usize> Group<M, N> {
-    /// P/Q of L neighbours by Horner's rule.
+    /// P/Q of L neighbors by Horner's rule.
     #[inline(always)]
     fn value<const L: usize>(&self, x: &[f32; L], y: &mut [f32; L]) {
         for l in 0..L {

@@ -5,7 +5,7 @@
 //!
 //! The absolute values are taken of each term, as in the published kernels (the published torch fallback takes
 //! signed x, which is another function for x < 0). The derivatives of |x| and |b| at 0 are +1, also as in the
-//! kernels: identity initialisation starts with b = 0, and with a derivative of 0 it could never learn.
+//! kernels: identity initialization starts with b = 0, and with a derivative of 0 it could never learn.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -29,7 +29,7 @@ pub const MAX_COEFFICIENTS: usize = 13;
 pub struct Geometry {
     /// C: channels, the last axis of x.
     pub channels: usize,
-    /// G: groups that the channels fall into, C / G neighbours each.
+    /// G: groups that the channels fall into, C / G neighbors each.
     pub groups: usize,
     /// Rows of the numerator: G, or 1 shared by all groups (as published).
     pub numerator_groups: usize,
@@ -82,6 +82,9 @@ pub struct RationalGradients<D: Backend> {
 /// The group rational on a device.
 pub trait RationalKernel: Backend {
     /// y = P(x)/Q(x), one read of x and one write of y.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn rational_forward(
         &self,
         x: Self::View<'_>,
@@ -91,6 +94,9 @@ pub trait RationalKernel: Backend {
     ) -> Result<Self::Buf>;
 
     /// Gradients at x and at the coefficients; the same bits whatever the number of threads.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn rational_backward(
         &self,
         x: Self::View<'_>,
@@ -105,6 +111,9 @@ pub trait RationalKernel: Backend {
 ///
 /// # Shapes
 /// x (…, C), numerator (1 or G, m+1), denominator (1 or G, n) → (…, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn rational<D: RationalKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

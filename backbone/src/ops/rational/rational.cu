@@ -1,4 +1,4 @@
-// The group rational of GR-KAN on CUDA: x (rows, channels), coefficients by group of neighbouring channels.
+// The group rational of GR-KAN on CUDA: x (rows, channels), coefficients by group of neighboring channels.
 //
 // Bound by memory, so each element is read once and written once, 16 bytes a load. A block works on one group and a run
 // of rows; a thread keeps one column of vectors, so that no index is divided inside the loop and the coefficients stay
@@ -24,7 +24,7 @@ static_assert(kThreads == kat::kBlock, "the block sums are common.h's");
 
 using kat::pack_at;
 
-// The group and the run of rows of this block. Groups come first, so that blocks that run together read neighbours.
+// The group and the run of rows of this block. Groups come first, so that blocks that run together read neighbors.
 struct Block {
     uint32_t group, run;
 

@@ -23,13 +23,13 @@ impl Axis {
     pub fn new(filter: Interpolation, input: usize, output: usize) -> Self {
         let (n, scale) = (input as f64, input as f64 / output as f64);
         let aligned = if output > 1 { (n - 1.0) / (output as f64 - 1.0) } else { 0.0 };
-        let centre = |i: usize| scale * (i as f64 + 0.5) - 0.5;
+        let center = |i: usize| scale * (i as f64 + 0.5) - 0.5;
         let rows: Vec<Vec<(isize, f64)>> = (0..output)
             .map(|i| match filter {
                 Interpolation::Nearest => vec![((i * input / output) as isize, 1.0)],
-                Interpolation::Bilinear => linear(centre(i).max(0.0)),
+                Interpolation::Bilinear => linear(center(i).max(0.0)),
                 Interpolation::BilinearAligned => linear(aligned * i as f64),
-                Interpolation::Bicubic => cubic_taps(centre(i)),
+                Interpolation::Bicubic => cubic_taps(center(i)),
                 Interpolation::BicubicAligned => cubic_taps(aligned * i as f64),
                 Interpolation::BilinearAntialias => antialias(Filter::Bilinear, i, input, output),
                 Interpolation::BicubicAntialias => antialias(Filter::Bicubic, i, input, output),

@@ -8,7 +8,7 @@ use crate::error::Result;
 const OP: &str = "resize";
 
 impl Axis {
-    /// For each input pixel the output pixels that take it, first and end: neighbours, as starts rise.
+    /// For each input pixel the output pixels that take it, first and end: neighbors, as starts rise.
     fn takers(&self) -> impl Iterator<Item = [usize; 2]> {
         (0..self.input_size).map(|pixel| {
             let first = self.starts.partition_point(|start| start + self.taps <= pixel);

@@ -51,6 +51,9 @@ pub trait ResampleKernel: Backend {
 ///
 /// # Shapes
 /// x (1, from, C) → (1, to, C), rows of each grid one after the other.
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn resample_grid<D: ResampleKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -82,6 +85,9 @@ pub fn resample_grid<D: ResampleKernel>(
 ///
 /// # Shapes
 /// x (R, C) → (rows, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn resample_rows<D: ResampleKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

@@ -1,6 +1,6 @@
 //! Resizing of feature maps and images by separable filters, with torch's conventions (`interpolate`):
 //!
-//! - the centre of output pixel i lies at (i + ½) · in/out - ½ of the input, or at i (in - 1)/(out - 1) with
+//! - the center of output pixel i lies at (i + ½) · in/out - ½ of the input, or at i (in - 1)/(out - 1) with
 //!   aligned corners; nearest takes ⌊i · in/out⌋;
 //! - bicubic has a = -0.75, and pixels over the border repeat the border;
 //! - with antialiasing the filter is widened by in/out where the map shrinks, and bicubic has a = -0.5.
@@ -25,25 +25,31 @@ use crate::tensor::{Backend, Graph, Tensor};
 pub enum Interpolation {
     /// The pixel before.
     Nearest,
-    /// Two neighbours each way.
+    /// Two neighbors each way.
     Bilinear,
-    /// Two neighbours each way, the corner pixels of input and output at the same place.
+    /// Two neighbors each way, the corner pixels of input and output at the same place.
     BilinearAligned,
-    /// Two neighbours each way, more where the map shrinks.
+    /// Two neighbors each way, more where the map shrinks.
     BilinearAntialias,
-    /// Four neighbours each way.
+    /// Four neighbors each way.
     Bicubic,
-    /// Four neighbours each way, the corner pixels of input and output at the same place.
+    /// Four neighbors each way, the corner pixels of input and output at the same place.
     BicubicAligned,
-    /// Four neighbours each way, more where the map shrinks.
+    /// Four neighbors each way, more where the map shrinks.
     BicubicAntialias,
 }
 
 /// Resizing on a device; planes are rows.input_size × columns.input_size.
 pub trait ResizeKernel: Backend {
     /// y of x.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn resize_forward(&self, x: Self::View<'_>, rows: &Axis, columns: &Axis) -> Result<Self::Buf>;
     /// The adjoint: dx of dy.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn resize_backward(&self, dy: Self::View<'_>, rows: &Axis, columns: &Axis) -> Result<Self::Buf>;
 }
 
@@ -51,6 +57,9 @@ pub trait ResizeKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W) → (B, C, size).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn resize<D: ResizeKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

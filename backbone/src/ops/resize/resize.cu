@@ -1,5 +1,5 @@
 // Resizing by separable weights, given as lists: output pixel i takes `taps` input pixels from starts[i] on. Backward
-// every input pixel gathers from the outputs that took it, whose numbers are neighbours.
+// every input pixel gathers from the outputs that took it, whose numbers are neighbors.
 #include "maps.h"
 
 using kat::kBlock;

@@ -27,6 +27,9 @@ pub struct Bins {
 
 impl Bins {
     /// `count` bins between the edges `from` and `to` (pixels of the image) on a map of `size` pixels.
+    ///
+    /// # Errors
+    /// Inputs whose shapes or settings do not fit; the device refuses.
     pub fn new(from: f32, to: f32, size: usize, count: usize, options: &Options) -> Result<Self, String> {
         let shift = if options.alignment == Alignment::HalfPixel { 0.5 } else { 0.0 };
         let (start, end) = (from * options.spatial_scale - shift, to * options.spatial_scale - shift);

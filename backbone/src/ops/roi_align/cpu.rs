@@ -1,4 +1,4 @@
-//! RoIAlign on the CPU: rows of bins in vectors of neighbouring pixels, then columns. Forward a task has some
+//! RoIAlign on the CPU: rows of bins in vectors of neighboring pixels, then columns. Forward a task has some
 //! channels of a box; backward some planes of the map, to which it adds all boxes of that image.
 
 use super::{Bins, Plan, RoiAlignKernel};

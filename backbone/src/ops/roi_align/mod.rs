@@ -37,10 +37,10 @@ pub enum Sampling {
     Fixed(usize),
 }
 
-/// Whether a pixel's centre or its corner is at its index.
+/// Whether a pixel's center or its corner is at its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// Boxes are shifted by half a pixel, so that pixel centres lie at i + ½ ("aligned").
+    /// Boxes are shifted by half a pixel, so that pixel centers lie at i + ½ ("aligned").
     HalfPixel,
     /// As in the first implementations, boxes at least one pixel large.
     Legacy,
@@ -109,8 +109,14 @@ impl Plan {
 /// RoIAlign on a device.
 pub trait RoiAlignKernel: Backend {
     /// The bins of every box.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn roi_align_forward(&self, x: Self::View<'_>, plan: &Plan) -> Result<Self::Buf>;
     /// The gradient at x; boxes are added in their order, so that the bits do not depend on threads.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn roi_align_backward(&self, dy: Self::View<'_>, plan: &Plan) -> Result<Self::Buf>;
 }
 
@@ -118,6 +124,9 @@ pub trait RoiAlignKernel: Backend {
 ///
 /// # Shapes
 /// x (B, C, H, W), R boxes → (R, C, output).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn roi_align<D: RoiAlignKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

@@ -1,4 +1,4 @@
-//! Softmax cross entropy on the CPU. With H · W positions behind the class axis, neighbours in W are the lanes
+//! Softmax cross entropy on the CPU. With H · W positions behind the class axis, neighbors in W are the lanes
 //! of a vector; with none, the classes are.
 
 use super::{IGNORED, Labels, Plan, PositionLosses, SoftmaxCrossEntropyKernel};
@@ -123,7 +123,7 @@ fn row_log_sum(x: &[f32]) -> f32 {
     max + sum.ln()
 }
 
-/// log Σ_c e^x_c of `out.len()` neighbouring positions; `x` starts at the first of them in class 0.
+/// log Σ_c e^x_c of `out.len()` neighboring positions; `x` starts at the first of them in class 0.
 #[inline(always)]
 fn column_log_sums(x: &[f32], stride: usize, classes: usize, out: &mut [f32]) {
     let mut max = [f32::NEG_INFINITY; TILE];

@@ -28,7 +28,7 @@ impl Lists {
     }
 }
 
-/// A warp a position where the classes are neighbours, else a thread, so that neighbours are.
+/// A warp a position where the classes are neighbors, else a thread, so that neighbors are.
 fn grid(g: Geometry) -> Grid {
     if g.inner == 1 { Grid::warps(g.positions()) } else { Grid::each(g.positions()) }
 }

@@ -66,7 +66,7 @@ pub struct Options {
     pub label_smoothing: f32,
     /// w: one factor for each class; 1 for all if absent.
     pub class_weights: Option<Vec<f32>>,
-    /// One factor for each position, applied to its loss and not to the normaliser (see [`OhemSampler`]).
+    /// One factor for each position, applied to its loss and not to the normalizer (see [`OhemSampler`]).
     pub position_weights: Option<Vec<f32>>,
     /// What the sum is divided by.
     pub normalizer: Normalizer,
@@ -211,8 +211,14 @@ pub struct PositionLosses<D: Backend> {
 /// Softmax cross entropy on a device.
 pub trait SoftmaxCrossEntropyKernel: Backend {
     /// The loss of each position.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn cross_entropy_forward(&self, logits: Self::View<'_>, plan: &Plan) -> Result<PositionLosses<Self>>;
     /// The gradient at the logits, from that at each position's loss.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn cross_entropy_backward(
         &self,
         logits: Self::View<'_>,
@@ -227,6 +233,9 @@ pub trait SoftmaxCrossEntropyKernel: Backend {
 ///
 /// # Shapes
 /// logits (B, K, …) → (B, …).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn softmax_cross_entropy_each<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,
@@ -260,10 +269,13 @@ fn each<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
     })
 }
 
-/// The loss over all positions, as a scalar: Σ position_weight · loss / normaliser.
+/// The loss over all positions, as a scalar: Σ position_weight · loss / normalizer.
 ///
 /// # Shapes
 /// logits (B, K, …) → ().
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn softmax_cross_entropy<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,

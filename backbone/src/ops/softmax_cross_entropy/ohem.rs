@@ -21,6 +21,9 @@ impl OhemSampler {
     /// the choice has no gradient.
     ///
     /// With a threshold τ, positions with p < max(τ, q) are kept, q the probability of rank B · min_kept.
+    ///
+    /// # Errors
+    /// Inputs whose shapes or settings do not fit; the device refuses.
     pub fn sample<D: Device>(&self, logits: &Tensor<D>, targets: &Targets) -> Result<Vec<f32>> {
         let Targets::Hard { classes, ignore } = targets else {
             return Err(Error::config(OP, "hard examples are chosen by hard targets, soft ones were given"));

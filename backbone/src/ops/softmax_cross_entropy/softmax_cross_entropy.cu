@@ -1,7 +1,7 @@
 // Softmax cross entropy of logits (outer, classes, inner): Σ_c w_c t_c (log Σ_k e^{x_k} - x_c), t smoothed by ε.
 //
 // With one position behind the class axis a warp takes a position and its lanes the classes; with many a thread takes a
-// position, so that neighbours read neighbours.
+// position, so that neighbors read neighbors.
 #include <math_constants.h>
 
 #include "common.h"

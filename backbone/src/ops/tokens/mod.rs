@@ -13,8 +13,14 @@ use std::ops::Range;
 /// Moves of token sequences on a device; `channels` is C, `tokens` N.
 pub trait TokensKernel: Backend {
     /// `prefix` (P, C) before each of the sequences of `x`: (B, P + N, C).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn prepend(&self, prefix: Self::View<'_>, x: Self::View<'_>, batch: usize) -> Result<Self::Buf>;
     /// Tokens of `range` from sequences of `tokens`: (B, len, C).
+    ///
+    /// # Errors
+    /// The device refuses.
     fn take_range(
         &self,
         x: Self::View<'_>,
@@ -23,6 +29,9 @@ pub trait TokensKernel: Backend {
         channels: usize,
     ) -> Result<Self::Buf>;
     /// The reverse of [`TokensKernel::take_range`], zeros elsewhere.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn put_range(
         &self,
         dy: Self::View<'_>,
@@ -36,6 +45,9 @@ pub trait TokensKernel: Backend {
 ///
 /// # Shapes
 /// prefix (1, P, C), x (B, N, C) → (B, P + N, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn prepend_tokens<D: TokensKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     prefix: &Tensor<D>,
@@ -71,6 +83,9 @@ pub fn prepend_tokens<D: TokensKernel + ReduceKernel>(
 ///
 /// # Shapes
 /// x (B, N, C) → (B, range length, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn take_tokens<D: TokensKernel + ReduceKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,

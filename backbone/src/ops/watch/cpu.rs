@@ -40,7 +40,7 @@ fn sum_of_squares(x: &[f32]) -> f64 {
         vectorized(
             #[inline(always)]
             || {
-                // Lanes of their own, because a single sum cannot be vectorised without reordering it.
+                // Lanes of their own, because a single sum cannot be vectorized without reordering it.
                 let mut sums = [0.0f64; LANES];
                 let (rows, rest) = chunk.as_chunks::<LANES>();
                 for row in rows {

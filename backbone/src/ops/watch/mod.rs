@@ -46,8 +46,14 @@ impl Clip {
 /// A watch's passes on a device. After a failure nothing changes any more, so that the first one is what is read.
 pub trait WatchKernel: Backend {
     /// Adds a step's loss, one value.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn watch_loss(&self, watch: &mut Self::Buf, loss: Self::View<'_>, step: u64) -> Result<()>;
     /// The norm of all gradients together, times `clip.mean`, and the factor that the update takes.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn watch_norm(
         &self,
         watch: &mut Self::Buf,

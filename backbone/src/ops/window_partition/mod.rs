@@ -35,8 +35,14 @@ impl Geometry {
 /// Windows on a device. Each is the other's backward pass.
 pub trait WindowKernel: Backend {
     /// (B, rows · cols, C) → (B · windows, window², C), zeros outside the grid.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn partition(&self, x: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
     /// (B · windows, window², C) → (B, rows · cols, C), what lies outside the grid left out.
+    ///
+    /// # Errors
+    /// The device refuses.
     fn unpartition(&self, x: Self::View<'_>, geometry: Geometry) -> Result<Self::Buf>;
 }
 
@@ -44,6 +50,9 @@ pub trait WindowKernel: Backend {
 ///
 /// # Shapes
 /// x (B, rows · cols, C) → (B · windows, window², C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn window_partition<D: WindowKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
@@ -71,6 +80,9 @@ pub fn window_partition<D: WindowKernel>(
 ///
 /// # Shapes
 /// x (B · windows, window², C) → (B, rows · cols, C).
+///
+/// # Errors
+/// Inputs whose shapes or settings do not fit; the device refuses.
 pub fn window_unpartition<D: WindowKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
