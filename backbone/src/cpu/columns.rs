@@ -9,7 +9,7 @@ pub const WIDTH: usize = 512;
 /// For each image, for each run of [`WIDTH`] pixels: that run in every channel.
 pub fn column_blocks<S: Split>(mut values: S, channels: usize, plane: usize) -> Vec<Vec<S>> {
     let per_image = plane.div_ceil(WIDTH);
-    let images = values.len() / (channels * plane).max(1);
+    let images = values.count() / (channels * plane).max(1);
     let mut blocks: Vec<Vec<S>> = (0..images * per_image).map(|_| Vec::with_capacity(channels)).collect();
     for i in 0..images * channels {
         for block in 0..per_image {
@@ -24,13 +24,13 @@ pub fn column_blocks<S: Split>(mut values: S, channels: usize, plane: usize) -> 
 /// Values that can be split: of a buffer, or of one that is not written yet.
 pub trait Split: Sized {
     /// The number of values.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
     /// The first `count` values and the others.
     fn split_at(self, count: usize) -> (Self, Self);
 }
 
 impl Split for &mut [f32] {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         (**self).len()
     }
 
@@ -40,7 +40,7 @@ impl Split for &mut [f32] {
 }
 
 impl Split for Unwritten<'_> {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         Self::len(self)
     }
 

@@ -172,3 +172,6 @@ impl<D: Backend> Tensor<D> {
         self.key.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;
