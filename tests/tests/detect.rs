@@ -115,6 +115,9 @@ fn odd_data_are_trained_on_and_evaluated_and_the_results_file_says_the_same() {
     assert!(done.stdout.contains("val/box_AP") && done.stdout.contains("val/mask_AP"), "{done:?}");
     let log = std::fs::read_to_string(dir.join("run/metrics.jsonl")).unwrap();
     assert!(log.lines().count() >= 6 && !log.contains("NaN") && !log.contains("null"), "{log}");
+    for part in ["loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"] {
+        assert!(log.contains(&format!("\"{part}\"")), "{part}: {log}");
+    }
     assert!(std::fs::read_to_string(dir.join("run/report.html")).unwrap().contains("Ground truth"));
 
     let eval = ["eval", "--checkpoint", "run/best.safetensors", "--data", "data", "--results", "found.json"];

@@ -141,9 +141,9 @@ fn train_step<D: Device>(
     let targets = Targets::hard((0..batch).map(|i| (i % classes) as u32).collect());
     let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
     let gradients = GradientSet::take(model, graph.backward(&loss)?)?;
-    let mut watch = Watch::new(image.device())?;
-    watch.gradients(&gradients, Clip::NONE, round as u64)?;
-    Ok(optimizer.step(model, &gradients, 1e-4, &watch)?)
+    let mut monitor = Watch::new(image.device())?;
+    monitor.gradients(&gradients, Clip::NONE, round as u64)?;
+    Ok(optimizer.step(model, &gradients, 1e-4, &monitor)?)
 }
 
 /// The machine's rate on a block's four linear layers, as bare products.

@@ -196,9 +196,9 @@ fn train<D: Device>(
     let gradients =
         round.stage(device, "backward", || Ok(GradientSet::take(model, graph.backward(&loss)?)?))?;
     round.stage(device, "update", || {
-        let mut watch = Watch::new(device)?;
-        watch.gradients(&gradients, Clip::NONE, number)?;
-        Ok(optimizer.step(model, &gradients, 1e-6, &watch)?)
+        let mut monitor = Watch::new(device)?;
+        monitor.gradients(&gradients, Clip::NONE, number)?;
+        Ok(optimizer.step(model, &gradients, 1e-6, &monitor)?)
     })?;
     Ok(round)
 }

@@ -1,7 +1,7 @@
 //! Horizontal bars with a name and a value each: IoU or AP by class.
 
 use plotters::prelude::{
-    ChartBuilder, Color as _, DrawingBackend, EmptyElement, LabelAreaPosition, Rectangle, Text,
+    ChartBuilder, Color as _, DrawingBackend, EmptyElement, LabelAreaPosition, Rectangle, TRANSPARENT, Text,
 };
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -55,7 +55,7 @@ impl Drawing for BarChart<'_> {
     fn draw<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<Vec<Tip>, B> {
         let font = Font::new();
         let names: Vec<String> = self.bars.iter().map(|b| font.fit(&visible(&b.name), 12.0, 200.0)).collect();
-        let left = names.iter().map(|n| font.width(n, 12.0)).fold(40.0, f32::max) + 16.0;
+        let left = names.iter().map(|n| font.width(n, 12.0)).fold(40.0, f32::max) + 22.0;
         pen.write(area, (8.0, 14.0), self.title, pen.text(14.0, Ink::Text, HPos::Left, VPos::Center))?;
         let mut chart = ChartBuilder::on(area)
             .margin_top(pen.px(24.0))
@@ -67,7 +67,7 @@ impl Drawing for BarChart<'_> {
         chart
             .configure_mesh()
             .disable_y_mesh()
-            .disable_axes()
+            .axis_style(TRANSPARENT)
             .y_labels(0)
             .x_labels(5)
             .x_max_light_lines(0)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::{
     ChartBuilder, Circle, Color as _, DrawingBackend, IntoLogRange as _, LabelAreaPosition, LineSeries,
-    PathElement, Ranged, ShapeStyle,
+    PathElement, Ranged, ShapeStyle, TRANSPARENT,
 };
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -105,7 +105,7 @@ impl LineChart {
     }
 
     /// Axes, grid and curves in an area under the headings.
-    fn body<B, Y>(&self, area: &Area<B>, pen: Pen, left: f32, y: Y) -> Drawn<(), B>
+    fn body<B, Y>(&self, area: &Area<B>, pen: Pen, left: f32, (low, y): (f64, Y)) -> Drawn<(), B>
     where
         B: DrawingBackend,
         Y: AsRangedCoord<Value = f64>,
@@ -119,10 +119,9 @@ impl LineChart {
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .disable_y_axis()
             .max_light_lines(0)
             .bold_line_style(pen.stroke(Ink::Grid, 1.0, 1.0))
-            .axis_style(pen.stroke(Ink::Muted, 1.0, 1.0))
+            .axis_style(TRANSPARENT)
             .x_labels(6)
             .y_labels(6)
             .x_label_formatter(&|v| label(*v))
@@ -132,6 +131,9 @@ impl LineChart {
             .x_desc(visible(&self.x))
             .axis_desc_style(pen.text(11.0, Ink::Muted, HPos::Center, VPos::Center))
             .draw()?;
+        let x = self.x_range();
+        let axis = [(x.start, low), (x.end, low)];
+        chart.draw_series([PathElement::new(axis, pen.stroke(Ink::Muted, 1.0, 1.0))])?;
         let shown = |p: &(f64, f64)| {
             p.0.is_finite() && p.1.is_finite() && (self.spread == Spread::Linear || p.1 > 0.0)
         };
@@ -184,8 +186,8 @@ impl Drawing for LineChart {
         let top = if self.series.len() > 1 { 54.0 } else { 34.0 };
         let (_, below) = area.split_vertically(pen.px(top));
         match self.spread {
-            Spread::Linear => self.body(&below, pen, left, y)?,
-            Spread::Log => self.body(&below, pen, left, y.log_scale())?,
+            Spread::Linear => self.body(&below, pen, left, (y.start, y))?,
+            Spread::Log => self.body(&below, pen, left, (y.start, y.log_scale()))?,
         }
         Ok(Vec::new())
     }

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use plotters::coord::Shift;
 use plotters::prelude::{
-    Color as _, DrawingArea, DrawingAreaErrorKind, DrawingBackend, FontFamily, IntoFont as _,
-    IntoTextStyle as _, RGBColor, ShapeStyle, Text, TextStyle,
+    Color as _, DrawingArea, DrawingAreaErrorKind, DrawingBackend, FontFamily, IntoFont as _, RGBColor,
+    ShapeStyle, Text, TextStyle,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, FontTransform, register_font as register};
@@ -99,7 +99,7 @@ impl Pen {
     pub(super) fn text(self, size: f32, ink: Ink, h: HPos, v: VPos) -> TextStyle<'static> {
         let size = f64::from(size) * 1.24 * f64::from(self.scale);
         let font = (FontFamily::SansSerif, size).into_font();
-        font.color(&ink.color()).pos(Pos::new(h, v)).into_text_style(&(1, 1)).clone()
+        font.color(&ink.color()).pos(Pos::new(h, v))
     }
 
     /// Draws text with its reference point at `at`, in CSS pixels.

@@ -5,7 +5,7 @@
 
 use ndarray::ArrayView2;
 use plotters::prelude::{
-    ChartBuilder, DashedLineSeries, DrawingBackend, LabelAreaPosition, LineSeries, PathElement,
+    ChartBuilder, DashedLineSeries, DrawingBackend, LabelAreaPosition, LineSeries, PathElement, TRANSPARENT,
 };
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -144,7 +144,7 @@ fn panel<B: DrawingBackend>(area: &Area<B>, pen: Pen, layer: &RationalLayer) -> 
         .build_cartesian_2d(-RANGE..RANGE, y)?;
     chart
         .configure_mesh()
-        .disable_axes()
+        .axis_style(TRANSPARENT)
         .max_light_lines(0)
         .bold_line_style(pen.stroke(Ink::Grid, 1.0, 1.0))
         .x_labels(4)

@@ -64,7 +64,7 @@ impl<D: Device> Monitor<D> {
 
     /// The mean of each part since it was taken last, of those that came up, and begins new ones.
     pub(super) fn take_parts(&mut self) -> kat_backbone::Result<Vec<(&'static str, f64)>> {
-        let means = self.parts.iter_mut().map(|(name, watch)| Ok((*name, watch.take()?.loss)));
+        let means = self.parts.iter_mut().map(|(name, part)| Ok((*name, part.take()?.loss)));
         let means = means.collect::<kat_backbone::Result<Vec<_>>>()?;
         // Without one there is no mean: NaN. One that is no number ends the run by the total.
         Ok(means.into_iter().filter(|(_, mean)| !mean.is_nan()).collect())

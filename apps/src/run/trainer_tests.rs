@@ -201,3 +201,25 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
     }
     assert!(run.plots().join("confusion.png").is_file() && run.plots().join("rational.png").is_file());
 }
+
+#[test]
+fn the_final_evaluation_is_made_once_and_reaches_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, path) = (plan(dir.path(), &["train.epochs=1"]), dir.path().join("run"));
+    let run = RunDir::open(&path, OpenMode::Fresh).unwrap();
+    let (screen, interrupt) = (Screen::new(Style::Hidden), Interrupt::default());
+    let task = Classify::new(Cpu::default(), &plan).unwrap();
+    let context =
+        RunContext { plan: &plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
+    let mut trainer = Trainer::new(&task, context, Box::new(SingleProcess)).unwrap();
+    trainer.run().unwrap();
+    // What was found is there: nobody looks at the images again.
+    std::fs::remove_dir_all(dir.path().join("data/val")).unwrap();
+    let evaluation = trainer.evaluation().unwrap();
+    let wrong: u64 = evaluation.confusion.most_confused(1000).iter().map(|c| c.count).sum();
+    let (top1, samples) = (evaluation.top.accuracy().top1, evaluation.top.accuracy().samples);
+    assert_eq!(wrong as f64, ((1.0 - top1) * samples as f64).round());
+    assert_eq!(evaluation.mistakes.len() as u64, wrong.min(plan.eval.examples as u64));
+    report::write(&task, trainer.evaluated(), &evaluation, &plan, &run).unwrap();
+    assert!(run.report().is_file());
+}

@@ -188,7 +188,7 @@ impl BenchCommand {
         let labels: Vec<u8> =
             (0..batch * height * width).map(|i| (i / 64 % config.classes.min(255)) as u8).collect();
         let loss = segment_loss(plan, config.classes)?;
-        let mut watch = Watch::new(image.device())?;
+        let mut monitor = Watch::new(image.device())?;
         for round in 0..=self.rounds.get() {
             let mut graph = Graph::training(round as u64);
             clock.start();
@@ -198,8 +198,8 @@ impl BenchCommand {
             clock.stop(image.device(), "loss")?;
             let gradients = GradientSet::take(model, graph.backward(&value)?)?;
             clock.stop(image.device(), "backward")?;
-            watch.gradients(&gradients, Clip::NONE, round as u64)?;
-            optimizer.step(model, &gradients, 1e-5, &watch)?;
+            monitor.gradients(&gradients, Clip::NONE, round as u64)?;
+            optimizer.step(model, &gradients, 1e-5, &monitor)?;
             clock.stop(image.device(), "optimiser")?;
         }
         Ok(())
