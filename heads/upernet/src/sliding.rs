@@ -255,7 +255,7 @@ mod tests {
         let window = Window { x: 0, y: 0, size: Size::new(9, 13) };
         for (y, row) in whole.iter().enumerate() {
             for (i, &v) in row.iter().enumerate() {
-                assert_eq!(v, score(window, i / 13, y, (i % 13) as usize));
+                assert_eq!(v, score(window, i / 13, y, i % 13));
             }
         }
         assert_eq!(whole, all_rows(grid(9, 13, 64, 20)));
@@ -269,7 +269,7 @@ mod tests {
             let g = grid(h, w, crop, stride);
             let rows = all_rows(g.clone());
             assert_eq!(rows.len(), h);
-            for y in 0..h {
+            for (y, row) in rows.iter().enumerate() {
                 for x in 0..w {
                     for class in 0..3 {
                         let over: Vec<f64> = g
@@ -279,7 +279,7 @@ mod tests {
                             .map(|v| f64::from(score(v, class, y - v.y, x - v.x)))
                             .collect();
                         let expected = over.iter().sum::<f64>() / over.len() as f64;
-                        let found = f64::from(rows[y][class * w + x]);
+                        let found = f64::from(row[class * w + x]);
                         assert!((found - expected).abs() < 1e-3, "({y}, {x}) class {class}");
                     }
                 }
