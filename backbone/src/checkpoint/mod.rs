@@ -25,6 +25,7 @@ pub mod report;
 pub mod safetensors;
 pub mod transfer;
 mod unpickle;
+pub mod whole;
 
 pub use budget::Budget;
 pub use error::CheckpointError;

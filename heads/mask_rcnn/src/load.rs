@@ -3,21 +3,24 @@
 use std::path::Path;
 
 use kat_backbone::Device;
-use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
-use kat_backbone::checkpoint::{
-    CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part,
-};
+use kat_backbone::checkpoint::transfer::LoadPolicy;
+use kat_backbone::checkpoint::whole::{self, Parts};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, check_finite, load_any, model, part};
 
 use crate::MaskRcnn;
 
-/// The backbone's prefix in a detector's checkpoint.
-const NET: &str = "backbone.net.";
-/// What depends on the number of classes.
-const BY_CLASS: [&str; 3] = [
-    "roi_heads.box_predictor.cls_score.",
-    "roi_heads.box_predictor.bbox_pred.",
-    "roi_heads.mask_head.predictor.",
-];
+/// The parts of a detector's checkpoint.
+const PARTS: Parts<'static> = Parts {
+    encoder: "backbone.net.",
+    heads: &["roi_heads.", "proposal_generator.", "backbone.simfp_"],
+    by_class: &[
+        "roi_heads.box_predictor.cls_score.",
+        "roi_heads.box_predictor.bbox_pred.",
+        "roi_heads.mask_head.predictor.",
+    ],
+    // older files hold their anchors
+    computed: &["anchor_generator"],
+};
 
 impl<D: Device> MaskRcnn<D> {
     /// Loads a classification checkpoint (KAT, ViT, DeiT, masked autoencoder) into the backbone, or a detector's, with
@@ -32,45 +35,18 @@ impl<D: Device> MaskRcnn<D> {
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
         let policy = policy.into();
-        let mut source = part::of_model(load_any(path)?, &model::expected(self));
+        let shapes = model::expected(self);
+        let mut source = part::of_model(load_any(path)?, &shapes);
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
             return self.backbone.net.load_dense_map(source, path, policy.leftover);
         }
-        let mut net = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
-        let names: Vec<String> = source.tensors.keys().filter(|n| n.starts_with(NET)).cloned().collect();
-        for name in names {
-            if let Some(tensor) = source.tensors.remove(&name) {
-                net.insert(&name[NET.len()..], tensor);
-            }
-        }
-        let mut report = LoadReport { notes: std::mem::take(&mut source.notes), ..LoadReport::default() };
-        for (name, expected) in model::expected(self).into_iter().filter(|(name, _)| !name.starts_with(NET)) {
-            let found = source.tensors.get(&name).map(|t| t.shape.clone());
-            let by_class = BY_CLASS.iter().any(|start| name.starts_with(start));
-            match found {
-                Some(shape) if shape == expected => report.loaded.push(name),
-                _ if by_class && policy.head == HeadPolicy::Reinitialise => {
-                    source.tensors.remove(&name);
-                    report.reinitialised.push(name);
-                }
-                Some(found) => report.mismatched.push(Mismatch { name, found, expected }),
-                None => report.missing.push(name),
-            }
-        }
-        let heads = ["roi_heads.", "proposal_generator.", "backbone.simfp_"];
-        // anchors are computed, though older files hold them
-        let unused = source.tensors.keys().filter(|name| {
-            let of_heads = heads.iter().any(|head| name.starts_with(head));
-            of_heads && !name.contains("anchor_generator") && !report.loaded.contains(name)
-        });
-        report.left_over = unused.cloned().collect();
-        let mut report = report.require_complete(path)?;
-        if policy.leftover == LeftoverPolicy::Refuse {
-            report = report.require_used(path, self.config().backbone.depth)?;
-        }
+        let place = (path, self.config().backbone.depth);
+        let (net, mut report) = whole::split(&mut source, &shapes, PARTS, policy, place)?;
         let of_net = self.backbone.net.load_dense_map(net, path, policy.leftover)?;
-        report.loaded.extend(of_net.loaded.iter().map(|name| format!("{NET}{name}")));
-        report.reinitialised.extend(of_net.reinitialised.iter().map(|name| format!("{NET}{name}")));
+        report.loaded.extend(of_net.loaded.iter().map(|name| format!("{}{name}", PARTS.encoder)));
+        report
+            .reinitialised
+            .extend(of_net.reinitialised.iter().map(|name| format!("{}{name}", PARTS.encoder)));
         report.notes.extend(of_net.notes);
         check_finite(path, &source)?;
         model::assign(self, &source)
@@ -85,6 +61,7 @@ mod tests {
     use crate::MaskRcnnConfig;
     use kat_backbone::checkpoint::model::export;
     use kat_backbone::checkpoint::safetensors;
+    use kat_backbone::checkpoint::transfer::HeadPolicy;
     use kat_backbone::{Cpu, KatConfig, Size};
 
     fn detector(classes: usize, seed: u64) -> MaskRcnn<Cpu> {
@@ -124,7 +101,7 @@ mod tests {
         assert_eq!(report.reinitialised.len(), 6, "{report}");
         let (found, expected) = (export(&other), export(&trained));
         for (name, tensor) in &found.tensors {
-            let own = BY_CLASS.iter().any(|start| name.starts_with(start));
+            let own = PARTS.by_class.iter().any(|start| name.starts_with(start));
             assert_eq!(if own { before.get(name) } else { expected.get(name) }, Some(tensor), "{name}");
         }
         std::fs::remove_file(&path).unwrap();

@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use kat_backbone::Device;
-use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
-use kat_backbone::checkpoint::{
-    CheckpointError, LoadReport, Mismatch, TensorMap, check_finite, load_any, model, part,
-};
+use kat_backbone::checkpoint::transfer::{HeadPolicy, LoadPolicy};
+use kat_backbone::checkpoint::whole::{self, Parts};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, check_finite, load_any, model, part};
 
 use crate::Segmentor;
 
-/// The backbone's prefix in a segmentor's checkpoint.
-const BACKBONE: &str = "backbone.";
-/// What depends on the number of classes.
-const BY_CLASS: [&str; 2] = ["decode_head.conv_seg.", "auxiliary_head.conv_seg."];
+/// The parts of a segmentor's checkpoint.
+const PARTS: Parts<'static> = Parts {
+    encoder: "backbone.",
+    heads: &["decode_head.", "auxiliary_head.", "neck."],
+    by_class: &["decode_head.conv_seg.", "auxiliary_head.conv_seg."],
+    computed: &[],
+};
 
 impl<D: Device> Segmentor<D> {
     /// Loads a classification checkpoint (KAT, ViT, DeiT, masked autoencoder) into the backbone, or a segmentor's into the
@@ -39,40 +41,10 @@ impl<D: Device> Segmentor<D> {
                 LoadPolicy { head: HeadPolicy::Reinitialise, ..policy },
             );
         }
-        let mut backbone = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
-        let names: Vec<String> =
-            source.tensors.keys().filter(|name| name.starts_with(BACKBONE)).cloned().collect();
-        for name in names {
-            if let Some(tensor) = source.tensors.remove(&name) {
-                backbone.insert(&name[BACKBONE.len()..], tensor);
-            }
-        }
-        let mut report = LoadReport { notes: std::mem::take(&mut source.notes), ..LoadReport::default() };
-        for (name, expected) in shapes.into_iter().filter(|(name, _)| !name.starts_with(BACKBONE)) {
-            let found = source.tensors.get(&name).map(|tensor| tensor.shape.clone());
-            let by_class = BY_CLASS.iter().any(|start| name.starts_with(start));
-            match found {
-                Some(shape) if shape == expected => report.loaded.push(name),
-                _ if by_class && policy.head == HeadPolicy::Reinitialise => {
-                    source.tensors.remove(&name);
-                    report.reinitialised.push(name);
-                }
-                Some(found) => report.mismatched.push(Mismatch { name, found, expected }),
-                None => report.missing.push(name),
-            }
-        }
-        let heads = ["decode_head.", "auxiliary_head.", "neck."];
-        let unused = source
-            .tensors
-            .keys()
-            .filter(|name| heads.iter().any(|head| name.starts_with(head)) && !report.loaded.contains(name));
-        report.left_over = unused.cloned().collect();
-        let mut report = report.require_complete(path)?;
-        if policy.leftover == LeftoverPolicy::Refuse {
-            report = report.require_used(path, self.config().backbone.depth)?;
-        }
+        let place = (path, self.config().backbone.depth);
+        let (backbone, mut report) = whole::split(&mut source, &shapes, PARTS, policy, place)?;
         let of_backbone = self.backbone.load_map(backbone, path, policy)?;
-        report.loaded.extend(of_backbone.loaded.iter().map(|name| format!("{BACKBONE}{name}")));
+        report.loaded.extend(of_backbone.loaded.iter().map(|name| format!("{}{name}", PARTS.encoder)));
         report.notes.extend(of_backbone.notes);
         check_finite(path, &source)?;
         model::assign(self, &source)

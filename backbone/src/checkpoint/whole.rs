@@ -1,0 +1,67 @@
+//! A file of a whole detector or segmentor: its encoder apart from its heads, and what becomes of each head's tensors.
+
+use super::transfer::{Expected, HeadPolicy, LeftoverPolicy, LoadPolicy};
+use super::{CheckpointError, LoadReport, Mismatch, TensorMap};
+use std::path::Path;
+
+/// Where a model keeps its parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// The encoder's prefix.
+    pub encoder: &'a str,
+    /// Prefixes of the heads: a tensor of the file under one of them that the model does not have is left over.
+    pub heads: &'a [&'a str],
+    /// Prefixes of what depends on the number of classes.
+    pub by_class: &'a [&'a str],
+    /// Parts of names that files hold though models compute them.
+    pub computed: &'a [&'a str],
+}
+
+/// Takes the encoder's tensors out of `source`, without their prefix, and holds the others against the `expected` ones of
+/// the model's heads. What is to keep its first value is taken out of `source` too.
+///
+/// # Errors
+/// [`CheckpointError::Incomplete`] for a head's tensor that is missing or of another shape, [`CheckpointError::LeftOver`] for
+/// one that has no place, unless `policy` allows it.
+pub fn split(
+    source: &mut TensorMap,
+    expected: &Expected,
+    parts: Parts<'_>,
+    policy: LoadPolicy,
+    (path, blocks): (&Path, usize),
+) -> Result<(TensorMap, LoadReport), CheckpointError> {
+    let starts = |name: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let mut encoder = TensorMap { metadata: source.metadata.clone(), ..TensorMap::default() };
+    let (own, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut source.tensors)
+        .into_iter()
+        .partition(|(name, _)| name.starts_with(parts.encoder));
+    source.tensors = rest.into_iter().collect();
+    own.into_iter().for_each(|(name, tensor)| encoder.insert(&name[parts.encoder.len()..], tensor));
+    let mut report = LoadReport { notes: std::mem::take(&mut source.notes), ..LoadReport::default() };
+    for (name, shape) in expected.iter().filter(|(name, _)| !name.starts_with(parts.encoder)) {
+        let found = source.tensors.get(name).map(|tensor| tensor.shape.clone());
+        match found {
+            Some(found) if found == *shape => report.loaded.push(name.clone()),
+            _ if starts(name, parts.by_class) && policy.head == HeadPolicy::Reinitialise => {
+                source.tensors.remove(name);
+                report.reinitialised.push(name.clone());
+            }
+            Some(found) => {
+                report.mismatched.push(Mismatch { name: name.clone(), found, expected: shape.clone() });
+            }
+            None => report.missing.push(name.clone()),
+        }
+    }
+    let computed = |name: &str| parts.computed.iter().any(|part| name.contains(part));
+    let unused = source
+        .tensors
+        .keys()
+        .filter(|name| starts(name, parts.heads) && !computed(name) && !expected.contains_key(name.as_str()));
+    report.left_over = unused.cloned().collect();
+    let report = report.require_complete(path)?;
+    let report = match policy.leftover {
+        LeftoverPolicy::Refuse => report.require_used(path, blocks)?,
+        LeftoverPolicy::Allow => report,
+    };
+    Ok((encoder, report))
+}
