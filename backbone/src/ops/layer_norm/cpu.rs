@@ -53,15 +53,19 @@ impl LayerNormKernel for Cpu {
                     vectorized(
                         #[inline(always)]
                         || {
-                            y.write_rows(channels, |row, y| {
-                                let x = &x[row * channels..(row + 1) * channels];
-                                let mean = lane_sum(x, |x| x) / channels as f32;
-                                let variance = lane_sum(x, |x| (x - mean) * (x - mean)) / channels as f32;
-                                let inverse = 1.0 / (variance + eps).sqrt();
-                                statistics[2 * row..2 * row + 2].copy_from_slice(&[mean, inverse]);
-                                let values = x.iter().zip(weight).zip(bias);
-                                y.write(values.map(|((x, w), b)| ((x - mean) * inverse).mul_add(*w, *b)))
-                            });
+                            y.write_rows(
+                                channels,
+                                #[inline(always)]
+                                |row, y| {
+                                    let x = &x[row * channels..(row + 1) * channels];
+                                    let mean = lane_sum(x, |x| x) / channels as f32;
+                                    let variance = lane_sum(x, |x| (x - mean) * (x - mean)) / channels as f32;
+                                    let inverse = 1.0 / (variance + eps).sqrt();
+                                    statistics[2 * row..2 * row + 2].copy_from_slice(&[mean, inverse]);
+                                    let values = x.iter().zip(weight).zip(bias);
+                                    y.write(values.map(|((x, w), b)| ((x - mean) * inverse).mul_add(*w, *b)))
+                                },
+                            );
                         },
                     )
                 });

@@ -91,23 +91,28 @@ fn take_any_pixels(columns: &Axis, x: &[f32], line: &mut [f32]) {
 fn take_lines(rows: &Axis, narrow: &[f32], y: Unwritten<'_>) {
     let width = y.len() / rows.output_size();
     let line = |i: usize| &narrow[i * width..(i + 1) * width];
-    y.write_rows(width, |i, y| {
-        let start = rows.starts[i];
-        match rows.weights[i * rows.taps..(i + 1) * rows.taps] {
-            [one] => y.write(line(start).iter().map(|a| one * a)),
-            [first, second] => {
-                let lines = line(start).iter().zip(line(start + 1));
-                y.write(lines.map(|(a, b)| b.mul_add(second, a * first)))
-            }
-            ref weights => {
-                let y = y.write(line(start).iter().map(|a| weights[0] * a));
-                for (k, w) in weights.iter().enumerate().skip(1).filter(|(_, w)| **w != 0.0) {
-                    y.iter_mut().zip(line(start + k)).for_each(|(y, a)| *y = a.mul_add(*w, *y));
+    // Inlined, or it would be compiled without the vector instructions that its caller has.
+    y.write_rows(
+        width,
+        #[inline(always)]
+        |i, y| {
+            let start = rows.starts[i];
+            match rows.weights[i * rows.taps..(i + 1) * rows.taps] {
+                [one] => y.write(line(start).iter().map(|a| one * a)),
+                [first, second] => {
+                    let lines = line(start).iter().zip(line(start + 1));
+                    y.write(lines.map(|(a, b)| b.mul_add(second, a * first)))
                 }
-                y
+                ref weights => {
+                    let y = y.write(line(start).iter().map(|a| weights[0] * a));
+                    for (k, w) in weights.iter().enumerate().skip(1).filter(|(_, w)| **w != 0.0) {
+                        y.iter_mut().zip(line(start + k)).for_each(|(y, a)| *y = a.mul_add(*w, *y));
+                    }
+                    y
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[inline(always)]
