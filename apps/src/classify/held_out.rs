@@ -1,12 +1,9 @@
 //! The held-out images, classified and counted.
 
-use std::sync::Arc;
-
 use kat_backbone::{Device, Graph, Kat, Tensor};
 use kat_imagenet::LabelledImages;
 use kat_imagenet::topk::TopK;
 use kat_images::Filter;
-use kat_images::loader::{Dataset as _, Loader};
 use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
 use kat_images::transform::crop::CenterCrop;
 
@@ -14,7 +11,7 @@ use super::batch::{ClassifyBatch, EvalCollate};
 use super::mistakes::{Mistake, MistakeKeeper};
 use crate::config::Plan;
 use crate::plot::confusion::Confusion;
-use crate::run::loading::{self, decoded};
+use crate::run::loading;
 use crate::shell::progress::Screen;
 
 /// Images to evaluate on.
@@ -59,19 +56,13 @@ impl<D: Device> HeldOut<'_, D> {
         mut visit: impl FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
-        let config = loading::evaluation(self.plan);
-        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.len() as u64);
-        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
-            let batch = batch?;
-            if batch.ids.is_empty() {
-                continue;
+        loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
+            if !batch.ids.is_empty() {
+                let logits = model.forward(&mut Graph::inference(), &images(self.device, batch)?)?.to_vec();
+                visit(batch, &logits)?;
             }
-            let logits = model.forward(&mut Graph::inference(), &images(self.device, &batch)?)?.to_vec();
-            progress.advance(batch.ids.len() as u64);
-            visit(&batch, &logits)?;
-        }
-        progress.finish();
-        Ok(())
+            Ok(batch.ids.len())
+        })
     }
 
     /// Counts all of them, and keeps up to `examples` mistakes.

@@ -1,10 +1,7 @@
 //! The held-out images, searched for objects and scored against their annotation.
 
-use std::sync::Arc;
-
 use kat_backbone::Device;
 use kat_coco::json::Category;
-use kat_images::loader::{Dataset as _, Loader};
 use kat_mask_rcnn::MaskRcnn;
 use kat_mask_rcnn::structures::ImageResult;
 
@@ -13,7 +10,7 @@ use super::data::CocoImages;
 use super::scored::{Figures, Scored};
 use super::{detect, eval_pipeline};
 use crate::config::Plan;
-use crate::run::loading::{self, decoded};
+use crate::run::loading;
 use crate::shell::progress::Screen;
 
 /// Images to evaluate on.
@@ -48,19 +45,12 @@ impl<D: Device> HeldOut<'_, D> {
         mut visit: impl FnMut(&DetectBatch, &[ImageResult]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let collate = EvalCollate(eval_pipeline(self.plan, model.config())?);
-        let config = loading::evaluation(self.plan);
-        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.len() as u64);
-        for batch in Loader::start(decoded(self.images), Arc::new(collate), config, None)? {
-            let batch = batch?;
-            if batch.ids.is_empty() {
-                continue;
+        loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
+            if !batch.ids.is_empty() {
+                visit(batch, &detect(self.device, model, batch)?)?;
             }
-            let found = detect(self.device, model, &batch)?;
-            progress.advance(batch.ids.len() as u64);
-            visit(&batch, &found)?;
-        }
-        progress.finish();
-        Ok(())
+            Ok(batch.ids.len())
+        })
     }
 
     /// Scores all of them, and keeps the first `examples`.

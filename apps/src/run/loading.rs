@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use kat_images::loader::{BoxError, Dataset, LoaderConfig, OnBad, Order, Transformed};
+use kat_images::loader::{BoxError, Collate, Dataset, Loader, LoaderConfig, OnBad, Order, Transformed};
 use kat_images::sample::Sample;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{OnCorrupt, Plan};
+use crate::shell::progress::Screen;
 use crate::shell::threads;
 
 /// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
@@ -48,4 +49,29 @@ pub fn decoded<S: Dataset + Clone>(dataset: &S) -> Arc<Transformed<S, AsIs>> {
         Ok(sample)
     }
     Arc::new(Transformed { dataset: dataset.clone(), transform: as_is as AsIs })
+}
+
+/// Goes through a held-out part in order, each batch made by `collate`; `visit` is given each, and says how many images it held (none
+/// where all of them were left out).
+///
+/// # Errors
+/// Images that cannot be read, or an error of `visit`.
+pub fn for_each_batch<S, C>(
+    images: &S,
+    collate: C,
+    plan: &Plan,
+    screen: &Screen,
+    mut visit: impl FnMut(&C::Batch) -> anyhow::Result<usize>,
+) -> anyhow::Result<()>
+where
+    S: Dataset + Clone,
+    C: Collate<Sample>,
+{
+    let mut progress = screen.progress("evaluating", "images", 0, images.len() as u64);
+    for batch in Loader::start(decoded(images), Arc::new(collate), evaluation(plan), None)? {
+        let batch = batch?;
+        progress.advance(visit(&batch)? as u64);
+    }
+    progress.finish();
+    Ok(())
 }
