@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context;
-use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::checkpoint::model::{self, stored_config};
 use kat_backbone::checkpoint::transfer::{HeadPolicy, LoadPolicy};
+use kat_backbone::checkpoint::{TensorMap, check_finite};
 use kat_backbone::{Device, Kat};
 
 use super::{CLASSES_KEY, metadata};
 use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_text_with};
-use crate::run::finite;
 use crate::run::state::{self, PLAN_KEY};
 
 /// A classifier ready to use.
@@ -50,7 +49,7 @@ impl<D: Device> Trained<D> {
             config.classes
         );
         let mut model = Kat::new(device, &config, 0)?;
-        finite::weights(&map, path)?;
+        check_finite(path, &map)?;
         state::restore(&mut model, &map, "", path)?;
         Ok(Self { model, classes, plan, map })
     }
@@ -65,7 +64,6 @@ impl<D: Device> Trained<D> {
         let report = model.load(path, LoadPolicy { head: HeadPolicy::Strict, ..plan.model.load })?;
         tracing::info!("weights from {}: {report}", path.display());
         let mut map = model::export(&model);
-        finite::weights(&map, path)?;
         map.metadata = metadata(&config, &classes)?;
         map.metadata.insert(PLAN_KEY.to_owned(), plan.to_toml());
         Ok(Self { model, classes, plan, map })

@@ -4,14 +4,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use kat_backbone::Device;
-use kat_backbone::checkpoint::TensorMap;
+use kat_backbone::checkpoint::{TensorMap, check_finite};
 use kat_coco::json::Category;
 use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 
 use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY};
 use crate::config::TaskKind;
 use crate::config::{Plan, from_text};
-use crate::run::finite;
 use crate::run::state::{self, PLAN_KEY};
 
 /// A detector ready to use.
@@ -44,7 +43,7 @@ impl<D: Device> Trained<D> {
         let (found, expected) = (names.len(), config.classes);
         anyhow::ensure!(found == expected, "{shown}: {found} categories for a model of {expected}");
         let mut model = MaskRcnn::new(device, &config, 0)?;
-        finite::weights(&map, path)?;
+        check_finite(path, &map)?;
         state::restore(&mut model, &map, "", path)?;
         let categories =
             names.into_iter().map(|c| Category { id: c.id, name: c.name, supercategory: String::new() });

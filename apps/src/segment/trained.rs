@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use kat_backbone::Device;
-use kat_backbone::checkpoint::TensorMap;
+use kat_backbone::checkpoint::{TensorMap, check_finite};
 use kat_backbone::ops::batch_norm;
 use kat_upernet::Segmentor;
 
@@ -12,7 +12,6 @@ use super::CLASSES_KEY;
 use super::model::segmentor_config;
 use crate::config::TaskKind;
 use crate::config::{Plan, from_text};
-use crate::run::finite;
 use crate::run::state::{self, PLAN_KEY};
 
 /// A segmentor ready to use.
@@ -43,7 +42,7 @@ impl<D: Device> Trained<D> {
         let plan = Plan::new(loaded, TaskKind::Segment)?;
         let config = segmentor_config(&plan, classes.len())?;
         let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
-        finite::weights(&map, path)?;
+        check_finite(path, &map)?;
         state::restore(&mut model, &map, "", path)?;
         Ok(Self { model, classes, plan, map })
     }

@@ -52,8 +52,7 @@ impl<D: Device> Kat<D> {
             report = report.require_used(path, self.config().depth)?;
         }
         check_finite(path, &map)?;
-        model::assign(self, &map)
-            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        model::assign_from(self, &map, path)?;
         Ok(report)
     }
 }

@@ -70,6 +70,22 @@ pub enum CheckpointError {
         /// As expected.
         expected: String,
     },
+    /// Weights that are no numbers: they make every answer one.
+    #[error(
+        "{path}: {bad} of {values} values of the tensor {tensor} are not finite: the file is damaged or its training \
+         diverged",
+        path = path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// How many of its values.
+        bad: usize,
+        /// Its values.
+        values: usize,
+    },
     /// The file's tensors do not fit the model.
     #[error("{path}: does not fit the model\n{report}", path = path.display())]
     Incomplete {

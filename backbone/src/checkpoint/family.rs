@@ -27,8 +27,8 @@ impl Encoder {
     pub fn of(map: &TensorMap) -> Option<Self> {
         let shape = |name: &str| map.get(name).map(|tensor| &tensor.shape[..]);
         let projection = shape("patch_embed.proj.weight")?;
-        let block = |name: &String| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
-        let depth = map.tensors.keys().filter_map(block).max().map_or(0, |last| last + 1);
+        let depth =
+            map.tensors.keys().filter_map(|name| names::block_of(name)).max().map_or(0, |last| last + 1);
         let any = |part: &str| map.tensors.keys().any(|name| name.contains(part));
         let known = [
             (map.tensors.keys().any(|name| names::rational(name).is_some()), "rational functions (KAT)"),

@@ -170,25 +170,23 @@ pub fn parse_within(path: &Path, bytes: &[u8], budget: Budget) -> Result<TensorM
     }
 }
 
-/// Checks that every weight is a number: one that is none makes every answer one.
+/// Checks that every weight is a number.
 ///
 /// # Errors
-/// [`CheckpointError::Tensor`] naming the first tensor that holds another value.
+/// [`CheckpointError::NotFinite`] naming the first tensor that holds another value.
 pub fn check_finite(path: &Path, map: &TensorMap) -> Result<(), CheckpointError> {
     let tensors: Vec<_> = map.tensors.iter().collect();
-    let bad = tensors.par_iter().find_map_first(|(name, tensor)| {
-        let at = tensor.data.iter().position(|value| !value.is_finite())?;
-        let count = tensor.data.iter().filter(|value| !value.is_finite()).count();
-        Some((*name, tensor.data[at], at, count))
+    let count = |tensor: &HostTensor| tensor.data.iter().filter(|value| !value.is_finite()).count();
+    let bad = tensors.par_iter().find_map_first(|(name, tensor)| match count(tensor) {
+        0 => None,
+        bad => Some((name.to_string(), bad, tensor.data.len())),
     });
-    let Some((name, value, at, count)) = bad else { return Ok(()) };
-    Err(CheckpointError::Tensor {
-        path: path.to_owned(),
-        tensor: name.clone(),
-        found: format!("{value} at element {at} ({count} of its values are not finite)"),
-        expected: "finite numbers: the training that wrote it had diverged, or the file is damaged"
-            .to_owned(),
-    })
+    match bad {
+        None => Ok(()),
+        Some((tensor, bad, values)) => {
+            Err(CheckpointError::NotFinite { path: path.to_owned(), tensor, bad, values })
+        }
+    }
 }
 
 #[cfg(test)]

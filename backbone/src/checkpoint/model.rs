@@ -45,6 +45,21 @@ pub fn assign<D: Device>(module: &mut impl Module<D>, map: &TensorMap) -> crate:
     Ok(set)
 }
 
+/// As [`assign`], of tensors that come from the file `path`.
+///
+/// # Errors
+/// [`CheckpointError::Unsupported`] with the device's reason.
+pub fn assign_from<D: Device>(
+    module: &mut impl Module<D>,
+    map: &TensorMap,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    match assign(module, map) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() }),
+    }
+}
+
 impl<D: Device> Kat<D> {
     /// Writes the weights and the configuration to one safetensors file, atomically.
     ///
@@ -104,8 +119,7 @@ impl<D: Device> Kat<D> {
             LeftoverPolicy::Allow => report,
         };
         check_finite(path, &map)?;
-        assign(self, &map)
-            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        assign_from(self, &map, path)?;
         Ok(report)
     }
 }

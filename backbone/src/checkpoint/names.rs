@@ -51,11 +51,15 @@ pub fn is_encoder(name: &str) -> bool {
     PARTS.iter().any(|part| name.starts_with(part))
 }
 
+/// The block that a tensor is of.
+pub fn block_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+}
+
 /// What tensors that found no place are a sign of: the first cause that one of them shows.
 pub fn likely_cause(names: &[String], blocks: usize) -> String {
     let any = |parts: &[&str]| names.iter().any(|name| parts.iter().any(|part| name.contains(part)));
-    let block = |name: &String| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
-    let last = names.iter().filter_map(block).max();
+    let last = names.iter().filter_map(|name| block_of(name)).max();
     match last {
         _ if any(&[".ls1", ".ls2", ".gamma_1", ".gamma_2", "layer_scale"]) => {
             "the file's model scales its branches (LayerScale), this one does not".to_owned()

@@ -40,6 +40,14 @@ impl LoadReport {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
 
+    /// Adds what became of an encoder that stands under `prefix` in the whole model.
+    pub fn add_part(&mut self, part: Self, prefix: &str) {
+        let whole = |names: Vec<String>| names.into_iter().map(move |name| format!("{prefix}{name}"));
+        self.loaded.extend(whole(part.loaded));
+        self.reinitialised.extend(whole(part.reinitialised));
+        self.notes.extend(part.notes);
+    }
+
     /// The report itself if no tensor of the model is missing or mis-shaped.
     ///
     /// # Errors

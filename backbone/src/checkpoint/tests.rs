@@ -286,6 +286,16 @@ fn original_vit_arrays_get_their_names() {
     assert!(parse(Path::new("v.npz"), &bytes[..bytes.len() / 2]).is_err());
 }
 
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let mut map = TensorMap::default();
+    map.insert("head.weight", HostTensor::new(vec![2], vec![1.0, 2.0]).unwrap());
+    check_finite(Path::new("a"), &map).unwrap();
+    map.insert("head.bias", HostTensor::new(vec![2], vec![f32::NAN, f32::INFINITY]).unwrap());
+    let error = check_finite(Path::new("a"), &map).unwrap_err().to_string();
+    assert!(error.contains("2 of 2 values of the tensor head.bias"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 

@@ -1,7 +1,7 @@
 //! A file of a whole detector or segmentor: its encoder apart from its heads, and what becomes of each head's tensors.
 
 use super::transfer::{Expected, HeadPolicy, LeftoverPolicy, LoadPolicy};
-use super::{CheckpointError, LoadReport, Mismatch, TensorMap};
+use super::{CheckpointError, LoadReport, Mismatch, TensorMap, check_finite};
 use std::path::Path;
 
 /// Where a model keeps its parts.
@@ -22,7 +22,7 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// [`CheckpointError::Incomplete`] for a head's tensor that is missing or of another shape, [`CheckpointError::LeftOver`] for
-/// one that has no place, unless `policy` allows it.
+/// one that has no place, unless `policy` allows it, [`CheckpointError::NotFinite`] for weights that are no numbers.
 pub fn split(
     source: &mut TensorMap,
     expected: &Expected,
@@ -63,5 +63,7 @@ pub fn split(
         LeftoverPolicy::Refuse => report.require_used(path, blocks)?,
         LeftoverPolicy::Allow => report,
     };
+    // Before anything is set, so that a file that does not do leaves the model as it was.
+    check_finite(path, source)?;
     Ok((encoder, report))
 }

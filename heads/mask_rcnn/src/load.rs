@@ -5,7 +5,7 @@ use std::path::Path;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::LoadPolicy;
 use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, check_finite, load_any, model, part};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, load_any, model, part};
 
 use crate::MaskRcnn;
 
@@ -43,14 +43,8 @@ impl<D: Device> MaskRcnn<D> {
         let place = (path, self.config().backbone.depth);
         let (net, mut report) = whole::split(&mut source, &shapes, PARTS, policy, place)?;
         let of_net = self.backbone.net.load_dense_map(net, path, policy.leftover)?;
-        report.loaded.extend(of_net.loaded.iter().map(|name| format!("{}{name}", PARTS.encoder)));
-        report
-            .reinitialised
-            .extend(of_net.reinitialised.iter().map(|name| format!("{}{name}", PARTS.encoder)));
-        report.notes.extend(of_net.notes);
-        check_finite(path, &source)?;
-        model::assign(self, &source)
-            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        report.add_part(of_net, PARTS.encoder);
+        model::assign_from(self, &source, path)?;
         Ok(report)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::{HeadPolicy, LoadPolicy};
 use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, check_finite, load_any, model, part};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, load_any, model, part};
 
 use crate::Segmentor;
 
@@ -44,11 +44,8 @@ impl<D: Device> Segmentor<D> {
         let place = (path, self.config().backbone.depth);
         let (backbone, mut report) = whole::split(&mut source, &shapes, PARTS, policy, place)?;
         let of_backbone = self.backbone.load_map(backbone, path, policy)?;
-        report.loaded.extend(of_backbone.loaded.iter().map(|name| format!("{}{name}", PARTS.encoder)));
-        report.notes.extend(of_backbone.notes);
-        check_finite(path, &source)?;
-        model::assign(self, &source)
-            .map_err(|e| CheckpointError::Unsupported { path: path.to_owned(), reason: e.to_string() })?;
+        report.add_part(of_backbone, PARTS.encoder);
+        model::assign_from(self, &source, path)?;
         Ok(report)
     }
 }
@@ -56,30 +53,14 @@ impl<D: Device> Segmentor<D> {
 #[cfg(test)]
 mod tests {
     use kat_backbone::checkpoint::safetensors;
-    use kat_backbone::{Cpu, KatConfig, Size};
+    use kat_backbone::{Cpu, KatConfig};
 
     use super::*;
-    use crate::{FinalNorm, NeckKind, SegmentorConfig};
+    use crate::SegmentorConfig;
+    use crate::segmentor::tests::small;
 
     fn segmentor(classes: usize, seed: u64) -> Segmentor<Cpu> {
-        let config = SegmentorConfig {
-            backbone: KatConfig {
-                image_size: Size::square(32),
-                patch_size: Size::square(8),
-                dim: 16,
-                depth: 4,
-                heads: 2,
-                ..KatConfig::default()
-            },
-            blocks: vec![0, 1, 2, 3],
-            neck: NeckKind::MultiLevel,
-            final_norm: FinalNorm::Last,
-            channels: 8,
-            pool_grids: vec![1, 2],
-            auxiliary_channels: Some(8),
-            dropout: 0.1,
-            classes,
-        };
+        let config = SegmentorConfig { classes, ..small() };
         Segmentor::new(&Cpu::default(), &config, &Default::default(), seed).unwrap()
     }
 
@@ -102,13 +83,9 @@ mod tests {
         let name = "decode_head.fpn_bottleneck.conv.weight";
         assert_eq!(model::export(&other).get(name), averaged.get(name));
         // the backbone alone, into a classifier of the same size
-        let config = KatConfig { classes: 7, ..trained_config() };
+        let config = KatConfig { classes: 7, ..small().backbone };
         let mut classifier = kat_backbone::Kat::new(&Cpu::default(), &config, 0).unwrap();
         let report = classifier.load(&path, HeadPolicy::Reinitialise).unwrap();
         assert!(report.notes.iter().any(|note| note.contains("\"ema.backbone.\"")), "{report}");
-    }
-
-    fn trained_config() -> KatConfig {
-        segmentor(5, 1).config().backbone.clone()
     }
 }

@@ -184,7 +184,7 @@ impl<D: Device> Segmentor<D> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use kat_backbone::checkpoint::model::export;
     use kat_backbone::nn::Module;
     use kat_backbone::{Cpu, Size};
