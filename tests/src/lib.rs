@@ -2,5 +2,7 @@
 
 pub mod device;
 pub mod golden;
+#[cfg(all(unix, feature = "mpi"))]
+pub mod mpi;
 pub mod place;
 pub mod program;

@@ -8,6 +8,7 @@ use kat_apps::classify::{
     predict::PredictCommand,
 };
 use kat_apps::config::TaskKind;
+use kat_apps::run::processes::Processes;
 use kat_apps::shell::{
     self, config::ConfigCommand, data::DataArgs, flags::Verbosity, info::InfoCommand,
     inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
@@ -51,13 +52,13 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
             Command::Info(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
-            Command::Train(command) => command.run::<Classify<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Classify<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),

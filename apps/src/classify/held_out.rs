@@ -3,15 +3,16 @@
 use kat_backbone::{Device, Graph, Kat, Tensor};
 use kat_imagenet::LabelledImages;
 use kat_imagenet::topk::TopK;
-use kat_images::Filter;
 use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
 use kat_images::transform::crop::CenterCrop;
+use kat_images::{Filter, Shard};
 
 use super::batch::{ClassifyBatch, EvalCollate};
 use super::mistakes::{Mistake, MistakeKeeper};
 use crate::config::Plan;
 use crate::plot::confusion::Confusion;
 use crate::run::loading;
+use crate::run::processes::Processes;
 use crate::shell::progress::Screen;
 
 /// Images to evaluate on.
@@ -24,6 +25,8 @@ pub struct HeldOut<'a, D: Device> {
     pub images: &'a LabelledImages,
     /// Where it is shown how far an evaluation is.
     pub screen: &'a Screen,
+    /// Those that have a stretch of the images each.
+    pub processes: &'a Processes,
 }
 
 /// What an evaluation found.
@@ -46,7 +49,7 @@ impl Evaluation {
 }
 
 impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all of them in order: `visit` is given each batch and its logits (N, K).
+    /// Goes through this process's stretch of them in order: `visit` is given each batch and its logits (N, K).
     ///
     /// # Errors
     /// Images that cannot be read, or an error of `visit`.
@@ -56,26 +59,34 @@ impl<D: Device> HeldOut<'_, D> {
         mut visit: impl FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
-        loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
-            if !batch.ids.is_empty() {
-                let logits = model.forward(&mut Graph::inference(), &images(self.device, batch)?)?.to_vec();
-                visit(batch, &logits)?;
-            }
-            Ok(batch.ids.len())
-        })
+        loading::for_each_batch(
+            self.images,
+            collate,
+            self.plan,
+            self.screen,
+            self.processes.shard(),
+            |batch| {
+                if !batch.ids.is_empty() {
+                    let logits =
+                        model.forward(&mut Graph::inference(), &images(self.device, batch)?)?.to_vec();
+                    visit(batch, &logits)?;
+                }
+                Ok(batch.ids.len())
+            },
+        )
     }
 
-    /// Counts all of them, and keeps up to `examples` mistakes.
+    /// Counts all of them over all processes, and keeps up to `examples` mistakes of this one's.
     ///
     /// # Errors
     /// As [`HeldOut::for_each_batch`].
     pub fn evaluate(&self, model: &Kat<D>, names: &[String], examples: usize) -> anyhow::Result<Evaluation> {
         let (mut top, mut confusion) = (TopK::new(names.len()), Confusion::new(names.to_vec()));
-        let (mut keeper, mut loss) = (MistakeKeeper::new(examples), 0.0);
+        let (mut keeper, mut losses) = (MistakeKeeper::new(examples), Vec::new());
         self.for_each_batch(model, |batch, logits| {
             top.update(logits, &batch.labels)?;
             let labelled = || logits.chunks(names.len()).zip(&batch.labels);
-            loss += labelled().map(|(row, label)| negative_log(row, *label)).sum::<f64>();
+            losses.extend(labelled().map(|(row, label)| negative_log(row, *label)));
             for (slot, (row, label)) in labelled().enumerate() {
                 let Some(best) = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)))
                 else {
@@ -95,6 +106,11 @@ impl<D: Device> HeldOut<'_, D> {
             }
             Ok(())
         })?;
+        self.processes.add_counts(top.counts_mut().chain(confusion.counts_mut()))?;
+        // Added up in the order of the images, in the same pieces however many processes there are.
+        let losses = self.processes.gather(&losses)?;
+        let piece = loading::evaluation(self.plan, Shard::WHOLE).batch_size;
+        let loss = losses.chunks(piece).map(|piece| piece.iter().sum::<f64>()).sum();
         Ok(Evaluation { top, confusion, mistakes: keeper.into_sorted(), loss })
     }
 }
