@@ -75,6 +75,15 @@ impl ConfigArgs {
         Ok(Plan::new(load(self.config.as_deref(), &self.overrides()?, task)?, task)?)
     }
 
+    /// The plan of a model that is only timed, so that no length of training need be given.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::plan`].
+    pub fn plan_of_model(&self, task: TaskKind) -> anyhow::Result<Plan> {
+        let loaded = load(self.config.as_deref(), &self.overrides()?, task)?;
+        Ok(Plan::new(loaded.of_any_length(), task)?)
+    }
+
     /// The directory of the run that the arguments mean.
     ///
     /// # Errors
