@@ -120,10 +120,14 @@ mod tests {
         let (meta, cpu) = (Meta::default(), Cpu::default());
         let outputs = (
             Kat::new(&meta, &config, 0)
-                .and_then(|m| m.feature_maps(&mut Graph::inference(), &Tensor::zeros(&meta, [2, 3, 48, 32])?, &[0]))
+                .and_then(|m| {
+                    m.feature_maps(&mut Graph::inference(), &Tensor::zeros(&meta, [2, 3, 48, 32])?, &[0])
+                })
                 .unwrap(),
             Kat::new(&cpu, &config, 0)
-                .and_then(|m| m.feature_maps(&mut Graph::inference(), &Tensor::zeros(&cpu, [2, 3, 48, 32])?, &[0]))
+                .and_then(|m| {
+                    m.feature_maps(&mut Graph::inference(), &Tensor::zeros(&cpu, [2, 3, 48, 32])?, &[0])
+                })
                 .unwrap(),
         );
         assert_eq!(outputs.0[0].shape(), outputs.1[0].shape());

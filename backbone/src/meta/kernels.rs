@@ -9,7 +9,8 @@ use crate::ops::activation::{ActivationKernel, Function};
 use crate::ops::adamw::{AdamWKernel, Coefficients};
 use crate::ops::add::AddKernel;
 use crate::ops::attention::{
-    Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry as AttentionGeometry, RelativeViews,
+    Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry as AttentionGeometry,
+    RelativeViews,
 };
 use crate::ops::batch_norm::{BatchNormKernel, BatchStatistics, ParameterGradients, Terms};
 use crate::ops::bspline::BsplineKernel;
@@ -25,8 +26,8 @@ use crate::ops::patchify::{Geometry as PatchGeometry, PatchifyKernel};
 use crate::ops::pool::{MaxGeometry, PoolKernel, Windows};
 use crate::ops::rational::{Geometry as RationalGeometry, RationalGradients, RationalKernel};
 use crate::ops::reduce::ReduceKernel;
-use crate::ops::resize::{Axis, ResizeKernel};
 use crate::ops::resize::grid::{Geometry as GridGeometry, ResampleKernel};
+use crate::ops::resize::{Axis, ResizeKernel};
 use crate::ops::roi_align::{Plan as RoiPlan, RoiAlignKernel};
 use crate::ops::softmax_cross_entropy::{Plan as LossPlan, PositionLosses, SoftmaxCrossEntropyKernel};
 use crate::ops::tokens::TokensKernel;

@@ -72,7 +72,10 @@ impl Meta {
 
 /// What depends on values.
 fn no_values<T>(op: &'static str) -> Result<T> {
-    Err(Error::Device { op, reason: "the meta device keeps shapes only, no values and no gradients".to_owned() })
+    Err(Error::Device {
+        op,
+        reason: "the meta device keeps shapes only, no values and no gradients".to_owned(),
+    })
 }
 
 /// A tensor's length in place of its values.

@@ -41,9 +41,8 @@ impl Operations {
         let pyramid = spent();
         model.proposal_generator.rpn_head.forward(graph, &levels)?;
         let rpn = spent();
-        let regions = |number: usize, bins: usize| {
-            Tensor::zeros(&device, [number, config.channels, bins, bins])
-        };
+        let regions =
+            |number: usize, bins: usize| Tensor::zeros(&device, [number, config.channels, bins, bins]);
         let heads = &model.roi_heads;
         if proposals > 0 {
             let features = heads.box_head.forward(graph, &regions(proposals, BOX_BINS)?)?;
