@@ -76,6 +76,9 @@ pub struct ConfigArgs {
     /// Change one value; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+    /// Take a value of the configuration file back; may be repeated
+    #[arg(long, value_name = "SECTION.KEY")]
+    pub unset: Vec<String>,
     /// Data directory [same as --set data.dir=DIR]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -132,12 +135,14 @@ impl ConfigArgs {
 
     /// The changes of the command line, in order.
     fn overrides(&self) -> anyhow::Result<Vec<Override>> {
-        let mut overrides =
-            self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let unset = self.unset.iter().map(|text| Override::unset(text));
+        let set = self.set.iter().map(|text| Override::parse(text));
+        let mut overrides = unset.chain(set).collect::<Result<Vec<_>, _>>()?;
         // A path is a string whatever it looks like, so these do not go through the parser.
         let mut add = |section: &str, key: &str, value: toml::Value| {
             let (section, key) = (section.to_owned(), key.to_owned());
-            overrides.push(Override { text: format!("{section}.{key}={value}"), section, key, value });
+            let text = format!("{section}.{key}={value}");
+            overrides.push(Override { text, section, key, value: Some(value) });
         };
         if let Some(dir) = &self.data {
             add("data", "dir", dir.to_string_lossy().into_owned().into());

@@ -2,6 +2,7 @@
 //! subcommands that are the same for all.
 
 pub mod bench;
+pub mod completions;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -14,6 +15,7 @@ pub mod inspect;
 pub mod printable;
 pub mod progress;
 pub mod report;
+pub mod runs;
 pub mod threads;
 pub mod train;
 pub mod verify;
