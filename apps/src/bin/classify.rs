@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::classify::{
     Classify, bench::BenchCommand, check::TOOLS, eval::EvalCommand, export::ExportCommand,
     predict::PredictCommand,
@@ -10,8 +10,17 @@ use kat_apps::classify::{
 use kat_apps::config::TaskKind;
 use kat_apps::run::processes::Processes;
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, flags::Verbosity, info::InfoCommand,
-    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
+    self,
+    completions::{CompletionsCommand, ManCommand},
+    config::ConfigCommand,
+    data::DataArgs,
+    flags::Verbosity,
+    info::InfoCommand,
+    inspect::InspectCommand,
+    progress::Screen,
+    report::ReportCommand,
+    runs::RunsArgs,
+    train::TrainCommand,
     verify::VerifyCommand,
 };
 use kat_backbone::Cpu;
@@ -43,6 +52,9 @@ enum Command {
     Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
+    Runs(RunsArgs),
+    Completions(CompletionsCommand),
+    Man(ManCommand),
 }
 
 impl shell::Program for Program {
@@ -65,6 +77,9 @@ impl shell::Program for Program {
             Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Classify),
             Command::Report(command) => command.run(),
+            Command::Runs(args) => args.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
     }
 }

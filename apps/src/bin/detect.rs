@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::config::TaskKind;
 use kat_apps::detect::{
     Detect, bench::BenchCommand, check::TOOLS, coco_eval::CocoEvalArgs, eval::EvalCommand,
@@ -10,8 +10,17 @@ use kat_apps::detect::{
 };
 use kat_apps::run::processes::Processes;
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity,
-    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
+    self,
+    completions::{CompletionsCommand, ManCommand},
+    config::ConfigCommand,
+    data::DataArgs,
+    export::ExportCommand,
+    flags::Verbosity,
+    inspect::InspectCommand,
+    progress::Screen,
+    report::ReportCommand,
+    runs::RunsArgs,
+    train::TrainCommand,
 };
 use kat_backbone::Cpu;
 
@@ -41,6 +50,9 @@ enum Command {
     Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
+    Runs(RunsArgs),
+    Completions(CompletionsCommand),
+    Man(ManCommand),
 }
 
 impl shell::Program for Program {
@@ -62,6 +74,9 @@ impl shell::Program for Program {
             Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Detect),
             Command::Report(command) => command.run(),
+            Command::Runs(args) => args.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
     }
 }

@@ -344,6 +344,9 @@ pub struct RawConfig {
     /// File that this one builds on, relative to it. Resolved while loading and then left empty.
     #[serde(skip_serializing)]
     pub extends: Option<String>,
+    /// Keys of that file that are taken back, as "section.key".
+    #[serde(skip_serializing)]
+    pub unset: Vec<String>,
     /// `[model]`
     pub model: Model,
     /// `[data]`

@@ -50,11 +50,6 @@ impl Confusion {
         confusion
     }
 
-    /// All counts, to be added up over processes that count alike.
-    pub fn counts_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        self.counts.iter_mut()
-    }
-
     /// Counts one sample; classes beyond the matrix are left out.
     pub fn add(&mut self, truth: usize, predicted: usize) {
         self.add_many(truth, predicted, 1);

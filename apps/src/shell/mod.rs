@@ -2,6 +2,7 @@
 //! subcommands that are the same for all.
 
 pub mod bench;
+pub mod completions;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -15,6 +16,7 @@ pub mod launch;
 pub mod printable;
 pub mod progress;
 pub mod report;
+pub mod runs;
 pub mod threads;
 pub mod train;
 pub mod verify;

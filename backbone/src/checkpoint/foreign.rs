@@ -25,7 +25,7 @@ pub(super) fn describe(bytes: &[u8], extension: Option<&str>) -> &'static str {
         _ if starts("<?xml") || starts("<error") => {
             "this is XML, most likely a server's error message, not a checkpoint: download the file again"
         }
-        _ if bytes.starts_with(&LEGACY[..14]) => {
+        _ if bytes.starts_with(&LEGACY) => {
             "this is PyTorch's format from before version 1.6 (a bare pickle), which is not read; load it in PyTorch \
              and save it again with torch.save"
         }
