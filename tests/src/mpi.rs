@@ -32,9 +32,9 @@ pub fn can_launch() -> bool {
 pub fn command(ranks: usize, program_name: &str, args: &[&str], dir: &Path, shell: &str) -> Command {
     let mut command = Command::new("mpirun");
     if launcher().is_some_and(|version| version.contains("Open MPI")) {
-        // More processes than cores, as root, without the time that a test does not have to wait for signals.
+        // More processes than cores, as root; after a signal each has three seconds to save.
         command.args(["--oversubscribe", "--allow-run-as-root", "--bind-to", "none"]);
-        command.args(["--mca", "odls_base_sigkill_timeout", "20"]);
+        command.args(["--mca", "odls_base_sigkill_timeout", "3"]);
     }
     command.args(["-n", &ranks.to_string(), "sh", "-c", &format!("{shell}exec \"$0\" \"$@\"")]);
     command.arg(program(program_name)).args(args).current_dir(dir).env("RUST_BACKTRACE", "1");

@@ -35,7 +35,7 @@ const SMALL: [&str; 15] = [
     "train.clip_grad=0.5",
     "train.log_every=1",
     "optimizer.eps=1",
-    "optimizer.lr=1e-3",
+    "optimizer.lr=2e-4",
 ];
 
 fn plan(dir: &Path, task: TaskKind, batch: usize, changes: &[&str]) -> Plan {

@@ -166,14 +166,10 @@ impl<B: Send + 'static> Loader<B> {
         let (OnBad::Replace { max_fraction } | OnBad::Skip { max_fraction }) = self.config.on_bad else {
             return Ok(());
         };
-        let samples = self.config.order.reach(self.samples);
-        if self.bad.len() as f64 > max_fraction * samples as f64 {
-            return Err(LoaderError::TooManyBad {
-                bad: self.bad.len(),
-                samples,
-                max_fraction,
-                first: self.first_bad.clone(),
-            });
+        let (bad, samples) = (self.bad.len(), self.config.order.reach(self.samples));
+        if bad as f64 > max_fraction * samples as f64 {
+            let first = self.first_bad.clone();
+            return Err(LoaderError::TooManyBad { bad, samples, max_fraction, first });
         }
         Ok(())
     }
