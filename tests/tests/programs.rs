@@ -87,7 +87,11 @@ fn runs_are_listed_and_compared_and_shells_are_served() {
     assert_eq!(found["groups"][0]["best_summary"]["mean"], 0.1, "{found}");
     assert!(dir.path().join("compare.html").is_file() && dir.path().join("val_top1.png").is_file());
     assert_refused(&classify(&["runs", "list", "src"]), 2, "src holds no run");
-    assert_refused(&classify(&["runs", "compare", folder, "--figure", "top9"]), 2, "no run has the figure top9");
+    assert_refused(
+        &classify(&["runs", "compare", folder, "--figure", "top9"]),
+        2,
+        "no run has the figure top9",
+    );
 
     for shell in ["bash", "zsh", "fish"] {
         let script = classify(&["completions", shell]);
@@ -96,5 +100,7 @@ fn runs_are_listed_and_compared_and_shells_are_served() {
     let pages = classify(&["man", out]);
     assert_eq!(pages.status, 0, "{pages:?}");
     let page = std::fs::read_to_string(dir.path().join("classify-train.1")).unwrap();
-    assert!(page.contains(".TH classify-train 1") && page.contains("--resume") || page.contains("\\-\\-resume"));
+    assert!(
+        page.contains(".TH classify-train 1") && page.contains("--resume") || page.contains("\\-\\-resume")
+    );
 }

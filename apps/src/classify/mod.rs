@@ -12,6 +12,7 @@ pub mod held_out;
 pub mod mistakes;
 pub mod predict;
 pub mod report;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ pub mod model;
 pub mod predict;
 pub mod report;
 pub mod scored;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;

@@ -6,13 +6,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::Device;
+use kat_coco::json::Category;
 use kat_images::loader::Collate as _;
 use kat_images::pipeline::DetectEval;
 use kat_images::sample::{Sample, Target};
 use kat_mask_rcnn::structures::ImageResult;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::detect::batch::DetectCollate;
 use crate::detect::draw::draw_found;
@@ -135,38 +136,38 @@ impl PredictCommand {
     }
 
     fn line(&self, path: &Path, found: &ImageResult, trained: &Trained<impl Device>) -> String {
-        let d = &found.detections;
-        let shown = (0..d.len()).filter(|i| d.scores()[*i] >= self.threshold);
-        let objects: Vec<_> = shown
-            .map(|i| {
-                let category = &trained.categories[d.classes()[i] as usize];
-                let [x0, y0, x1, y1] = d.boxes().as_slice()[i];
-                let mask = found.masks.as_ref().map(|masks| {
-                    let size = masks[i].size();
-                    json!({ "size": [size.height, size.width], "counts": masks[i].to_text() })
-                });
-                json!({
-                    "category_id": category.id,
-                    "category": category.name,
-                    "score": d.scores()[i],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "segmentation": mask,
-                })
-            })
-            .collect();
-        let size = d.image();
-        json!({
-            "image": path.display().to_string(),
-            "width": size.width,
-            "height": size.height,
-            "objects": objects,
-        })
-        .to_string()
+        let mut line = objects_json(found, &trained.categories, self.threshold);
+        line["image"] = path.display().to_string().into();
+        line.to_string()
     }
 }
 
+/// The size of an image and the objects in it from `threshold` on, masks as COCO's run lengths.
+pub(super) fn objects_json(found: &ImageResult, categories: &[Category], threshold: f32) -> Value {
+    let d = &found.detections;
+    let shown = (0..d.len()).filter(|i| d.scores()[*i] >= threshold);
+    let objects: Vec<_> = shown
+        .map(|i| {
+            let category = &categories[d.classes()[i] as usize];
+            let [x0, y0, x1, y1] = d.boxes().as_slice()[i];
+            let mask = found.masks.as_ref().map(|masks| {
+                let size = masks[i].size();
+                json!({ "size": [size.height, size.width], "counts": masks[i].to_text() })
+            });
+            json!({
+                "category_id": category.id,
+                "category": category.name,
+                "score": d.scores()[i],
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "segmentation": mask,
+            })
+        })
+        .collect();
+    json!({ "width": d.image().width, "height": d.image().height, "objects": objects })
+}
+
 /// What is in one image.
-fn look<D: Device>(
+pub(super) fn look<D: Device>(
     trained: &Trained<D>,
     pipeline: &DetectEval,
     device: &D,

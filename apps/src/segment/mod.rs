@@ -13,6 +13,7 @@ pub mod miou;
 pub mod model;
 pub mod predict;
 pub mod report;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;

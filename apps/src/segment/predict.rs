@@ -52,7 +52,7 @@ pub struct PredictCommand {
 }
 
 /// A class and its share of an image.
-struct Share<'t> {
+pub(super) struct Share<'t> {
     class: u8,
     name: &'t str,
     share: f64,
@@ -121,10 +121,8 @@ impl PredictCommand {
     fn line(&self, path: &Path, shares: &[Share<'_>], written: &[PathBuf]) -> String {
         let path = path.display().to_string();
         if self.json {
-            let class =
-                |s: &Share<'_>| serde_json::json!({"class": s.name, "label": s.class, "share": s.share});
-            let classes: Vec<_> = shares.iter().map(class).collect();
-            return serde_json::json!({"image": path, "classes": classes, "files": written}).to_string()
+            return serde_json::json!({"image": path, "classes": shares_json(shares), "files": written})
+                .to_string()
                 + "\n";
         }
         let classes: Vec<String> =
@@ -142,8 +140,13 @@ fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colors: Colo
     with_legend(&overlay(image, labels, colors), &shares.iter().filter_map(entry).collect::<Vec<_>>())
 }
 
+/// The shares as `--json` gives them.
+pub(super) fn shares_json(shares: &[Share<'_>]) -> serde_json::Value {
+    shares.iter().map(|s| serde_json::json!({"class": s.name, "label": s.class, "share": s.share})).collect()
+}
+
 /// The classes that occur, the largest first.
-fn shares<'t>(labels: &GrayImage, names: &'t [String]) -> Vec<Share<'t>> {
+pub(super) fn shares<'t>(labels: &GrayImage, names: &'t [String]) -> Vec<Share<'t>> {
     let mut counts = [0u64; 256];
     labels.as_raw().iter().for_each(|label| counts[usize::from(*label)] += 1);
     let total = labels.as_raw().len() as f64;
