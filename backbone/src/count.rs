@@ -90,8 +90,11 @@ pub fn count(config: &KatConfig, size: Size) -> Result<Count> {
     let tokens = patches + config.prefix_tokens();
     let patch_len = config.channels * config.patch_size.height * config.patch_size.width;
     let mut tally = Tally::default();
-    tally.parameters += config.prefix_tokens() * dim + (config.prefix_tokens() + own.area()) * dim;
-    tally.linear(patches, patch_len, dim, true);
+    tally.parameters += config.prefix_tokens() * dim + (config.placed_tokens() + own.area()) * dim;
+    tally.linear(patches, patch_len, dim, !config.pre_norm);
+    if config.pre_norm {
+        tally.layer_norm(tokens, dim);
+    }
     for index in 0..config.depth {
         let (rows, keys) = match config.window.filter(|_| config.is_windowed(index)) {
             None => (tokens, tokens),
@@ -111,11 +114,14 @@ pub fn count(config: &KatConfig, size: Size) -> Result<Count> {
         }
         tally.layer_norm(tokens, dim);
         tally.mixer(tokens, config);
+        tally.parameters += if config.layer_scale.is_some() { 2 * dim } else { 0 };
     }
     let pooled = if config.pool == Pool::Average { 1 } else { tokens };
     tally.layer_norm(pooled, dim);
     if config.classes > 0 {
-        tally.linear(1, dim, config.classes, true);
+        for _ in 0..1 + usize::from(config.distilled) {
+            tally.linear(1, dim, config.classes, true);
+        }
     }
     Ok(Count {
         parameters: tally.parameters,
@@ -179,7 +185,16 @@ mod tests {
             ..base.clone()
         };
         let kan = KatConfig { mixer: MixerKind::Kan, kan_basis: 3, registers: 2, ..base.clone() };
-        for config in [base, dense, kan] {
+        let every_part = KatConfig {
+            mixer: MixerKind::Mlp,
+            layer_scale: Some(1e-5),
+            pre_norm: true,
+            distilled: true,
+            registers: 3,
+            prefix_positions: false,
+            ..base.clone()
+        };
+        for config in [base, dense, kan, every_part] {
             let built = Kat::new(&Cpu::default(), &config, 0).unwrap().parameter_count();
             assert_eq!(count(&config, config.image_size).unwrap().parameters, built);
         }

@@ -54,7 +54,9 @@ impl shell::Program for Program {
             Command::Train(command) => command.run::<Segment<Cpu>>(screen),
             Command::Eval(command) => command.run(screen),
             Command::Predict(command) => command.run(),
-            Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+            Command::Export(command) => {
+                command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
+            }
             Command::Miou(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),

@@ -1,6 +1,6 @@
 //! From the configuration to the detector's.
 
-use kat_backbone::{KatConfig, Size};
+use kat_backbone::{KatConfig, Pool, Size};
 use kat_mask_rcnn::MaskRcnnConfig;
 use kat_mask_rcnn::{AnchorConfig, DetectionConfig, ProposalConfig, RoiSampling, RpnSampling};
 
@@ -18,6 +18,9 @@ pub fn detector_config(plan: &Plan, classes: usize) -> anyhow::Result<MaskRcnnCo
     let windows = d.window > 0;
     let backbone = KatConfig {
         class_token: false,
+        distilled: false,
+        registers: 0,
+        pool: Pool::Average,
         image_size: Size::square(m.image_size.unwrap_or(CANVAS)),
         window: windows.then_some(d.window),
         global_blocks: if windows { d.global_blocks.clone() } else { Vec::new() },

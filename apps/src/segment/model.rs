@@ -27,6 +27,7 @@ pub fn segmentor_config(plan: &Plan, classes: usize) -> anyhow::Result<Segmentor
         backbone,
         blocks: s.out_blocks.clone(),
         neck: match s.neck {
+            NeckChoice::MultiLevel if s.as_mmsegmentation => NeckKind::MultiLevelByTwo,
             NeckChoice::MultiLevel => NeckKind::MultiLevel,
             NeckChoice::Plain => NeckKind::Plain,
         },

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kat_backbone::checkpoint::family::{self, Encoder};
-use kat_backbone::checkpoint::load_with_format;
+use kat_backbone::checkpoint::{Averages, load_with_format};
 use serde::Serialize;
 
 use super::printable::{one_line, print};
@@ -54,7 +54,7 @@ impl InspectCommand {
     /// # Errors
     /// A file that cannot be read or is no checkpoint.
     pub fn run(&self) -> anyhow::Result<()> {
-        let (format, map) = load_with_format(&self.file)?;
+        let (format, map) = load_with_format(&self.file, Averages::Prefer)?;
         let fits = family::fits(&map)?;
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let inspection = Inspection {

@@ -17,6 +17,7 @@ pub mod report;
 pub mod threads;
 pub mod train;
 pub mod verify;
+pub mod weights;
 
 use std::process::ExitCode;
 

@@ -41,13 +41,13 @@ impl SegmentorConfig {
         let rows = size.height / self.backbone.patch_size.height;
         let columns = size.width / self.backbone.patch_size.width;
         let pixels = SCALES.map(|scale| {
-            let scale = if self.neck == NeckKind::MultiLevel { scale } else { 1.0 };
+            let scale = if self.neck == NeckKind::Plain { 1.0 } else { scale };
             let side = |side: usize| ((side as f64 * scale) as usize).max(1);
             side(rows) * side(columns)
         });
         let neck = match self.neck {
             NeckKind::Plain => 0,
-            NeckKind::MultiLevel => {
+            NeckKind::MultiLevel | NeckKind::MultiLevelByTwo => {
                 pixels.iter().map(|p| conv(dim, dim, 1, rows * columns) + conv(dim, dim, 3, *p)).sum()
             }
         };
