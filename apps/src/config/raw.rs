@@ -102,7 +102,8 @@ section! {
         eps: f64 = 1e-8;
         /// Decoupled weight decay.
         weight_decay: f64 = 0.05;
-        /// What decay spares: any of "bias", "norm", "rational", "pos_embed", "tokens".
+        /// What decay spares: any of "bias", "norm", "token_norm" (not the channel norms of a detector's heads), "rational",
+        /// "pos_embed", "tokens".
         no_decay: Vec<NoDecay> =
             vec![NoDecay::Bias, NoDecay::Norm, NoDecay::Rational, NoDecay::PosEmbed, NoDecay::Tokens];
         /// Rate of a layer over that of the layer after it; 1 gives every layer the same.
@@ -125,6 +126,8 @@ section! {
         min_factor: f64 = 0.0;
         /// Exponent of "poly".
         power: f64 = 1.0;
+        /// For "poly" and "cosine": the curve begins where warm-up ends, step for step as mmengine's; else it spans the run.
+        after_warmup: bool = false;
         /// For "step": where the rate falls, as shares of the whole run in (0, 1).
         milestones: Vec<f64> = Vec::new();
         /// For "step": factor at each milestone.
@@ -149,6 +152,8 @@ section! {
         randaugment: f64 = 0.0;
         /// Standard deviation of that magnitude.
         randaugment_std: f64 = 0.5;
+        /// Whether a larger magnitude of RandAugment always changes an image more (timm's "inc1").
+        randaugment_increasing: bool = false;
         /// Probability of erasing a random rectangle.
         erase: f64 = 0.0;
         /// Alpha of Mixup; 0 for none.
