@@ -1,13 +1,16 @@
-//! Parameters, FLOPs and activations of a model, from its configuration.
+//! Parameters, FLOPs and activations of a model: it is built and run on the [`Meta`] device, which counts.
 //!
 //! FLOPs are counted as the paper's figures are: one for each multiply-add of the linear layers and the patch
 //! embedding, 5 an element for each layer norm, 2m + 2n + 3 an element for each rational, 2 an input for the
 //! functions of a KAN edge; the products inside the attention and GELU are not counted. The arithmetic that is
 //! really done is [`Count::operations`].
 
-use crate::config::{KatConfig, Pool, Size};
+use crate::config::{KatConfig, Size};
 use crate::error::Result;
-use crate::nn::{MixerKind, Sharing};
+use crate::kat::Kat;
+use crate::meta::Meta;
+use crate::nn::Module as _;
+use crate::tensor::{Graph, Tensor};
 
 /// Sizes and cost of a model for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,120 +25,36 @@ pub struct Count {
     pub activations: usize,
 }
 
-/// Adds up linear layers.
-#[derive(Default)]
-struct Tally {
-    parameters: usize,
-    flops: usize,
-    products: usize,
-    activations: usize,
-}
-
-impl Tally {
-    fn linear(&mut self, rows: usize, inputs: usize, outputs: usize, bias: bool) {
-        self.parameters += inputs * outputs + if bias { outputs } else { 0 };
-        self.flops += rows * inputs * outputs;
-        self.products += rows * inputs * outputs;
-        self.activations += rows * outputs;
-    }
-
-    fn layer_norm(&mut self, rows: usize, channels: usize) {
-        self.parameters += 2 * channels;
-        self.flops += 5 * rows * channels;
-    }
-
-    fn rational(&mut self, rows: usize, channels: usize, config: &KatConfig) {
-        let (m, n) = (config.order.numerator, config.order.denominator);
-        let groups = |sharing| if sharing == Sharing::Shared { 1 } else { config.groups };
-        self.parameters += groups(config.numerator) * (m + 1) + groups(config.denominator) * n;
-        self.flops += (2 * m + 2 * n + 3) * rows * channels;
-    }
-
-    fn kan_layer(&mut self, rows: usize, inputs: usize, outputs: usize, basis: usize) {
-        self.linear(rows, inputs, outputs, true);
-        self.flops += rows * inputs * outputs * basis + 2 * rows * inputs;
-        self.products += rows * inputs * outputs * basis;
-        self.parameters += inputs * outputs * (basis + 1);
-    }
-
-    fn mixer(&mut self, rows: usize, config: &KatConfig) {
-        let (dim, hidden) = (config.dim, config.hidden());
-        match config.mixer {
-            MixerKind::Kan => {
-                self.kan_layer(rows, dim, hidden, config.kan_basis);
-                self.kan_layer(rows, hidden, dim, config.kan_basis);
-            }
-            kind => {
-                if kind == MixerKind::GrKan {
-                    self.rational(rows, dim, config);
-                    self.rational(rows, hidden, config);
-                }
-                self.linear(rows, dim, hidden, true);
-                self.linear(rows, hidden, dim, true);
-            }
-        }
-    }
-}
-
 /// Counts `config` for an image of `size` pixels.
 ///
 /// # Errors
 /// A configuration that cannot be.
 pub fn count(config: &KatConfig, size: Size) -> Result<Count> {
     KatConfig { image_size: size, ..config.clone() }.check()?;
-    let dim = config.dim;
-    let own = config.grid();
-    let grid = Size::new(size.height / config.patch_size.height, size.width / config.patch_size.width);
-    let patches = grid.area();
-    let tokens = patches + config.prefix_tokens();
-    let patch_len = config.channels * config.patch_size.height * config.patch_size.width;
-    let mut tally = Tally::default();
-    tally.parameters += config.prefix_tokens() * dim + (config.placed_tokens() + own.area()) * dim;
-    tally.linear(patches, patch_len, dim, !config.pre_norm);
-    if config.pre_norm {
-        tally.layer_norm(tokens, dim);
+    let device = Meta::default();
+    let model = Kat::new(&device, config, 0)?;
+    let image = Tensor::zeros(&device, [1, config.channels, size.height, size.width])?;
+    let graph = &mut Graph::inference();
+    // as the paper counts, the final norm is that of all tokens
+    let tokens = model.tokens(graph, &image)?;
+    if model.head.is_some() {
+        model.classify(graph, &tokens)?;
     }
-    for index in 0..config.depth {
-        let (rows, keys) = match config.window.filter(|_| config.is_windowed(index)) {
-            None => (tokens, tokens),
-            Some(w) => (grid.height.div_ceil(w) * grid.width.div_ceil(w) * w * w, w * w),
-        };
-        tally.layer_norm(tokens, dim);
-        tally.linear(rows, dim, 3 * dim, config.qkv_bias);
-        tally.products += 2 * rows * keys * dim;
-        tally.linear(rows, dim, dim, true);
-        if config.relative_positions {
-            let table = if config.is_windowed(index) {
-                config.window.map_or(0, |w| 2 * (2 * w - 1))
-            } else {
-                2 * (own.height + own.width) - 2
-            };
-            tally.parameters += table * dim / config.heads;
-        }
-        tally.layer_norm(tokens, dim);
-        tally.mixer(tokens, config);
-        tally.parameters += if config.layer_scale.is_some() { 2 * dim } else { 0 };
-    }
-    let pooled = if config.pool == Pool::Average { 1 } else { tokens };
-    tally.layer_norm(pooled, dim);
-    if config.classes > 0 {
-        for _ in 0..1 + usize::from(config.distilled) {
-            tally.linear(1, dim, config.classes, true);
-        }
-    }
+    let tally = device.take();
     Ok(Count {
-        parameters: tally.parameters,
-        flops: tally.flops,
-        operations: 2 * tally.products,
-        activations: tally.activations,
+        parameters: model.parameter_count(),
+        flops: tally.linear + tally.elementwise,
+        operations: tally.operations(),
+        activations: tally.outputs,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Module as _;
-    use crate::{Cpu, Kat, variants};
+    use crate::config::Pool;
+    use crate::nn::MixerKind;
+    use crate::{Cpu, variants};
 
     #[test]
     fn published_figures_are_reproduced() {
@@ -167,36 +86,51 @@ mod tests {
     }
 
     #[test]
-    fn the_count_is_what_is_built() {
-        let base = KatConfig {
+    fn by_hand() {
+        let config = KatConfig {
             image_size: Size { height: 32, width: 48 },
             dim: 32,
             heads: 2,
             depth: 2,
             classes: 5,
-            ..KatConfig::default()
-        };
-        let dense = KatConfig {
             class_token: false,
             pool: Pool::Average,
             window: Some(3),
             global_blocks: vec![1],
             relative_positions: true,
-            ..base.clone()
-        };
-        let kan = KatConfig { mixer: MixerKind::Kan, kan_basis: 3, registers: 2, ..base.clone() };
-        let every_part = KatConfig {
             mixer: MixerKind::Mlp,
-            layer_scale: Some(1e-5),
-            pre_norm: true,
-            distilled: true,
-            registers: 3,
-            prefix_positions: false,
-            ..base.clone()
+            ..KatConfig::default()
         };
-        for config in [base, dense, kan, every_part] {
-            let built = Kat::new(&Cpu::default(), &config, 0).unwrap().parameter_count();
-            assert_eq!(count(&config, config.image_size).unwrap().parameters, built);
-        }
+        let found = count(&config, config.image_size).unwrap();
+        // 2 × 3 patches; the windowed block works on one window of 9 tokens
+        let (dim, hidden, patch) = (32, 4 * 32, 3 * 16 * 16);
+        let block = |rows: usize| rows * 4 * dim * dim + 6 * 2 * dim * hidden;
+        let linear = 6 * patch * dim + block(9) + block(6) + 5 * dim;
+        assert_eq!(found.flops, linear + 5 * dim * (4 * 6 + 1));
+        let attention = |tokens: usize, sides: usize| tokens * (2 * tokens + sides) * dim;
+        assert_eq!(found.operations, 2 * (linear + attention(9, 6) + attention(6, 5)));
+        let built = Kat::new(&Cpu::default(), &config, 0).unwrap().parameter_count();
+        assert_eq!(found.parameters, built);
+    }
+
+    #[test]
+    fn shapes_are_those_of_the_cpu() {
+        let image = Size::square(32);
+        let config = KatConfig { image_size: image, depth: 1, registers: 2, ..KatConfig::default() };
+        let (meta, cpu) = (Meta::default(), Cpu::default());
+        let outputs = (
+            Kat::new(&meta, &config, 0)
+                .and_then(|m| {
+                    m.feature_maps(&mut Graph::inference(), &Tensor::zeros(&meta, [2, 3, 48, 32])?, &[0])
+                })
+                .unwrap(),
+            Kat::new(&cpu, &config, 0)
+                .and_then(|m| {
+                    m.feature_maps(&mut Graph::inference(), &Tensor::zeros(&cpu, [2, 3, 48, 32])?, &[0])
+                })
+                .unwrap(),
+        );
+        assert_eq!(outputs.0[0].shape(), outputs.1[0].shape());
+        assert_eq!(outputs.0[0].to_vec().len(), outputs.1[0].numel());
     }
 }

@@ -26,6 +26,7 @@ pub mod device;
 pub mod init;
 pub mod kat;
 pub mod memory;
+pub mod meta;
 pub mod nn;
 pub mod ops;
 pub mod optim;

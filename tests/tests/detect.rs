@@ -155,6 +155,22 @@ fn odd_data_are_trained_on_and_evaluated_and_the_results_file_says_the_same() {
 }
 
 #[test]
+fn bench_times_every_stage() {
+    let dir = tempfile::tempdir().unwrap();
+    for (mode, stages) in [
+        ("infer", &["backbone", "pyramid", "RPN", "boxes", "masks", "post-processing"][..]),
+        ("train", &["forward", "backward", "update"]),
+    ] {
+        let mut args = vec!["bench", "--rounds", "1", "--mode", mode, "--classes", "3", "--json"];
+        SMALL.iter().for_each(|change| args.extend(["--set", change]));
+        let report = json_of(&detect(dir.path(), &args));
+        let timed: Vec<_> = report["stages"].as_array().unwrap().iter().map(|s| &s["name"]).collect();
+        assert_eq!(timed, stages);
+        assert!(report["ms"].as_f64().unwrap() > 0.0, "{report}");
+    }
+}
+
+#[test]
 fn misuse_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

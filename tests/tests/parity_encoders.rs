@@ -46,7 +46,8 @@ fn output(model: &Kat<Cpu>, peer: &Peer) -> Vec<f32> {
     }
     assert_eq!(model.config().pool, Pool::ClassToken);
     let tokens = model.tokens(&mut graph, &image).unwrap();
-    let [_, count, dim] = tokens.shape().axes() else { panic!("{}", tokens.shape()) };
+    let shape = tokens.shape();
+    let [_, count, dim] = shape.axes() else { panic!("{shape}") };
     tokens.to_vec().chunks(count * dim).flat_map(|tokens| tokens[..*dim].to_vec()).collect()
 }
 

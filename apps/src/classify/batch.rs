@@ -3,33 +3,24 @@
 //! # Shapes
 //! N images, S side in pixels, K classes: images (N, 3, S, S), labels (N), soft targets (N, K).
 
-use kat_images::loader::{BoxError, Collate};
+use kat_images::loader::{BoxError, Collate, Images};
 use kat_images::pipeline::{ClassifyEval, ClassifyTrain};
 use kat_images::sample::{Sample, Target};
 use kat_images::transform::mixup::Mixup;
+use ndarray::{Array2, Dim};
 use rand_chacha::ChaCha8Rng;
 
 /// N images and what they show.
 #[derive(Debug, Clone, Default)]
 pub struct ClassifyBatch {
     /// (N, 3, S, S), normalized.
-    pub images: Vec<f32>,
-    /// S.
-    pub side: usize,
+    pub images: Images,
     /// (N): the class of each image; empty where none are known.
     pub labels: Vec<u32>,
-    /// (N, K), empty where batches are not mixed.
-    pub soft: Vec<f32>,
+    /// (N, K) where batches are mixed.
+    pub soft: Option<Array2<f32>>,
     /// Name of each image.
     pub ids: Vec<String>,
-}
-
-impl ClassifyBatch {
-    /// The planes (3, S, S) of an image.
-    pub fn image(&self, slot: usize) -> &[f32] {
-        let len = 3 * self.side * self.side;
-        &self.images[slot * len..(slot + 1) * len]
-    }
 }
 
 /// Makes the batches of training, of samples whose image is the part the pipeline's crop drew.
@@ -48,23 +39,19 @@ pub struct TrainCollate {
 pub struct EvalCollate(pub ClassifyEval);
 
 fn begin(batch: &mut ClassifyBatch, side: usize) {
-    batch.side = side;
-    batch.images.clear();
+    batch.images.begin(Dim([3, side, side]));
     batch.labels.clear();
-    batch.soft.clear();
+    batch.soft = None;
     batch.ids.clear();
 }
 
 /// Adds the label and id of a sample, and room for its planes, which is returned.
 fn slot<'b>(batch: &'b mut ClassifyBatch, target: &Target, id: &str) -> &'b mut [f32] {
-    let plane = 3 * batch.side * batch.side;
-    let start = batch.ids.len() * plane;
     batch.ids.push(id.to_owned());
     if let Target::Class(class) = target {
         batch.labels.push(*class);
     }
-    batch.images.resize(start + plane, 0.0);
-    &mut batch.images[start..]
+    batch.images.push()
 }
 
 impl Collate<Sample> for TrainCollate {
@@ -85,9 +72,10 @@ impl Collate<Sample> for TrainCollate {
     fn finish(&self, batch: &mut ClassifyBatch, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {
         let Some(mixup) = &self.mixup else { return Ok(()) };
         let mix = mixup.draw(self.pipeline.size(), rng)?;
-        Mixup::mix(mix, &mut batch.images, self.pipeline.size())?;
-        batch.soft.resize(batch.labels.len() * self.classes, 0.0);
-        Ok(mixup.targets(mix, &batch.labels, self.classes, &mut batch.soft)?)
+        Mixup::mix(mix, batch.images.as_mut_slice(), self.pipeline.size())?;
+        let soft = batch.soft.insert(Array2::zeros((batch.labels.len(), self.classes)));
+        let rows = soft.as_slice_mut().ok_or("soft targets are not contiguous")?;
+        Ok(mixup.targets(mix, &batch.labels, self.classes, rows)?)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The held-out images, classified and counted.
 
-use kat_backbone::{Device, Graph, Kat, Tensor};
+use anyhow::Context as _;
+use kat_backbone::{Device, Graph, Kat};
 use kat_imagenet::LabelledImages;
 use kat_imagenet::topk::TopK;
 use kat_images::Filter;
 use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
 use kat_images::transform::crop::CenterCrop;
+use ndarray::{Array2, ArrayView2};
 
 use super::batch::{ClassifyBatch, EvalCollate};
 use super::mistakes::{Mistake, MistakeKeeper};
@@ -53,13 +55,16 @@ impl<D: Device> HeldOut<'_, D> {
     pub fn for_each_batch(
         &self,
         model: &Kat<D>,
-        mut visit: impl FnMut(&ClassifyBatch, &[f32]) -> anyhow::Result<()>,
+        mut visit: impl FnMut(&ClassifyBatch, ArrayView2<'_, f32>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
         loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
             if !batch.ids.is_empty() {
-                let logits = model.forward(&mut Graph::inference(), &images(self.device, batch)?)?.to_vec();
-                visit(batch, &logits)?;
+                let images = loading::tensor(self.device, &batch.images)?;
+                let logits = model.forward(&mut Graph::inference(), &images)?;
+                let rows = batch.ids.len();
+                let logits = Array2::from_shape_vec((rows, logits.numel() / rows), logits.to_vec())?;
+                visit(batch, logits.view())?;
             }
             Ok(batch.ids.len())
         })
@@ -70,18 +75,18 @@ impl<D: Device> HeldOut<'_, D> {
     /// # Errors
     /// As [`HeldOut::for_each_batch`].
     pub fn evaluate(&self, model: &Kat<D>, names: &[String], examples: usize) -> anyhow::Result<Evaluation> {
-        let (mut top, mut confusion) = (TopK::new(names.len()), Confusion::new(names.to_vec()));
+        let mut top = TopK::with_confusion(names.len());
         let (mut keeper, mut loss) = (MistakeKeeper::new(examples), 0.0);
+        let side = model.config().image_size.height;
         self.for_each_batch(model, |batch, logits| {
             top.update(logits, &batch.labels)?;
-            let labelled = || logits.chunks(names.len()).zip(&batch.labels);
-            loss += labelled().map(|(row, label)| negative_log(row, *label)).sum::<f64>();
-            for (slot, (row, label)) in labelled().enumerate() {
+            for (slot, (row, label)) in logits.rows().into_iter().zip(&batch.labels).enumerate() {
+                let row = row.as_slice().context("logits are not row-major")?;
+                loss += negative_log(row, *label);
                 let Some(best) = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)))
                 else {
                     continue;
                 };
-                confusion.add(*label as usize, best);
                 if best != *label as usize {
                     let probability = probabilities(row)[best];
                     keeper.offer(probability, || Mistake {
@@ -89,20 +94,16 @@ impl<D: Device> HeldOut<'_, D> {
                         truth: names[*label as usize].clone(),
                         predicted: names[best].clone(),
                         probability,
-                        image: self.plan.data.normalize.to_image(batch.image(slot), batch.side),
+                        image: self.plan.data.normalize.to_image(batch.images.item(slot), side),
                     });
                 }
             }
             Ok(())
         })?;
+        let counts = top.confusion().context("no confusion was counted")?;
+        let confusion = Confusion::of_counts(names.to_vec(), counts.view());
         Ok(Evaluation { top, confusion, mistakes: keeper.into_sorted(), loss })
     }
-}
-
-/// The images of a batch as a tensor (N, 3, S, S).
-pub(super) fn images<D: Device>(device: &D, batch: &ClassifyBatch) -> anyhow::Result<Tensor<D>> {
-    let shape = [batch.ids.len(), 3, batch.side, batch.side];
-    Ok(Tensor::from_slice(device, &batch.images, shape)?)
 }
 
 /// -log softmax(row)[label].

@@ -36,7 +36,7 @@ use crate::shell::Misuse;
 use crate::shell::progress::Screen;
 use batch::{ClassifyBatch, TrainCollate};
 use data::Splits;
-use held_out::{Evaluation, HeldOut, images};
+use held_out::{Evaluation, HeldOut};
 
 /// The metadata key of the class names, a JSON list.
 pub const CLASSES_KEY: &str = "kat_classes";
@@ -179,12 +179,11 @@ impl<D: Device> Task for Classify<D> {
     }
 
     fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Losses<D>> {
-        let logits = model.forward(graph, &images(&self.device, batch)?)?;
-        let (targets, smoothing) = if batch.soft.is_empty() {
-            (Targets::hard(batch.labels.clone()), self.plan.augment.label_smoothing as f32)
-        } else {
+        let logits = model.forward(graph, &loading::tensor(&self.device, &batch.images)?)?;
+        let (targets, smoothing) = match &batch.soft {
+            None => (Targets::hard(batch.labels.clone()), self.plan.augment.label_smoothing as f32),
             // Mixed targets are smoothed already.
-            (Targets::Soft(batch.soft.clone()), 0.0)
+            Some(soft) => (Targets::Soft(soft.iter().copied().collect()), 0.0),
         };
         let total = ops::softmax_cross_entropy(graph, &logits, &targets, &Options::smoothed(smoothing))?;
         Ok(Losses { total, parts: Vec::new() })

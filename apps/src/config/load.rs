@@ -36,6 +36,16 @@ impl Loaded {
         self.raw.train.batch_size
     }
 
+    /// Itself, of one step where no length of training is given: for what trains nothing.
+    #[must_use]
+    pub fn of_any_length(mut self) -> Self {
+        let train = &mut self.raw.train;
+        if train.epochs.is_none() && train.steps.is_none() {
+            train.steps = Some(1);
+        }
+        self
+    }
+
     /// How data are read, of a configuration that need not be complete.
     ///
     /// # Errors

@@ -3,22 +3,20 @@
 //! # Shapes
 //! N images, S side of the canvas in pixels: images (N, 3, S, S).
 
-use kat_backbone::{Device, Tensor};
-use kat_images::loader::{BoxError, Collate};
+use kat_images::loader::{BoxError, Collate, Images};
 use kat_images::pipeline::{DetectEval, DetectTrain};
 use kat_images::sample::{Instance, Sample, Target};
 use kat_images::{Mask, Polygon, Size};
 use kat_mask_rcnn::HeadError;
 use kat_mask_rcnn::structures::Targets;
+use ndarray::Dim;
 use rand_chacha::ChaCha8Rng;
 
 /// N images and what is in them.
 #[derive(Debug, Clone, Default)]
 pub struct DetectBatch {
     /// (N, 3, S, S), normalized; 0 beyond the image.
-    pub images: Vec<f32>,
-    /// S.
-    pub side: usize,
+    pub images: Images,
     /// Objects of each image in pixels of the canvas, with the image's size there.
     pub targets: Vec<Targets>,
     /// Size of each image on disk.
@@ -33,76 +31,55 @@ impl DetectBatch {
         self.targets.iter().map(Targets::image).collect()
     }
 
-    /// The images as a tensor.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn tensor<D: Device>(&self, device: &D) -> kat_backbone::Result<Tensor<D>> {
-        Tensor::from_slice(device, &self.images, [self.ids.len(), 3, self.side, self.side])
-    }
-
-    fn begin(&mut self, side: usize) {
-        self.side = side;
-        self.images.clear();
+    fn begin(&mut self, canvas: Size) {
+        self.images.begin(Dim([3, canvas.height, canvas.width]));
         self.targets.clear();
         self.originals.clear();
         self.ids.clear();
     }
 
     /// Adds what is known of `sample`, and room for its planes, which is returned.
-    fn slot(&mut self, sample: &Sample, original: Size) -> Result<&mut [f32], HeadError> {
+    fn push(&mut self, sample: &Sample, original: Size) -> Result<&mut [f32], HeadError> {
         self.targets.push(targets(sample)?);
         self.originals.push(original);
         self.ids.push(sample.id.clone());
-        let start = self.images.len();
-        self.images.resize(start + 3 * self.side * self.side, 0.0);
-        Ok(&mut self.images[start..])
+        Ok(self.images.push())
     }
 }
 
-/// Makes the batches of training.
+/// Makes batches by `self.0`: those of training ([`DetectTrain`]), of evaluation and prediction ([`DetectEval`]).
 #[derive(Debug, Clone)]
-pub struct TrainCollate(pub DetectTrain);
+pub struct DetectCollate<P>(pub P);
 
-/// Makes the batches of evaluation and prediction.
-#[derive(Debug, Clone)]
-pub struct EvalCollate(pub DetectEval);
+/// [`Collate`] for a pipeline; the two have the same methods and no trait in common.
+macro_rules! collate {
+    ($($pipeline:ty),*) => {$(
+        impl Collate<Sample> for DetectCollate<$pipeline> {
+            type Batch = DetectBatch;
 
-impl Collate<Sample> for TrainCollate {
-    type Batch = DetectBatch;
+            fn new_batch(&self) -> DetectBatch {
+                DetectBatch::default()
+            }
 
-    fn new_batch(&self) -> DetectBatch {
-        DetectBatch::default()
-    }
+            fn begin(&self, batch: &mut DetectBatch, _capacity: usize) {
+                batch.begin(self.0.size());
+            }
 
-    fn begin(&self, batch: &mut DetectBatch, _capacity: usize) {
-        batch.begin(self.0.size().width);
-    }
-
-    fn put(&self, batch: &mut DetectBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {
-        let original = size_of(&sample);
-        let sample = self.0.apply(sample, rng)?;
-        Ok(self.0.write(&sample, batch.slot(&sample, original)?)?)
-    }
+            fn put(
+                &self,
+                batch: &mut DetectBatch,
+                sample: Sample,
+                rng: &mut ChaCha8Rng,
+            ) -> Result<(), BoxError> {
+                let original = size_of(&sample);
+                let sample = self.0.apply(sample, rng)?;
+                Ok(self.0.write(&sample, batch.push(&sample, original)?)?)
+            }
+        }
+    )*};
 }
 
-impl Collate<Sample> for EvalCollate {
-    type Batch = DetectBatch;
-
-    fn new_batch(&self) -> DetectBatch {
-        DetectBatch::default()
-    }
-
-    fn begin(&self, batch: &mut DetectBatch, _capacity: usize) {
-        batch.begin(self.0.size().width);
-    }
-
-    fn put(&self, batch: &mut DetectBatch, sample: Sample, rng: &mut ChaCha8Rng) -> Result<(), BoxError> {
-        let original = size_of(&sample);
-        let sample = self.0.apply(sample, rng)?;
-        Ok(self.0.write(&sample, batch.slot(&sample, original)?)?)
-    }
-}
+collate!(DetectTrain, DetectEval);
 
 fn size_of(sample: &Sample) -> Size {
     Size::of(&sample.image)
@@ -170,18 +147,17 @@ mod tests {
     fn images_lie_at_the_top_left_with_their_sizes() {
         let resize = ShortestEdge { short: 40, max: 40 };
         let pipeline = DetectEval::new(DetectEvalConfig { resize, ..DetectEvalConfig::default() }).unwrap();
-        let collate = EvalCollate(pipeline);
+        let collate = DetectCollate(pipeline);
         let mut batch = collate.new_batch();
         collate.begin(&mut batch, 2);
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         for _ in 0..2 {
             collate.put(&mut batch, sample(vec![object(None, false)]), rng).unwrap();
         }
-        assert_eq!((batch.side, batch.images.len()), (40, 2 * 3 * 40 * 40));
+        assert_eq!(batch.images.view().dim(), (2, 3, 40, 40));
         assert_eq!((batch.sizes()[1], batch.originals[1]), (Size::new(20, 40), Size::new(10, 20)));
         assert_eq!(batch.targets[1].boxes().as_slice(), [[4.0, 8.0, 12.0, 16.0]]);
-        let red = &batch.images[3 * 1600..4 * 1600];
+        let red = &batch.images.item(1)[..1600];
         assert!(red[..800].iter().all(|v| *v > 2.0) && red[800..].iter().all(|v| *v == 0.0));
-        assert_eq!(batch.tensor(&kat_backbone::Cpu::default()).unwrap().shape().axes(), [2, 3, 40, 40]);
     }
 }

@@ -100,7 +100,7 @@ impl BenchCommand {
     /// # Errors
     /// A configuration that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
-        let plan = self.config.plan(TaskKind::Detect)?;
+        let plan = self.config.plan_of_model(TaskKind::Detect)?;
         on_device!(&self.device, device => self.time(&device, &plan))
     }
 
@@ -148,7 +148,7 @@ fn infer<D: Device>(model: &MaskRcnn<D>, image: &Tensor<D>) -> anyhow::Result<Ro
     let (mut round, device) = (Round::default(), image.device());
     let size = canvas(model.config());
     let graph = &mut Graph::inference();
-    let map = round.stage(device, "backbone", || Ok(model.backbone.net.forward(graph, image)?))?;
+    let map = round.stage(device, "backbone", || Ok(model.backbone.net.last_map(graph, image)?))?;
     let pyramid = round.stage(device, "pyramid", || Ok(model.backbone.pyramid.forward(graph, &map)?))?;
     let proposals = round.stage(device, "RPN", || Ok(model.proposals(&pyramid, &[size])?))?;
     let detections = round.stage(device, "boxes", || Ok(model.detections(&pyramid, &proposals)?))?;

@@ -12,6 +12,7 @@ use crate::detect::data;
 use crate::detect::held_out::HeldOut;
 use crate::detect::scored::{Figures, Scored};
 use crate::detect::trained::Trained;
+use crate::run::run_dir::write_atomic;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::progress::Screen;
@@ -60,7 +61,8 @@ impl EvalCommand {
         })?;
         let results = scored.to_json()?;
         if let Some(path) = &self.results {
-            std::fs::write(path, &results).with_context(|| format!("cannot write {}", path.display()))?;
+            write_atomic(path, &results)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         if scored.unknown() > 0 {
             let unknown = scored.unknown();

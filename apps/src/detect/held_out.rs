@@ -5,7 +5,7 @@ use kat_coco::json::Category;
 use kat_mask_rcnn::MaskRcnn;
 use kat_mask_rcnn::structures::ImageResult;
 
-use super::batch::{DetectBatch, EvalCollate};
+use super::batch::{DetectBatch, DetectCollate};
 use super::data::CocoImages;
 use super::scored::{Figures, Scored};
 use super::{detect, eval_pipeline};
@@ -44,7 +44,7 @@ impl<D: Device> HeldOut<'_, D> {
         model: &MaskRcnn<D>,
         mut visit: impl FnMut(&DetectBatch, &[ImageResult]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let collate = EvalCollate(eval_pipeline(self.plan, model.config())?);
+        let collate = DetectCollate(eval_pipeline(self.plan, model.config())?);
         loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
             if !batch.ids.is_empty() {
                 visit(batch, &detect(self.device, model, batch)?)?;

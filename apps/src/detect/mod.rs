@@ -37,7 +37,7 @@ use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
-use batch::{DetectBatch, TrainCollate};
+use batch::{DetectBatch, DetectCollate};
 use data::Splits;
 use held_out::{Evaluation, HeldOut};
 use scored::{Figures, Scored};
@@ -147,7 +147,7 @@ impl<D: Device> Task for Detect<D> {
             jitter: ScaleJitter { scale: a.scale, target: self.side(), ..ScaleJitter::default() },
             normalize: self.plan.data.normalize,
         })?;
-        let (images, collate) = (decoded(&self.splits.train), Arc::new(TrainCollate(pipeline)));
+        let (images, collate) = (decoded(&self.splits.train), Arc::new(DetectCollate(pipeline)));
         Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
     }
 
@@ -157,7 +157,7 @@ impl<D: Device> Task for Detect<D> {
         graph: &mut Graph<D>,
         batch: &DetectBatch,
     ) -> anyhow::Result<Losses<D>> {
-        let losses = model.losses(graph, &batch.tensor(&self.device)?, &batch.targets)?;
+        let losses = model.losses(graph, &loading::tensor(&self.device, &batch.images)?, &batch.targets)?;
         let total = losses.total(graph)?;
         // detectron2's names
         let mut parts = vec![
@@ -243,7 +243,7 @@ pub fn detect<D: Device>(
     model: &MaskRcnn<D>,
     batch: &DetectBatch,
 ) -> anyhow::Result<Vec<ImageResult>> {
-    let found = model.detect(&batch.tensor(device)?, &batch.sizes())?;
+    let found = model.detect(&loading::tensor(device, &batch.images)?, &batch.sizes())?;
     let at_own_size = found.iter().zip(&batch.originals);
     Ok(at_own_size
         .map(|(f, size)| finish(&f.detections, f.masks.as_ref().map(|grids| grids.view()), *size))

@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::detect::batch::EvalCollate;
+use crate::detect::batch::DetectCollate;
 use crate::detect::draw::draw_found;
 use crate::detect::trained::Trained;
 use crate::detect::{detect, eval_pipeline};
@@ -172,7 +172,7 @@ fn look<D: Device>(
     device: &D,
     image: RgbImage,
 ) -> anyhow::Result<ImageResult> {
-    let collate = EvalCollate(pipeline.clone());
+    let collate = DetectCollate(pipeline.clone());
     let mut batch = collate.new_batch();
     collate.begin(&mut batch, 1);
     let sample = Sample { image, target: Target::None, id: String::new() };

@@ -2,13 +2,25 @@
 
 use std::sync::Arc;
 
-use kat_images::loader::{BoxError, Collate, Dataset, Loader, LoaderConfig, OnBad, Order, Transformed};
+use kat_backbone::{Device, Tensor};
+use kat_images::loader::{
+    BoxError, Collate, Dataset, Images, Loader, LoaderConfig, OnBad, Order, Transformed,
+};
 use kat_images::sample::Sample;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{OnCorrupt, Plan};
 use crate::shell::progress::Screen;
 use crate::shell::threads;
+
+/// The images of a batch as a tensor (N, 3, H, W).
+///
+/// # Errors
+/// The device's.
+pub fn tensor<D: Device>(device: &D, images: &Images) -> kat_backbone::Result<Tensor<D>> {
+    let [channels, height, width] = [0, 1, 2].map(|axis| images.item_shape()[axis]);
+    Tensor::from_slice(device, images.as_slice(), [images.len(), channels, height, width])
+}
 
 /// Share of files that may turn out unreadable where `data.on_corrupt` is "skip".
 pub const MAX_BAD: f64 = 0.05;

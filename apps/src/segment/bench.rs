@@ -118,7 +118,7 @@ impl BenchCommand {
     /// # Errors
     /// A configuration that cannot be built, or images that are no multiple of the patch.
     pub fn run(&self) -> anyhow::Result<()> {
-        let plan = self.config.plan(TaskKind::Segment)?;
+        let plan = self.config.plan_of_model(TaskKind::Segment)?;
         on_device!(&self.device, device => self.time(&device, &plan))
     }
 

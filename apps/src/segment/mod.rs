@@ -22,7 +22,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::batch_norm;
-use kat_backbone::{Device, Graph, KatConfig, Size, Tensor};
+use kat_backbone::{Device, Graph, KatConfig, Size};
 use kat_images::loader::{Dataset as _, Loader, LoaderState};
 use kat_images::pipeline::{SegmentTrain, SegmentTrainConfig};
 use kat_images::transform::category_crop::CategoryCrop;
@@ -160,10 +160,9 @@ impl<D: Device> Task for Segment<D> {
         graph: &mut Graph<D>,
         batch: &SegmentBatch,
     ) -> anyhow::Result<Losses<D>> {
-        let side = batch.side;
-        let images = Tensor::from_slice(&self.device, &batch.images, [batch.count, 3, side, side])?;
-        let scores = model.scores(graph, &images)?;
-        let losses = self.loss.parts(graph, &scores, &batch.labels, [side, side])?;
+        let scores = model.scores(graph, &loading::tensor(&self.device, &batch.images)?)?;
+        let size = [0, 1].map(|axis| batch.labels.item_shape()[axis]);
+        let losses = self.loss.parts(graph, &scores, batch.labels.as_slice(), size)?;
         let total = losses.total(graph)?;
         let mut parts = vec![("loss_decode", losses.decoded)];
         parts.extend(losses.auxiliary.map(|auxiliary| ("loss_aux", auxiliary)));

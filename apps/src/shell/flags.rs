@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{self, Writer};
+use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
 
 use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_run, load};
+use crate::shell::printable::printable;
 use crate::shell::progress::{Screen, ScreenWriter, Style};
 
 /// Flags of every subcommand.
@@ -32,17 +37,33 @@ impl Verbosity {
             (_, _) => tracing::Level::TRACE,
         };
         let writer = ScreenWriter(screen.clone());
-        let log = tracing_subscriber::fmt()
+        let log = log_format()
             .with_max_level(level)
             .with_target(self.verbose > 1)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .without_time()
-            // They would be printed to a stderr that is closed, which is a panic.
-            .log_internal_errors(false)
             .with_writer(move || writer.clone());
         // Set up already: a test that starts several programs in one process.
         let _ = log.try_init();
         screen
+    }
+}
+
+/// How log lines look, whatever they are written to.
+fn log_format() -> SubscriberBuilder<impl for<'w> FormatFields<'w> + 'static, format::Format<format::Full, ()>>
+{
+    tracing_subscriber::fmt()
+        .without_time()
+        // They would be printed to a stderr that is closed, which is a panic.
+        .log_internal_errors(false)
+        .fmt_fields(format::debug_fn(log_field).delimited(" "))
+}
+
+/// Writes a part of a log line; names and messages from outside may hold control characters.
+fn log_field(writer: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> std::fmt::Result {
+    let value = format!("{value:?}");
+    match (field.name(), printable(&value)) {
+        ("message", text) => write!(writer, "{text}"),
+        (name, text) => write!(writer, "{name}={text}"),
     }
 }
 
@@ -73,6 +94,15 @@ impl ConfigArgs {
     /// A file that cannot be read, an unknown key or a value that does not do.
     pub fn plan(&self, task: TaskKind) -> anyhow::Result<Plan> {
         Ok(Plan::new(load(self.config.as_deref(), &self.overrides()?, task)?, task)?)
+    }
+
+    /// The plan of a model that is only timed, so that no length of training need be given.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::plan`].
+    pub fn plan_of_model(&self, task: TaskKind) -> anyhow::Result<Plan> {
+        let loaded = load(self.config.as_deref(), &self.overrides()?, task)?;
+        Ok(Plan::new(loaded.of_any_length(), task)?)
     }
 
     /// The directory of the run that the arguments mean.
@@ -208,6 +238,30 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<Program, clap::Error> {
         Program::try_parse_from([&["program"], args].concat())
+    }
+
+    #[test]
+    fn log_lines_hold_no_control_characters() {
+        #[derive(Clone, Default)]
+        struct Kept(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Kept {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let log = log_format().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            tracing::info!(path = "a\u{1b}[2J", "no \u{202e}name\u{7}: {}", "\u{9b}31m");
+        });
+        let line = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert!(line.contains("no \\u202ename\\u0007: \\u009b31m"), "{line}");
+        assert!(!line.trim_end().chars().any(char::is_control), "{line:?}");
     }
 
     #[test]

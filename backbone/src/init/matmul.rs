@@ -1,5 +1,7 @@
 //! Row-major matrix product on plain slices, one thread: the initializers run one matrix a task.
 
+use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+
 /// Whether the right-hand matrix is used as stored or transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rhs {
@@ -17,37 +19,12 @@ pub enum Rhs {
 /// # Panics
 /// If the slices do not have these lengths: a programming error of the caller within this crate.
 pub(super) fn multiply((m, k, n): (usize, usize, usize), a: &[f32], b: &[f32], rhs: Rhs) -> Vec<f32> {
-    assert_eq!((a.len(), b.len()), (m * k, k * n), "matrix product of ({m}, {k}) and ({k}, {n})");
-    let mut out = vec![0.0_f32; m * n];
-    let (b_col, b_row) = match rhs {
-        Rhs::Plain => (1, n as isize),
-        Rhs::Transposed => (k as isize, 1),
+    let b = match rhs {
+        Rhs::Plain => Mat::new(b, k, n),
+        Rhs::Transposed => Mat::new(b, n, k).transposed(),
     };
-    // SAFETY: the assertion above and the allocation of `out` make every element that the strides reach lie
-    // inside its slice; `out` is exclusively borrowed and does not overlap the inputs.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            1,
-            k as isize,
-            b.as_ptr(),
-            b_col,
-            b_row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    let mut out = vec![0.0_f32; m * n];
+    gemm(&mut out, Dst::Overwrite, Mat::new(a, m, k), b, Threads::One);
     out
 }
 

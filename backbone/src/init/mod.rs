@@ -8,7 +8,6 @@
 //! - [`mimetic`]: attention weights whose products resemble those of trained transformers;
 //! - [`random`]: seeded, order-independent random tensors.
 
-pub mod erf;
 pub mod fit;
 pub mod least_squares;
 mod matmul;

@@ -7,8 +7,11 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
+/// A tensor's own random numbers.
+pub type Stream = ChaCha8Rng;
+
 /// The generator for the tensor `name` under `seed`.
-pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
+pub fn stream(seed: u64, name: &str) -> Stream {
     // FNV-1a: stable across platforms and releases, unlike the standard library's hasher.
     let hash = name
         .bytes()

@@ -3,6 +3,9 @@
 //! One-sided Jacobi (Hestenes 1958) makes the columns of a matrix orthogonal by plane rotations; their norms
 //! are then the singular values. The leading part comes from subspace iteration with a Chebyshev filter
 //! (Zhou & Saad 2007), with Jacobi for the small problem inside.
+//!
+//! Not faer's: 0.24 without default features adds 139 crates and 160 s of processor time to a clean release build
+//! (`cargo build --release` of a program that calls `Mat::svd`), a sixth of that of the whole suite.
 
 use super::matmul::{Rhs, multiply};
 use super::random;

@@ -4,9 +4,10 @@
 //! with the error on [-3, 3] and the activation's second moment beside each. Other orders are fitted when
 //! they are asked for, by the same code.
 
+use super::InitError;
 use super::fit::{self, Fit};
-use super::{InitError, erf::erf};
 use kat_images::names::nearest;
+use libm::erf;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;

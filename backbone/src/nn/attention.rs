@@ -57,7 +57,7 @@ impl<D: Device> Attention<D> {
         }
         let mut qkv = Linear::new(&builder.at("qkv"), dim, 3 * dim, 0.02)?;
         let mut proj = Linear::new(&builder.at("proj"), dim, dim, 0.02)?;
-        if config.mimetic {
+        if config.mimetic && D::HAS_VALUES {
             let source = (builder.seed(), builder.path());
             let weights = mimetic::attention((dim, heads), MimeticConfig::default(), source)?;
             qkv.weight.set(weights.qkv)?;

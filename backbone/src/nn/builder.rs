@@ -55,8 +55,7 @@ impl<D: Device> Builder<D> {
     /// # Errors
     /// The device refuses.
     pub fn constant(&self, value: f32, shape: impl Into<Shape>) -> Result<Tensor<D>> {
-        let shape = shape.into();
-        self.values(vec![value; shape.numel()], shape)
+        Tensor::from_fn(&self.device, shape, |len| vec![value; len])?.parameter()
     }
 
     /// The parameter `name` from N(0, std²), cut at ±2 (timm's trunc_normal_).
@@ -64,9 +63,7 @@ impl<D: Device> Builder<D> {
     /// # Errors
     /// The device refuses.
     pub fn truncated_normal(&self, name: &str, shape: impl Into<Shape>, std: f32) -> Result<Tensor<D>> {
-        let shape = shape.into();
-        let mut rng = random::stream(self.seed, &join(&self.path, name));
-        self.values(random::truncated_normal(shape.numel(), std, 2.0, &mut rng), shape)
+        self.drawn(name, shape, |len, rng| random::truncated_normal(len, std, 2.0, rng))
     }
 
     /// The parameter `name` from N(0, std²).
@@ -74,9 +71,7 @@ impl<D: Device> Builder<D> {
     /// # Errors
     /// The device refuses.
     pub fn normal(&self, name: &str, shape: impl Into<Shape>, std: f32) -> Result<Tensor<D>> {
-        let shape = shape.into();
-        let mut rng = random::stream(self.seed, &join(&self.path, name));
-        self.values(random::normal(shape.numel(), std, &mut rng), shape)
+        self.drawn(name, shape, |len, rng| random::normal(len, std, rng))
     }
 
     /// The parameter `name` uniform in [-limit, limit].
@@ -84,8 +79,16 @@ impl<D: Device> Builder<D> {
     /// # Errors
     /// The device refuses.
     pub fn uniform(&self, name: &str, shape: impl Into<Shape>, limit: f32) -> Result<Tensor<D>> {
-        let shape = shape.into();
+        self.drawn(name, shape, |len, rng| random::uniform(len, limit, rng))
+    }
+
+    fn drawn(
+        &self,
+        name: &str,
+        shape: impl Into<Shape>,
+        draw: impl FnOnce(usize, &mut random::Stream) -> Vec<f32>,
+    ) -> Result<Tensor<D>> {
         let mut rng = random::stream(self.seed, &join(&self.path, name));
-        self.values(random::uniform(shape.numel(), limit, &mut rng), shape)
+        Tensor::from_fn(&self.device, shape, |len| draw(len, &mut rng))?.parameter()
     }
 }

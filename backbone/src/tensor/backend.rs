@@ -9,6 +9,8 @@ use crate::error::Result;
 pub trait Backend: Recorder {
     /// Whether calls return before their work is done, so that reading a value waits.
     const IS_ASYNC: bool;
+    /// Whether values are kept, or shapes alone ([`Meta`](crate::meta::Meta)): what takes long to make can then be left out.
+    const HAS_VALUES: bool = true;
     /// The values of a tensor; cloning shares them.
     type Stored: Clone + std::fmt::Debug;
     /// Read access to a tensor's values (host slice, device buffer).
@@ -30,6 +32,15 @@ pub trait Backend: Recorder {
     /// # Errors
     /// The device refuses.
     fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>>;
+    /// As [`Backend::upload`], of `len` values that are made only if the device keeps values.
+    ///
+    /// # Errors
+    /// The device refuses.
+    fn upload_made(&self, len: usize, make: impl FnOnce() -> Vec<f32>) -> Result<Stored<Self>> {
+        let values = make();
+        debug_assert_eq!(values.len(), len);
+        self.upload(values)
+    }
     /// Copies a tensor's values to the host.
     fn download(stored: &Stored<Self>) -> Vec<f32>;
     /// Read access to a tensor.

@@ -29,8 +29,14 @@ pub use ::dfdx::tensor::Cpu;
 /// dfdx's own gradients.
 pub type DfdxGradients<D> = ::dfdx::tensor::Gradients<f32, <D as Recorder>::Dfdx>;
 
+/// The ops on a tape, as dfdx keeps them.
+pub type Operations<D> = OwnedTape<f32, <D as Recorder>::Dfdx>;
+
+/// What a dfdx device's calls fail with.
+pub type Stop<D> = <<D as Recorder>::Dfdx as HasErr>::Err;
+
 /// An entry of dfdx's table of gradients.
-type Entry<D> = <<D as Recorder>::Dfdx as Storage<f32>>::Vec;
+pub type Entry<D> = <<D as Recorder>::Dfdx as Storage<f32>>::Vec;
 
 /// An empty tensor of dfdx's: what an entry of its table is found by.
 type Slot<D> = DfdxTensor<(usize,), f32, <D as Recorder>::Dfdx>;
@@ -54,9 +60,9 @@ pub trait Recorder: Clone + std::fmt::Debug + 'static {
     ///
     /// # Errors
     /// Those of the ops on it, as the tape knows them.
-    fn execute(&self, tape: OwnedTape<f32, Self::Dfdx>) -> Result<DfdxGradients<Self>>;
+    fn execute(&self, tape: Operations<Self>) -> Result<DfdxGradients<Self>>;
     /// The value that stops dfdx's tape; the reason travels beside it.
-    fn stop() -> <Self::Dfdx as HasErr>::Err;
+    fn stop() -> Stop<Self>;
 }
 
 /// The name of a gradient: an empty tensor with an identity of its own in dfdx's table (so that dfdx never allocates, and
@@ -80,7 +86,7 @@ type Tags<D> = Rc<RefCell<HashMap<u64, <D as Recorder>::Tag>>>;
 
 /// dfdx's tape of backward ops.
 pub(super) struct Tape<D: Recorder> {
-    operations: OwnedTape<f32, D::Dfdx>,
+    operations: Operations<D>,
     /// dfdx's tape carries only its device's error; ours is kept here.
     failure: Rc<RefCell<Option<Error>>>,
     tags: Tags<D>,
@@ -230,7 +236,7 @@ impl Recorder for Cpu {
         **entry = gradient;
     }
 
-    fn execute(&self, tape: OwnedTape<f32, Self>) -> Result<DfdxGradients<Self>> {
+    fn execute(&self, tape: Operations<Self>) -> Result<DfdxGradients<Self>> {
         // dfdx runs a tape only from a scalar; ours is seeded by its last recorded op, so any scalar serves.
         let scalar: DfdxTensor<(), f32, Self> = self.try_zeros().map_err(failed("backward"))?;
         scalar.put_tape(tape).try_backward().map_err(failed("backward"))

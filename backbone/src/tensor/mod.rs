@@ -54,13 +54,25 @@ impl<D: Backend> Tensor<D> {
         Self::from_stored(device.store(device.upload_slice(values)?)?, shape)
     }
 
+    /// As [`Tensor::from_vec`] from as many values as `make` is asked for, which only a device that keeps values asks for.
+    ///
+    /// # Errors
+    /// The device refuses.
+    pub fn from_fn(
+        device: &D,
+        shape: impl Into<Shape>,
+        make: impl FnOnce(usize) -> Vec<f32>,
+    ) -> Result<Self> {
+        let shape = shape.into();
+        Self::from_stored(device.upload_made(shape.numel(), || make(shape.numel()))?, shape)
+    }
+
     /// A constant of zeros.
     ///
     /// # Errors
     /// The device refuses.
     pub fn zeros(device: &D, shape: impl Into<Shape>) -> Result<Self> {
-        let shape = shape.into();
-        Self::from_vec(device, vec![0.0; shape.numel()], shape)
+        Self::from_fn(device, shape, |len| vec![0.0; len])
     }
 
     pub(crate) fn from_stored(stored: Stored<D>, shape: Shape) -> Result<Self> {

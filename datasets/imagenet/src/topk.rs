@@ -4,7 +4,8 @@
 //! is right among the top k if its rank is below k. So a tie goes to the lower index, whatever the number of threads,
 //! and a model that scores all classes alike is not right by luck. A row with a NaN is wrong.
 
-use rayon::prelude::*;
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::Serialize;
 
 /// Counts over all samples seen.
@@ -16,8 +17,8 @@ pub struct TopK {
     top5: u64,
     /// Rows whose scores hold a NaN.
     not_a_number: u64,
-    /// `[label][predicted]`; absent if it was not asked for.
-    confusion: Option<Vec<u64>>,
+    /// (label, predicted); absent if it was not asked for.
+    confusion: Option<Array2<u64>>,
 }
 
 /// Accuracies in `[0, 1]`; NaN if nothing was seen.
@@ -37,10 +38,10 @@ pub struct Accuracy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopKError {
     /// The scores are not one row a label.
-    #[error("{scores} scores, expected {labels} rows of {classes}")]
+    #[error("scores {scores:?}, expected {labels} rows of {classes}")]
     Shape {
-        /// Number of scores.
-        scores: usize,
+        /// Rows and columns of the scores.
+        scores: (usize, usize),
         /// Number of labels.
         labels: usize,
         /// Number of classes.
@@ -72,24 +73,24 @@ impl TopK {
 
     /// Also counts what is taken for what: `classes²` numbers of memory.
     pub fn with_confusion(classes: usize) -> Self {
-        TopK { confusion: Some(vec![0; classes * classes]), ..TopK::new(classes) }
+        TopK { confusion: Some(Array2::zeros((classes, classes))), ..TopK::new(classes) }
     }
 
-    /// Counts a batch: `scores` (B, classes) row-major, a label a row.
+    /// Counts a batch: `scores` (B, classes), a label a row.
     ///
     /// # Errors
     /// If the sizes disagree or a label is no class; nothing is counted then.
-    pub fn update(&mut self, scores: &[f32], labels: &[u32]) -> Result<(), TopKError> {
+    pub fn update(&mut self, scores: ArrayView2<'_, f32>, labels: &[u32]) -> Result<(), TopKError> {
         let classes = self.classes;
-        if scores.len() != labels.len() * classes || classes == 0 {
-            let (scores, labels) = (scores.len(), labels.len());
+        if scores.dim() != (labels.len(), classes) || classes == 0 {
+            let (scores, labels) = (scores.dim(), labels.len());
             return Err(TopKError::Shape { scores, labels, classes });
         }
         let outside = labels.iter().enumerate().find(|(_, l)| **l as usize >= classes);
         if let Some((row, &label)) = outside {
             return Err(TopKError::Label { row, label, classes });
         }
-        let rows = scores.par_chunks_exact(classes).zip(labels).with_min_len(16);
+        let rows = scores.axis_iter(Axis(0)).into_par_iter().zip(labels).with_min_len(16);
         let ranked: Vec<Ranked> = rows.map(|(row, &label)| rank(row, label as usize)).collect();
         for (ranked, &label) in ranked.iter().zip(labels) {
             self.seen += 1;
@@ -100,7 +101,7 @@ impl TopK {
             self.top1 += u64::from(rank < 1);
             self.top5 += u64::from(rank < 5);
             if let Some(confusion) = &mut self.confusion {
-                confusion[label as usize * classes + predicted] += 1;
+                confusion[(label as usize, predicted)] += 1;
             }
         }
         Ok(())
@@ -114,7 +115,7 @@ impl TopK {
         match (&mut self.confusion, &other.confusion) {
             (None, None) if self.classes == other.classes => {}
             (Some(a), Some(b)) if self.classes == other.classes => {
-                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                *a += b;
             }
             _ => return Err(TopKError::Merge(self.classes, other.classes)),
         }
@@ -136,19 +137,19 @@ impl TopK {
         }
     }
 
-    /// `counts[label * classes + predicted]`, if it was asked for.
-    pub fn confusion(&self) -> Option<&[u64]> {
-        self.confusion.as_deref()
+    /// Samples of each (label, predicted class), if it was asked for.
+    pub fn confusion(&self) -> Option<&Array2<u64>> {
+        self.confusion.as_ref()
     }
 }
 
-fn rank(row: &[f32], label: usize) -> Ranked {
+fn rank(row: ArrayView1<'_, f32>, label: usize) -> Ranked {
     if row.iter().fold(false, |nan, v| nan | v.is_nan()) {
         return None;
     }
     let own = row[label];
     let higher: usize = row.iter().map(|v| usize::from(*v > own)).sum();
-    let equal_before: usize = row[..label].iter().map(|v| usize::from(*v == own)).sum();
+    let equal_before: usize = row.iter().take(label).map(|v| usize::from(*v == own)).sum();
     let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let predicted = row.iter().position(|v| *v == best)?;
     Some((higher + equal_before, predicted))
@@ -157,6 +158,7 @@ fn rank(row: &[f32], label: usize) -> Ranked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::arr2;
 
     #[test]
     fn ranks_and_ties_by_hand() {
@@ -168,12 +170,12 @@ mod tests {
             [0.0, f32::NAN, 0.0, 0.0, 0.0, 9.0],
         ];
         // Right; tied with a lower index, rank 1; rank 5 since all five others score higher; NaN.
-        k.update(rows.as_flattened(), &[1, 1, 2, 5]).unwrap();
+        k.update(arr2(&rows).view(), &[1, 1, 2, 5]).unwrap();
         let a = k.accuracy();
         assert_eq!((a.top1, a.top5, a.samples, a.not_a_number), (0.25, 0.5, 4, 1));
         let confusion = k.confusion().unwrap();
-        assert_eq!((confusion[6 + 1], confusion[6], confusion[12]), (1, 1, 1));
-        assert_eq!(confusion.iter().sum::<u64>(), 3);
+        assert_eq!((confusion[(1, 1)], confusion[(1, 0)], confusion[(2, 0)]), (1, 1, 1));
+        assert_eq!(confusion.sum(), 3);
         let once = k.clone();
         k.merge(&once).unwrap();
         assert_eq!((k.accuracy().top1, k.accuracy().samples), (0.25, 8));
@@ -183,15 +185,16 @@ mod tests {
     fn all_alike_is_right_for_the_first_class_only() {
         let mut k = TopK::new(10);
         let labels: Vec<u32> = (0..10).collect();
-        k.update(&[0.0; 100], &labels).unwrap();
+        k.update(Array2::zeros((10, 10)).view(), &labels).unwrap();
         assert_eq!((k.accuracy().top1, k.accuracy().top5), (0.1, 0.5));
     }
 
     #[test]
     fn faults_count_nothing() {
         let mut k = TopK::new(3);
-        assert!(matches!(k.update(&[0.0; 5], &[0, 1]), Err(TopKError::Shape { scores: 5, .. })));
-        let error = k.update(&[0.0; 6], &[0, 3]).unwrap_err();
+        let of = |columns| Array2::zeros((2, columns));
+        assert!(matches!(k.update(of(2).view(), &[0, 1]), Err(TopKError::Shape { scores: (2, 2), .. })));
+        let error = k.update(of(3).view(), &[0, 3]).unwrap_err();
         assert_eq!(error, TopKError::Label { row: 1, label: 3, classes: 3 });
         assert!(k.merge(&TopK::new(4)).is_err() && k.merge(&TopK::with_confusion(3)).is_err());
         assert!(k.accuracy().top1.is_nan() && k.accuracy().samples == 0);

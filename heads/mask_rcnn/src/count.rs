@@ -1,11 +1,13 @@
-//! Floating-point operations of the detector's matrix products and convolutions, by stage, a multiply-add being two.
+//! Floating-point operations of the detector's matrix products and convolutions, by stage, a multiply-add being two: the
+//! model runs on the [`Meta`] device, which counts.
 
-use kat_backbone::count::count;
-use kat_backbone::{Result, Size};
+use kat_backbone::meta::Meta;
+use kat_backbone::{Graph, Tensor};
 
+use crate::error::HeadError;
 use crate::roi_heads::box_head::BOX_BINS;
 use crate::roi_heads::mask_head::MASK_BINS;
-use crate::{BoxHeadKind, BoxRegression, LEVELS, MaskRcnnConfig};
+use crate::{MaskRcnn, MaskRcnnConfig};
 
 /// Operations for one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,47 +28,31 @@ impl Operations {
     /// Of one image that fills the canvas, with so many proposals and detections.
     ///
     /// # Errors
-    /// A backbone that cannot be.
-    pub fn of(config: &MaskRcnnConfig, proposals: usize, detections: usize) -> Result<Self> {
-        let canvas = config.backbone.image_size;
-        let (c, e, k) = (config.channels, config.backbone.dim, config.classes);
-        let grid = config.backbone.grid();
-        // (positions, side of the kernel, channels in, channels out) to operations
-        let conv = |positions: usize, kernel: usize, inputs: usize, outputs: usize| {
-            2 * positions * kernel * kernel * inputs * outputs
-        };
-        let sizes = level_sizes(canvas, config.patch());
-        let pixels = |level: usize| sizes[level].0 * sizes[level].1;
-        let base = grid.area();
-        let up = conv(base, 2, e, e / 2);
-        let pyramid: usize = up
-            + conv(4 * base, 2, e / 2, e / 4)
-            + up
-            + [e / 4, e / 2, e, e]
-                .iter()
-                .enumerate()
-                .map(|(i, inputs)| conv(pixels(i), 1, *inputs, c) + conv(pixels(i), 3, c, c))
-                .sum::<usize>();
-        let anchors = config.anchors.ratios.len();
-        let rpn = (0..LEVELS)
-            .map(|i| config.rpn_convs * conv(pixels(i), 3, c, c) + conv(pixels(i), 1, c, 5 * anchors))
-            .sum();
-        let bins = BOX_BINS * BOX_BINS;
-        let hidden = config.box_hidden;
-        let tower = match config.box_head {
-            BoxHeadKind::FourConv => 4 * conv(bins, 3, c, c) + 2 * bins * c * hidden,
-            BoxHeadKind::TwoFc => 2 * bins * c * hidden + 2 * hidden * hidden,
-        };
-        let outputs = k + 1 + 4 * if config.box_regression == BoxRegression::PerClass { k } else { 1 };
-        let cells = MASK_BINS * MASK_BINS;
-        let mask = 4 * conv(cells, 3, c, c) + conv(cells, 2, c, c) + conv(4 * cells, 1, c, k);
-        Ok(Self {
-            backbone: count(&config.backbone, canvas)?.operations,
-            pyramid,
-            rpn,
-            boxes: proposals * (tower + 2 * hidden * outputs),
-            masks: if config.masks { detections * mask } else { 0 },
-        })
+    /// A configuration that cannot be.
+    pub fn of(config: &MaskRcnnConfig, proposals: usize, detections: usize) -> Result<Self, HeadError> {
+        let device = Meta::default();
+        let model = MaskRcnn::new(&device, config, 0)?;
+        let (canvas, graph) = (config.backbone.image_size, &mut Graph::inference());
+        let spent = || device.take().operations();
+        let image = Tensor::zeros(&device, [1, config.backbone.channels, canvas.height, canvas.width])?;
+        let map = model.backbone.net.last_map(graph, &image)?;
+        let backbone = spent();
+        let levels = model.backbone.pyramid.forward(graph, &map)?;
+        let pyramid = spent();
+        model.proposal_generator.rpn_head.forward(graph, &levels)?;
+        let rpn = spent();
+        let regions =
+            |number: usize, bins: usize| Tensor::zeros(&device, [number, config.channels, bins, bins]);
+        let heads = &model.roi_heads;
+        if proposals > 0 {
+            let features = heads.box_head.forward(graph, &regions(proposals, BOX_BINS)?)?;
+            heads.box_predictor.forward(graph, &features)?;
+        }
+        let boxes = spent();
+        if let Some(head) = heads.mask_head.as_ref().filter(|_| detections > 0) {
+            head.forward(graph, &regions(detections, MASK_BINS)?)?;
+        }
+        Ok(Self { backbone, pyramid, rpn, boxes, masks: spent() })
     }
 
     /// All stages.
@@ -75,18 +61,10 @@ impl Operations {
     }
 }
 
-/// Rows and columns of each level.
-fn level_sizes(canvas: Size, patch: usize) -> [(usize, usize); LEVELS] {
-    let (h, w) = (canvas.height.div_ceil(patch), canvas.width.div_ceil(patch));
-    let half = |n: usize| (n / 2).max(1);
-    let last = (half(h), half(w));
-    [(4 * h, 4 * w), (2 * h, 2 * w), (h, w), last, (last.0.div_ceil(2), last.1.div_ceil(2))]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kat_backbone::KatConfig;
+    use kat_backbone::{KatConfig, Size};
 
     #[test]
     fn by_hand() {

@@ -1,9 +1,10 @@
-//! How much arithmetic an image takes, from the configuration.
+//! How much arithmetic an image takes: the model runs on the [`Meta`] device, which counts.
 
-use kat_backbone::{Result, Size, count};
+use kat_backbone::meta::Meta;
+use kat_backbone::ops::batch_norm;
+use kat_backbone::{Graph, Result, Size, Tensor};
 
-use super::neck::SCALES;
-use super::{NeckKind, SegmentorConfig};
+use super::{Segmentor, SegmentorConfig};
 
 /// Floating-point operations of all matrix products and convolutions for one image, a multiply-add being two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,47 +26,27 @@ impl Operations {
     }
 }
 
-fn conv(inputs: usize, outputs: usize, kernel: usize, pixels: usize) -> usize {
-    2 * kernel * kernel * inputs * outputs * pixels
-}
-
 impl SegmentorConfig {
     /// The operations for an image of `size` pixels.
     ///
     /// # Errors
-    /// A size that is no multiple of the patch.
+    /// A configuration that cannot be; a size that is no multiple of the patch.
     pub fn operations(&self, size: Size) -> Result<Operations> {
-        let depth = self.blocks.last().map_or(self.backbone.depth, |last| last + 1);
-        let backbone = kat_backbone::KatConfig { depth, classes: 0, ..self.backbone.clone() };
-        let (dim, width) = (self.backbone.dim, self.channels);
-        let rows = size.height / self.backbone.patch_size.height;
-        let columns = size.width / self.backbone.patch_size.width;
-        let pixels = SCALES.map(|scale| {
-            let scale = if self.neck == NeckKind::Plain { 1.0 } else { scale };
-            let side = |side: usize| ((side as f64 * scale) as usize).max(1);
-            side(rows) * side(columns)
-        });
-        let neck = match self.neck {
-            NeckKind::Plain => 0,
-            NeckKind::MultiLevel | NeckKind::MultiLevelByTwo => {
-                pixels.iter().map(|p| conv(dim, dim, 1, rows * columns) + conv(dim, dim, 3, *p)).sum()
-            }
-        };
-        let [finest, .., coarsest] = pixels;
-        let pooled: usize = self.pool_grids.iter().map(|grid| conv(dim, width, 1, grid * grid)).sum();
-        let top = conv(dim + self.pool_grids.len() * width, width, 3, coarsest);
-        let levels: usize =
-            pixels[..3].iter().map(|p| conv(dim, width, 1, *p) + conv(width, width, 3, *p)).sum();
-        let fused = conv(4 * width, width, 3, finest) + conv(width, self.classes, 1, finest);
-        let auxiliary = self.auxiliary_channels.map_or(0, |channels| {
-            conv(dim, channels, 3, coarsest) + conv(channels, self.classes, 1, coarsest)
-        });
-        Ok(Operations {
-            backbone: count::count(&backbone, size)?.operations,
-            neck,
-            decode_head: pooled + top + levels + fused,
-            auxiliary_head: auxiliary,
-        })
+        let device = Meta::default();
+        let model = Segmentor::new(&device, self, &batch_norm::Options::default(), 0)?;
+        let graph = &mut Graph::inference();
+        let spent = || device.take().operations();
+        let image = Tensor::zeros(&device, [1, self.backbone.channels, size.height, size.width])?;
+        let maps = model.features(graph, &image)?;
+        let backbone = spent();
+        let maps = model.neck.forward(graph, maps)?;
+        let neck = spent();
+        model.decode_head.forward(graph, &maps)?;
+        let decode_head = spent();
+        if let (Some(head), Some(map)) = (&model.auxiliary_head, maps.last()) {
+            head.forward(graph, map)?;
+        }
+        Ok(Operations { backbone, neck, decode_head, auxiliary_head: spent() })
     }
 }
 
@@ -74,7 +55,7 @@ mod tests {
     use kat_backbone::variants;
 
     use super::*;
-    use crate::FinalNorm;
+    use crate::{FinalNorm, NeckKind};
 
     #[test]
     fn the_fusing_convolution_is_the_largest_part() {

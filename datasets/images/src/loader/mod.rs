@@ -7,6 +7,7 @@
 
 pub mod order;
 pub mod resume;
+mod stack;
 mod workers;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::{Rect, Size};
 
 pub use order::{LastBatch, Order, Remainder};
 pub use resume::LoaderState;
+pub use stack::{Images, LabelMaps, Stack};
 pub use workers::{Loaded, Loader};
 
 /// Any error, as sources report them.
