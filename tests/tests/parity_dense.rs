@@ -74,7 +74,8 @@ fn mmsegmentations_upernet_scores_the_same() {
         assert_eq!((names.len(), &names[5][..]), (6, "thing 5"));
         let config = segmentor(&map);
         let mut model = Segmentor::new(&Cpu::default(), &config, &batch_norm::Options::default(), 1).unwrap();
-        let report = model.load(&peer.file, HeadPolicy::Strict).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let report =
+            model.load(&peer.file, HeadPolicy::Strict).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (image, size) = on_canvas(&peer, Size::new(40, 48));
         let scores = model.forward_at(&mut Graph::inference(), &image, size).unwrap().to_vec();
         assert_close(&format!("{name}: {report}"), &scores, peer.expected.get("scores"), 1e-5);
@@ -139,7 +140,9 @@ fn no_changed_detector_or_segmentor_loads_without_a_word() {
 
 #[test]
 fn opencv_resizes_to_the_same_bits() {
-    let peer = kat_tests::golden::Golden::open(&kat_tests::parity::dir().join("opencv/expected.safetensors").to_string_lossy());
+    let peer = kat_tests::golden::Golden::open(
+        &kat_tests::parity::dir().join("opencv/expected.safetensors").to_string_lossy(),
+    );
     let source = peer.get("image");
     let image = |rows: usize| {
         let bytes: Vec<u8> = source.data[..rows * 60 * 3].iter().map(|v| *v as u8).collect();
@@ -148,7 +151,8 @@ fn opencv_resizes_to_the_same_bits() {
     for (name, expected) in peer.tensors.iter().filter(|(name, _)| *name != "image") {
         let size = Size::new(expected.shape[0], expected.shape[1]);
         let out = resize_bilinear(&image(if name == "half" { 44 } else { 45 }), size).unwrap();
-        let differing = out.as_raw().iter().zip(&expected.data).filter(|(a, b)| f64::from(**a) != **b).count();
+        let differing =
+            out.as_raw().iter().zip(&expected.data).filter(|(a, b)| f64::from(**a) != **b).count();
         assert_eq!(differing, 0, "{name}");
     }
 }

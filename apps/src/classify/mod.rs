@@ -9,6 +9,7 @@ pub mod eval;
 pub mod explain;
 pub mod export;
 pub mod held_out;
+pub mod hub;
 pub mod mistakes;
 pub mod predict;
 pub mod report;

@@ -61,8 +61,7 @@ impl EvalCommand {
         })?;
         let results = scored.to_json()?;
         if let Some(path) = &self.results {
-            write_atomic(path, &results)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            write_atomic(path, &results).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if scored.unknown() > 0 {
             let unknown = scored.unknown();

@@ -71,7 +71,8 @@ fn is(name: &str, rank: usize, kind: NoDecay) -> bool {
 
 /// Of a norm, or LayerScale's.
 fn is_factor(owner: &str, last: &str, rank: usize) -> bool {
-    (matches!(last, "weight" | "bias") && is_norm(owner, rank)) || (last == "gamma" && owner.starts_with("ls"))
+    (matches!(last, "weight" | "bias") && is_norm(owner, rank))
+        || (last == "gamma" && owner.starts_with("ls"))
 }
 
 /// Whether a norm is one of the encoder, over the channels of a token.

@@ -78,8 +78,10 @@ mod tests {
         for (file, expected) in [("kat_small_ade20k_paper.toml", 57), ("kat_base_ade20k_paper.toml", 142)] {
             let loaded = load(Some(&dir.join(file)), &[], TaskKind::Segment).unwrap();
             let plan = Plan::new(loaded, TaskKind::Segment).unwrap();
-            let config = SegmentorConfig { auxiliary_channels: None, ..segmentor_config(&plan, 150).unwrap() };
-            let model = Segmentor::new(&Meta::default(), &config, &batch_norm::Options::default(), 0).unwrap();
+            let config =
+                SegmentorConfig { auxiliary_channels: None, ..segmentor_config(&plan, 150).unwrap() };
+            let model =
+                Segmentor::new(&Meta::default(), &config, &batch_norm::Options::default(), 0).unwrap();
             let parameters = model.parameter_count();
             assert_eq!((parameters + 500_000) / 1_000_000, expected, "{file}: {parameters}");
         }

@@ -100,7 +100,8 @@ fn recognized(map: &TensorMap) -> Vec<String> {
     match found {
         Err(reason) => vec![format!("not recognized: {reason}")],
         Ok(found) => {
-            let asked = found.undecided.iter().map(|(key, values)| format!("to be given: model.{key} ({values})"));
+            let asked =
+                found.undecided.iter().map(|(key, values)| format!("to be given: model.{key} ({values})"));
             std::iter::once(what.to_owned()).chain(found.notes.iter().cloned()).chain(asked).collect()
         }
     }

@@ -71,15 +71,15 @@ pub fn likely_cause(names: &[String], blocks: usize) -> String {
     let any = |parts: &[&str]| names.iter().any(|name| parts.iter().any(|part| name.contains(part)));
     let last = names.iter().filter_map(|name| block_of(name)).max();
     match last {
+        Some(last) if last >= blocks => {
+            format!("the file's model has {} blocks, this one {blocks}", last + 1)
+        }
         _ if any(&[".ls1", ".ls2", ".gamma_1", ".gamma_2", "layer_scale"]) => {
             "the file's model scales its branches (LayerScale), this one does not (model.layer_scale)"
                 .to_owned()
         }
         _ if any(&["q_norm", "k_norm"]) => {
             "the file's model normalizes queries and keys, this one does not".to_owned()
-        }
-        Some(last) if last >= blocks => {
-            format!("the file's model has {} blocks, this one {blocks}", last + 1)
         }
         _ if any(&["dist_token", "head_dist"]) => {
             "the file is of a distilled model, with a second token and head (model.distilled)".to_owned()

@@ -29,6 +29,10 @@ pub(super) fn prefix_positions(source: &mut TensorMap, options: &TransferOptions
     let Some(&[1, positions, channels]) = source.get("pos_embed").map(|tensor| &tensor.shape[..]) else {
         return;
     };
+    // Just the model's: small grids could be taken for others.
+    if positions == options.prefix_tokens + options.grid.area() {
+        return;
+    }
     let is_grid = |count: usize| match options.source_grid {
         Some(grid) => grid.area() == count,
         None => count > 0 && count.isqrt().pow(2) == count,

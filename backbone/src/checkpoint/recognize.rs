@@ -130,7 +130,7 @@ fn encoder(map: &TensorMap) -> Result<Recognized, String> {
     };
     coefficients(map, &mut config)?;
     let positions = shape("pos_embed").and_then(|shape| shape.get(1).copied()).unwrap_or(0);
-    let (grid, prefixed) = grid(map, positions, config.prefix_tokens())?;
+    let (grid, prefixed) = grid(map, positions, (config.prefix_tokens(), config.registers > 0))?;
     config.prefix_positions = prefixed;
     config.image_size = Size::new(grid.height * rows, grid.width * columns);
     let mut found = Recognized {
@@ -165,8 +165,13 @@ fn coefficients(map: &TensorMap, config: &mut KatConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// The grid of the positions, and whether the `prefix` tokens have some too.
-fn grid(map: &TensorMap, positions: usize, prefix: usize) -> Result<(Size, bool), String> {
+/// The grid of the positions, and whether the `prefix` tokens have some too; where either could be, registers have none, as in
+/// all published models that have registers.
+fn grid(
+    map: &TensorMap,
+    positions: usize,
+    (prefix, registers): (usize, bool),
+) -> Result<(Size, bool), String> {
     if let Some(config) = model::stored_config(map) {
         return Ok((config.grid(), config.prefix_positions));
     }
@@ -176,6 +181,7 @@ fn grid(map: &TensorMap, positions: usize, prefix: usize) -> Result<(Size, bool)
     };
     let with = positions.checked_sub(prefix).and_then(square);
     match (with, square(positions)) {
+        (Some(_), Some(grid)) if registers => Ok((grid, false)),
         (Some(grid), _) => Ok((grid, true)),
         (None, Some(grid)) => Ok((grid, false)),
         (None, None) => Err(format!(

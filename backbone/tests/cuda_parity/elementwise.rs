@@ -1,6 +1,7 @@
 //! Ops that go element by element or row by row.
 
 use super::*;
+use kat_backbone::ops::activation::Function;
 
 #[test]
 fn elementwise_ops() {

@@ -14,7 +14,8 @@ const PARTS: Parts<'static> = Parts {
     encoder: "backbone.",
     heads: &["decode_head.", "auxiliary_head.", "neck."],
     by_class: &["decode_head.conv_seg.", "auxiliary_head.conv_seg."],
-    computed: &[],
+    // PyTorch counts the batches that its norms have seen
+    computed: &["num_batches_tracked"],
 };
 
 impl<D: Device> Segmentor<D> {

@@ -22,23 +22,23 @@ struct Sample {
     weights: [i32; 2],
 }
 
-fn samples(from: usize, to: usize) -> Vec<Sample> {
-    let scale = from as f64 / to as f64;
+/// Of columns, a position beyond the edge is the edge's; of rows, both rows are then the edge's, and keep their weights, which
+/// makes a difference to the rounding.
+fn samples(from: usize, to: usize, keeps_weights: bool) -> Vec<Sample> {
+    let scale = 1.0 / (to as f64 / from as f64);
     let one = f64::from(1 << BITS);
+    let last = from as i64 - 1;
     (0..to)
         .map(|target| {
             let position = ((target as f64 + 0.5) * scale - 0.5) as f32;
             let first = position.floor();
-            let (mut index, mut rest) = (first as i64, position - first);
-            if index < 0 {
-                (index, rest) = (0, 0.0);
+            let (index, mut rest) = (first as i64, position - first);
+            if !keeps_weights && (index < 0 || index >= last) {
+                rest = 0.0;
             }
-            if index >= from as i64 - 1 {
-                (index, rest) = (from as i64 - 1, 0.0);
-            }
-            let index = index as usize;
             let weight = |share: f32| (f64::from(share) * one).round_ties_even() as i32;
-            Sample { at: [index, (index + 1).min(from - 1)], weights: [weight(1.0 - rest), weight(rest)] }
+            let at = [index, index + 1].map(|index| index.clamp(0, last) as usize);
+            Sample { at, weights: [weight(1.0 - rest), weight(rest)] }
         })
         .collect()
 }
@@ -68,7 +68,7 @@ pub fn resize_bilinear(image: &RgbImage, size: Size) -> Result<RgbImage, Transfo
         }
         return Ok(out);
     }
-    let (columns, rows) = (samples(from.width, size.width), samples(from.height, size.height));
+    let (columns, rows) = (samples(from.width, size.width, false), samples(from.height, size.height, true));
     let across = |row: usize| -> Vec<i32> {
         let source = &source[row * stride..][..stride];
         let mut line = Vec::with_capacity(size.width * CHANNELS);
