@@ -2,5 +2,6 @@
 
 pub mod device;
 pub mod golden;
+pub mod parity;
 pub mod place;
 pub mod program;

@@ -70,7 +70,9 @@ impl shell::Program for Program {
             Command::Eval(command) => command.run(screen),
             Command::Predict(command) => command.run(),
             Command::Serve(command) => command.run::<segment::serve::SegmentServer>(),
-            Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+            Command::Export(command) => {
+                command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
+            }
             Command::Miou(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),

@@ -8,6 +8,7 @@ use kat_images::decode::DecodeOptions;
 use kat_images::pipeline::ClassifyEval;
 use serde_json::{Value, json};
 
+use super::args::CheckpointArgs;
 use super::held_out::{eval_pipeline, probabilities};
 use super::predict::{by_rank, classes_json, prepare};
 use super::trained::Trained;
@@ -20,7 +21,7 @@ pub struct ClassifyServer;
 
 impl Program for ClassifyServer {
     fn open<D: Device>(device: &D, path: &Path, limits: &ImageLimits) -> anyhow::Result<Box<dyn Served>> {
-        let trained = Trained::open(device, path, &[])?;
+        let trained = CheckpointArgs::of(path).open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let decoding = limits.options(&trained.plan);
         Ok(Box::new(ServedClassifier { device: device.clone(), trained, pipeline, decoding }))

@@ -25,6 +25,7 @@ use crate::shell::flags::DeviceArgs;
 use crate::shell::images::{ImageLimits, decode, image_files};
 use crate::shell::printable::one_line;
 use crate::shell::told;
+use crate::shell::weights::WeightsArgs;
 
 /// Find the objects in images
 #[derive(Debug, Args)]
@@ -32,9 +33,8 @@ use crate::shell::told;
     predict --checkpoint runs/detect/best.safetensors photo.jpg folder/ --to drawn/\n  \
     predict --checkpoint model.safetensors --json - < photo.jpg")]
 pub struct PredictCommand {
-    /// Checkpoint that train or export wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Images, folders of images, or - for an image on stdin
     #[arg(required = true, value_name = "IMAGE|DIR|-")]
     inputs: Vec<PathBuf>,
@@ -66,7 +66,7 @@ impl PredictCommand {
     }
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
-        let trained = Trained::open(device, &self.checkpoint)?;
+        let trained = Trained::open(device, &self.weights)?;
         let options = self.limits.options(&trained.plan);
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
         let files = image_files(&self.inputs)?;

@@ -14,13 +14,14 @@ use super::trained::Trained;
 use crate::draw::palette::class_color;
 use crate::serve::{Answer, Program, Query, Served, card, css};
 use crate::shell::images::ImageLimits;
+use crate::shell::weights::WeightsArgs;
 
 /// `detect serve`.
 pub struct DetectServer;
 
 impl Program for DetectServer {
     fn open<D: Device>(device: &D, path: &Path, limits: &ImageLimits) -> anyhow::Result<Box<dyn Served>> {
-        let trained = Trained::open(device, path)?;
+        let trained = Trained::open(device, &WeightsArgs::own(path))?;
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
         let decoding = limits.options(&trained.plan);
         Ok(Box::new(ServedDetector { device: device.clone(), trained, pipeline, decoding }))

@@ -20,6 +20,7 @@ use crate::shell::images::{ImageLimits, decode, image_files};
 use crate::shell::printable::one_line;
 use crate::shell::printable::print;
 use crate::shell::told;
+use crate::shell::weights::WeightsArgs;
 
 /// Label every pixel of images: a label map and a picture with a legend for each
 #[derive(Debug, Args)]
@@ -28,9 +29,8 @@ use crate::shell::told;
     predict --checkpoint m.safetensors - < photo.jpg\n  \
     predict --checkpoint m.safetensors --native aerial.tif")]
 pub struct PredictCommand {
-    /// Checkpoint that train wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Images, folders of images, or - for an image on stdin
     #[arg(required = true, value_name = "IMAGE|DIR|-")]
     inputs: Vec<PathBuf>,
@@ -70,7 +70,7 @@ impl PredictCommand {
     }
 
     fn predict<D: Device>(&self, device: &D) -> anyhow::Result<()> {
-        let trained = Trained::open(device, &self.checkpoint)?;
+        let trained = Trained::open(device, &self.weights)?;
         let options = self.limits.options(&trained.plan);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };

@@ -17,13 +17,14 @@ use super::report::Colors;
 use super::trained::Trained;
 use crate::serve::{Answer, Program, Query, Served, card, css};
 use crate::shell::images::ImageLimits;
+use crate::shell::weights::WeightsArgs;
 
 /// `segment serve`.
 pub struct SegmentServer;
 
 impl Program for SegmentServer {
     fn open<D: Device>(device: &D, path: &Path, limits: &ImageLimits) -> anyhow::Result<Box<dyn Served>> {
-        let trained = Trained::open(device, path)?;
+        let trained = Trained::open(device, &WeightsArgs::own(path))?;
         let settings = Settings::of(&trained.plan);
         let decoding = limits.options(&trained.plan);
         Ok(Box::new(ServedSegmentor { device: device.clone(), trained, settings, decoding }))

@@ -5,7 +5,7 @@ use std::path::Path;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::LoadPolicy;
 use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, load_any, model, part};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing, model, part};
 
 use crate::MaskRcnn;
 
@@ -35,8 +35,21 @@ impl<D: Device> MaskRcnn<D> {
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
         let policy = policy.into();
+        self.load_map(load_choosing(path, policy.averages)?, path, policy)
+    }
+
+    /// As the loading of a file, of one that has been read; `path` is for messages.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn load_map(
+        &mut self,
+        source: TensorMap,
+        path: &Path,
+        policy: LoadPolicy,
+    ) -> Result<LoadReport, CheckpointError> {
         let shapes = model::expected(self);
-        let mut source = part::of_model(load_any(path)?, &shapes);
+        let mut source = part::of_model(source, &shapes, policy.averages);
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
             return self.backbone.net.load_dense_map(source, path, policy.leftover);
         }
