@@ -18,7 +18,7 @@ use crate::classify::trained::Trained;
 use crate::run::finite;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, decode, image_files};
+use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
 use crate::shell::printable::{one_line, print};
 use crate::shell::told;
 
@@ -61,7 +61,7 @@ impl PredictCommand {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let options = self.limits.options(&trained.plan);
-        let (mut failed, mut seen) = (0, 0);
+        let (mut failed, mut seen, mut names) = (0, 0, OutputNames::default());
         for path in image_files(&self.inputs)? {
             seen += 1;
             let prepared = decode(&path, &options).and_then(|image| {
@@ -72,7 +72,7 @@ impl PredictCommand {
                     let ranked = rank(&trained, device, planes.clone(), &path)?;
                     if let Some(dir) = &self.explain {
                         let drawn = explain(device, &trained, planes, &ranked)?;
-                        save(&drawn, dir, &path, seen)?;
+                        save(&drawn, dir, &names.of(&path))?;
                     }
                     print(&self.line(&path, &ranked)?)?;
                 }
@@ -152,18 +152,10 @@ fn explain<D: Device>(
     Ok(evidence.draw(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
 }
 
-/// Writes `DIR/<name of the image>.png`; an image on stdin is called "stdin".
-fn save(drawn: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::Result<()> {
+/// Writes `DIR/NAME.png`.
+fn save(drawn: &RgbImage, dir: &Path, name: &str) -> anyhow::Result<()> {
     let refused = |path: &Path| format!("cannot write {}", path.display());
     std::fs::create_dir_all(dir).with_context(|| refused(dir))?;
-    let stem = match image.file_stem() {
-        Some(stem) if image != Path::new("-") => stem.to_string_lossy().into_owned(),
-        _ => "stdin".to_owned(),
-    };
-    let mut path = dir.join(format!("{stem}.png"));
-    if path.exists() {
-        // Images of one name in several folders.
-        path = dir.join(format!("{stem}-{number}.png"));
-    }
+    let path = dir.join(format!("{name}.png"));
     drawn.save(&path).with_context(|| refused(&path))
 }
