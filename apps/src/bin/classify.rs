@@ -9,6 +9,7 @@ use kat_apps::classify::{
     predict::PredictCommand,
 };
 use kat_apps::config::TaskKind;
+use kat_apps::run::processes::Processes;
 use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
     self,
@@ -66,13 +67,13 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
             Command::Info(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
-            Command::Train(command) => command.run::<Classify<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Classify<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
             Command::Serve(command) => command.run::<classify::serve::ClassifyServer>(),
             Command::Export(command) => command.run(),

@@ -9,6 +9,7 @@ use kat_apps::detect::{
     Detect, bench::BenchCommand, check::TOOLS, coco_eval::CocoEvalArgs, eval::EvalCommand,
     predict::PredictCommand, trained::Trained,
 };
+use kat_apps::run::processes::Processes;
 use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
     self,
@@ -64,10 +65,10 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
-            Command::Train(command) => command.run::<Detect<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Detect<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::CocoEval(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Serve(command) => command.run::<detect::serve::DetectServer>(),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::config::TaskKind;
+use kat_apps::run::processes::Processes;
 use kat_apps::segment;
 use kat_apps::segment::{
     Segment, bench::BenchCommand, check::TOOLS, eval::EvalCommand, miou::MiouArgs, predict::PredictCommand,
@@ -64,10 +65,10 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
-            Command::Train(command) => command.run::<Segment<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Segment<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
             Command::Serve(command) => command.run::<segment::serve::SegmentServer>(),
             Command::Export(command) => {

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
 
 use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_run, load};
+use crate::run::processes::Processes;
 use crate::shell::printable::printable;
 use crate::shell::progress::{Screen, ScreenWriter, Style};
 
@@ -26,11 +27,13 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// The screen to write on, with the log set up to go through it.
-    pub fn start(&self) -> Screen {
+    /// The screen to write on, with the log set up to go through it. Of several processes only the first shows what is no
+    /// error.
+    pub fn start(&self, processes: &Processes) -> Screen {
+        let quiet = self.quiet || !processes.is_first();
         kat_backbone::memory::keep_freed_pages();
-        let screen = Screen::new(if self.quiet { Style::Hidden } else { Style::detect() });
-        let level = match (self.quiet, self.verbose) {
+        let screen = Screen::new(if quiet { Style::Hidden } else { Style::detect() });
+        let level = match (quiet, self.verbose) {
             (true, _) => tracing::Level::ERROR,
             (_, 0) => tracing::Level::INFO,
             (_, 1) => tracing::Level::DEBUG,
@@ -165,7 +168,7 @@ pub struct DeviceArgs {
     /// Where to compute: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
-    /// Threads to compute with [default: one for each core]
+    /// Threads to compute with [default: one for each core, of several processes on a host its share of them]
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
     /// Numbers on a GPU: off (f32), tf32 (f32, products on the tensor cores) or bf16 (mixed precision)
