@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::init::{Activation, Order};
-use crate::nn::{AttentionConfig, BlockConfig, MixerConfig, MixerKind, Sharing};
+use crate::nn::{AttentionConfig, BlockConfig, LAYER_NORM_EPS, MixerConfig, MixerKind, Sharing, function_of};
 pub use kat_images::Size;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,18 @@ pub enum Pool {
     ClassToken,
     /// The mean of the patch tokens, normed after pooling (timm's `fc_norm`).
     Average,
+    /// The mean of the patch tokens, normed before (SigLIP's `gap`).
+    NormedAverage,
+}
+
+/// How a position embedding comes to another grid than its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resampling {
+    /// timm's: bicubic, antialiased.
+    Antialiased,
+    /// Bicubic without antialias, as ViTDet and mmsegmentation.
+    Plain,
 }
 
 /// How weights start.
@@ -60,6 +72,8 @@ pub struct KatConfig {
     pub act1: Activation,
     /// What act2 starts as.
     pub act2: Activation,
+    /// The activation of an MLP; in a KAT, that of the ViTs whose weights it takes, to which act2 is then fitted.
+    pub activation: Activation,
     /// Spline functions of each edge of a KAN.
     pub kan_basis: usize,
     /// What the head reads.
@@ -68,6 +82,18 @@ pub struct KatConfig {
     pub class_token: bool,
     /// Register tokens (arXiv 2309.16588).
     pub registers: usize,
+    /// A second token, trained by a teacher, with a head of its own: the answer is the mean of both heads (DeiT).
+    pub distilled: bool,
+    /// Whether the tokens before the patches have positions too (not in DeiT-III, nor in timm's DINOv2 with registers).
+    pub prefix_positions: bool,
+    /// How positions come to another grid.
+    pub resampling: Resampling,
+    /// What LayerScale's factors start as (arXiv 2103.17239); absent: there are none.
+    pub layer_scale: Option<f32>,
+    /// A norm before the blocks, and no bias in the patch projection (CLIP).
+    pub pre_norm: bool,
+    /// ε of every layer norm.
+    pub norm_eps: f32,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
     /// Drop path of the last block; grows linearly from 0 at the first.
@@ -107,10 +133,17 @@ impl Default for KatConfig {
             order: Order::default(),
             act1: Activation::Identity,
             act2: Activation::Swish,
+            activation: Activation::Gelu,
             kan_basis: 1,
             pool: Pool::ClassToken,
             class_token: true,
             registers: 0,
+            distilled: false,
+            prefix_positions: true,
+            resampling: Resampling::Antialiased,
+            layer_scale: None,
+            pre_norm: false,
+            norm_eps: LAYER_NORM_EPS,
             qkv_bias: true,
             drop_path: 0.0,
             dropout: 0.0,
@@ -131,9 +164,14 @@ impl KatConfig {
         Size::new(image.height / patch.height.max(1), image.width / patch.width.max(1))
     }
 
-    /// Tokens before the patch tokens: class token and registers.
+    /// Tokens before the patch tokens: class token, distillation token and registers.
     pub fn prefix_tokens(&self) -> usize {
-        usize::from(self.class_token) + self.registers
+        usize::from(self.class_token) + usize::from(self.distilled) + self.registers
+    }
+
+    /// Those of them that have positions.
+    pub fn placed_tokens(&self) -> usize {
+        if self.prefix_positions { self.prefix_tokens() } else { 0 }
     }
 
     /// Hidden width of the mixer.
@@ -167,11 +205,14 @@ impl KatConfig {
                 order: self.order,
                 act1: self.act1,
                 act2: self.act2,
+                activation: self.activation,
                 kan_basis: self.kan_basis,
                 preserve_variance: self.init == InitScheme::VariancePreserving,
                 dropout: self.dropout,
             },
             drop_path: self.drop_path * index as f32 / span,
+            layer_scale: self.layer_scale,
+            norm_eps: self.norm_eps,
         }
     }
 
@@ -220,6 +261,21 @@ impl KatConfig {
             if !(0.0..1.0).contains(&rate) {
                 return fail(field, format!("{rate} is not a probability below 1"));
             }
+        }
+        if self.mixer == MixerKind::Mlp {
+            function_of(self.activation)?;
+        }
+        if self.layer_scale.is_some() && self.mixer == MixerKind::Kan {
+            return fail("layer_scale", "is not there for B-spline edges (mixer \"kan\")".into());
+        }
+        if self.layer_scale.is_some_and(|value| !value.is_finite()) {
+            return fail("layer_scale", "is not a number".into());
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
+            return fail("norm_eps", format!("{} is not above 0 and below 1", self.norm_eps));
+        }
+        if self.distilled && !(self.class_token && self.pool == Pool::ClassToken) {
+            return fail("distilled", "needs the class token, and pool \"class_token\"".into());
         }
         if self.pool == Pool::ClassToken && !self.class_token && self.classes > 0 {
             return fail("pool", "\"class_token\" needs class_token = true; use \"average\"".into());

@@ -2,7 +2,7 @@
 //! blocks mix tokens and channels, and a head reads the class token. As a dense backbone it gives feature maps: those of a
 //! classifier's blocks, or, built as ViTDet's plain backbone (arXiv 2203.16527), the last block's map of images of any size.
 
-use crate::config::{KatConfig, Pool, Size};
+use crate::config::{KatConfig, Pool, Resampling, Size};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::module;
@@ -22,10 +22,14 @@ pub struct Kat<D: Device> {
     pub cls_token: Option<Tensor<D>>,
     /// (1, registers, C).
     pub reg_token: Option<Tensor<D>>,
-    /// (1, prefix + N, C).
+    /// (1, 1, C): DeiT's distillation token, after the class token.
+    pub dist_token: Option<Tensor<D>>,
+    /// (1, placed + N, C): of the patches, and of the tokens before them where those have positions.
     pub pos_embed: Tensor<D>,
     /// Image → tokens.
     pub patch_embed: PatchEmbed<D>,
+    /// Before the blocks.
+    pub norm_pre: Option<LayerNorm<D>>,
     /// The blocks.
     pub blocks: Vec<Block<D>>,
     /// After the last block, where the class token is read.
@@ -34,6 +38,8 @@ pub struct Kat<D: Device> {
     pub fc_norm: Option<LayerNorm<D>>,
     /// C → classes.
     pub head: Option<Linear<D>>,
+    /// C → classes, of the distillation token.
+    pub head_dist: Option<Linear<D>>,
     config: KatConfig,
     positions: Positions,
 }
@@ -45,16 +51,19 @@ struct Positions {
     rule: Resampling,
 }
 
-/// Whose rule resamples positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resampling {
-    /// timm's: bicubic, antialiased.
-    Timm,
-    /// ViTDet's: bicubic without antialias.
-    VitDet,
-}
-
-module!(Kat { cls_token, reg_token, pos_embed, patch_embed, blocks, norm, fc_norm, head });
+module!(Kat {
+    cls_token,
+    dist_token,
+    reg_token,
+    pos_embed,
+    patch_embed,
+    norm_pre,
+    blocks,
+    norm,
+    fc_norm,
+    head,
+    head_dist,
+});
 
 impl<D: Device> Kat<D> {
     /// A model with first values by `config` and `seed`.
@@ -73,20 +82,20 @@ impl<D: Device> Kat<D> {
         config.check()?;
         let average = config.pool == Pool::Average;
         let dim = config.dim;
-        let norm = |name: &str| LayerNorm::new(&builder.at(name), dim);
-        let positions = Positions { grid: config.grid(), rule: Resampling::Timm };
+        let norm = |name: &str| LayerNorm::with_eps(&builder.at(name), dim, config.norm_eps);
+        let token = |name: &str, count: usize| {
+            (count > 0).then(|| builder.truncated_normal(name, [1, count, dim], 1e-6)).transpose()
+        };
+        let head = |name: &str| Linear::new(&builder.at(name), dim, config.classes, 0.02);
+        let positions = Positions { grid: config.grid(), rule: config.resampling };
         Ok(Self {
-            cls_token: (config.class_token)
-                .then(|| builder.truncated_normal("cls_token", [1, 1, dim], 1e-6))
-                .transpose()?,
-            reg_token: (config.registers > 0)
-                .then(|| builder.truncated_normal("reg_token", [1, config.registers, dim], 1e-6))
-                .transpose()?,
+            cls_token: token("cls_token", config.class_token.into())?,
+            dist_token: token("dist_token", config.distilled.into())?,
+            reg_token: token("reg_token", config.registers)?,
             norm: (!average).then(|| norm("norm")).transpose()?,
             fc_norm: average.then(|| norm("fc_norm")).transpose()?,
-            head: (config.classes > 0)
-                .then(|| Linear::new(&builder.at("head"), dim, config.classes, 0.02))
-                .transpose()?,
+            head: (config.classes > 0).then(|| head("head")).transpose()?,
+            head_dist: (config.distilled && config.classes > 0).then(|| head("head_dist")).transpose()?,
             ..Self::plain(builder, config, positions)?
         })
     }
@@ -98,26 +107,43 @@ impl<D: Device> Kat<D> {
     /// A configuration that cannot be.
     pub fn dense(builder: &Builder<D>, config: &KatConfig, pretrain_size: Size) -> Result<Self> {
         config.check()?;
-        let config = KatConfig { class_token: false, registers: 0, classes: 0, ..config.clone() };
+        let config = KatConfig {
+            class_token: false,
+            distilled: false,
+            registers: 0,
+            classes: 0,
+            pool: Pool::Average,
+            ..config.clone()
+        };
         let grid = KatConfig { image_size: pretrain_size, ..config.clone() }.grid();
-        Self::plain(builder, &config, Positions { grid, rule: Resampling::VitDet })
+        Self::plain(builder, &config, Positions { grid, rule: Resampling::Plain })
     }
 
     /// What both are made of.
     fn plain(builder: &Builder<D>, config: &KatConfig, positions: Positions) -> Result<Self> {
-        let (dim, tokens) = (config.dim, config.prefix_tokens() + positions.grid.area());
+        let (dim, tokens) = (config.dim, config.placed_tokens() + positions.grid.area());
         let patches = &builder.at("patch_embed");
         Ok(Self {
             cls_token: None,
+            dist_token: None,
             reg_token: None,
             pos_embed: builder.truncated_normal("pos_embed", [1, tokens, dim], 0.02)?,
-            patch_embed: PatchEmbed::new(patches, config.channels, config.patch_size, dim)?,
+            patch_embed: PatchEmbed::new(
+                patches,
+                config.channels,
+                config.patch_size,
+                (dim, !config.pre_norm),
+            )?,
+            norm_pre: (config.pre_norm)
+                .then(|| LayerNorm::with_eps(&builder.at("norm_pre"), dim, config.norm_eps))
+                .transpose()?,
             blocks: (0..config.depth)
                 .map(|i| Block::new(&builder.at("blocks").at(i), &config.block(i)))
                 .collect::<Result<_>>()?,
             norm: None,
             fc_norm: None,
             head: None,
+            head_dist: None,
             config: config.clone(),
             positions,
         })
@@ -149,8 +175,10 @@ impl<D: Device> Kat<D> {
         let tokens = self.blocks(graph, image)?;
         // The norm goes row by row: of the class token alone it is the same.
         let tokens = match self.config.pool {
-            Pool::ClassToken => ops::take_tokens(graph, &tokens, 0..1)?,
-            Pool::Average => tokens,
+            Pool::ClassToken => {
+                ops::take_tokens(graph, &tokens, 0..1 + usize::from(self.head_dist.is_some()))?
+            }
+            Pool::Average | Pool::NormedAverage => tokens,
         };
         let tokens = self.normed(graph, tokens)?;
         self.classify(graph, &tokens)
@@ -195,9 +223,18 @@ impl<D: Device> Kat<D> {
             .as_ref()
             .ok_or_else(|| Error::config("model.classes", "is 0: the model has no head to classify with"))?;
         let [batch, count, dim] = tokens.axes("classify", "tokens (B, N, C)")?;
+        let token = |graph: &mut Graph<D>, at: usize| {
+            ops::take_tokens(graph, tokens, at..at + 1)?.reshape([batch, dim])
+        };
+        if let Some(second) = &self.head_dist {
+            let (class, distilled) = (token(graph, 0)?, token(graph, 1)?);
+            let (a, b) = (head.forward(graph, &class)?, second.forward(graph, &distilled)?);
+            let sum = ops::add(graph, &a, &b)?;
+            return ops::scale(graph, &sum, 0.5);
+        }
         let pooled = match self.config.pool {
-            Pool::ClassToken => ops::take_tokens(graph, tokens, 0..1)?.reshape([batch, dim])?,
-            Pool::Average => {
+            Pool::ClassToken => token(graph, 0)?,
+            Pool::Average | Pool::NormedAverage => {
                 let patches = ops::take_tokens(graph, tokens, self.config.prefix_tokens()..count)?;
                 ops::mean_tokens(graph, &patches)?
             }
@@ -258,24 +295,35 @@ impl<D: Device> Kat<D> {
     /// Patches, prefix tokens and positions.
     fn embed(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Size)> {
         let (mut x, grid) = self.patch_embed.forward(graph, image)?;
-        for prefix in [&self.reg_token, &self.cls_token].into_iter().flatten() {
+        let positions = self.positions(graph, grid)?;
+        if !self.config.prefix_positions {
+            x = ops::add(graph, &x, &positions)?;
+        }
+        for prefix in [&self.reg_token, &self.dist_token, &self.cls_token].into_iter().flatten() {
             x = ops::prepend_tokens(graph, prefix, &x)?;
         }
-        let positions = self.positions(graph, grid)?;
-        let x = ops::add(graph, &x, &positions)?;
-        Ok((ops::dropout(graph, &x, self.config.dropout)?, grid))
+        if self.config.prefix_positions {
+            x = ops::add(graph, &x, &positions)?;
+        }
+        x = ops::dropout(graph, &x, self.config.dropout)?;
+        if let Some(norm) = &self.norm_pre {
+            x = norm.forward(graph, &x)?;
+        }
+        Ok((x, grid))
     }
 
     /// The position embedding for `grid`, resampled where it was made for another.
     fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
-        let (own, prefix) = (self.positions.grid, self.config.prefix_tokens());
+        let (own, prefix) = (self.positions.grid, self.config.placed_tokens());
         if grid == own {
             return Ok(self.pos_embed.clone());
         }
         let patches = ops::take_tokens(graph, &self.pos_embed, prefix..prefix + own.area())?;
         let patches = match self.positions.rule {
-            Resampling::Timm => resample_grid(graph, &patches, Interpolation::BicubicAntialias, own, grid)?,
-            Resampling::VitDet => {
+            Resampling::Antialiased => {
+                resample_grid(graph, &patches, Interpolation::BicubicAntialias, own, grid)?
+            }
+            Resampling::Plain => {
                 let map = ops::tokens_to_map(graph, &patches, [own.height, own.width])?;
                 let map = ops::resize(graph, &map, [grid.height, grid.width], Interpolation::Bicubic)?;
                 ops::map_to_tokens(graph, &map)?

@@ -10,7 +10,8 @@ use kat_backbone::{Cpu, Graph, InitScheme, Kat, KatConfig, Pool, Size, Tensor, v
 
 /// A named model's own structure (mixer, initialisation, coefficients) at a size that a test can afford.
 fn reduced(config: &KatConfig) -> KatConfig {
-    KatConfig { image_size: Size::square(32), dim: config.dim / 2, depth: 2, classes: 11, ..config.clone() }
+    let image_size = Size::square(2 * config.patch_size.height);
+    KatConfig { image_size, dim: config.dim / 2, depth: 2, classes: 11, ..config.clone() }
 }
 
 fn image(height: usize, width: usize) -> Tensor<Cpu> {
@@ -26,7 +27,8 @@ fn every_named_model_learns_everywhere_and_survives_saving() {
         let config = reduced(&variant.config);
         let model = Kat::new(&Cpu::default(), &config, 5).unwrap();
         let mut graph = Graph::training(1);
-        let logits = model.forward(&mut graph, &image(32, 32)).unwrap();
+        let side = config.image_size.height;
+        let logits = model.forward(&mut graph, &image(side, side)).unwrap();
         assert_eq!(logits.shape().axes(), [2, 11], "{name}");
         assert!(logits.to_vec().iter().all(|v| v.is_finite()), "{name}: logits");
         let targets = Targets::hard(vec![3, 10]);

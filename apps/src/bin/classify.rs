@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use kat_apps::classify;
 use kat_apps::classify::{
     Classify, bench::BenchCommand, check::TOOLS, eval::EvalCommand, export::ExportCommand,
     predict::PredictCommand,
 };
 use kat_apps::config::TaskKind;
 use kat_apps::run::processes::Processes;
+use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
     self,
     completions::{CompletionsCommand, ManCommand},
@@ -47,6 +49,7 @@ enum Command {
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
+    Serve(ServeCommand),
     Export(ExportCommand),
     Data(DataArgs),
     Inspect(InspectCommand),
@@ -72,6 +75,7 @@ impl shell::Program for Program {
             Command::Train(command) => command.run::<Classify<Cpu>>(screen, processes),
             Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
+            Command::Serve(command) => command.run::<classify::serve::ClassifyServer>(),
             Command::Export(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),
             Command::Inspect(command) => command.run(),

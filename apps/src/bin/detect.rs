@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::config::TaskKind;
+use kat_apps::detect;
 use kat_apps::detect::{
     Detect, bench::BenchCommand, check::TOOLS, coco_eval::CocoEvalArgs, eval::EvalCommand,
     predict::PredictCommand, trained::Trained,
 };
 use kat_apps::run::processes::Processes;
+use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
     self,
     completions::{CompletionsCommand, ManCommand},
@@ -44,6 +46,7 @@ enum Command {
     Eval(EvalCommand),
     CocoEval(CocoEvalArgs),
     Predict(PredictCommand),
+    Serve(ServeCommand),
     Export(ExportCommand),
     Bench(BenchCommand),
     Data(DataArgs),
@@ -68,7 +71,10 @@ impl shell::Program for Program {
             Command::Eval(command) => command.run(screen, processes),
             Command::CocoEval(command) => command.run(),
             Command::Predict(command) => command.run(),
-            Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+            Command::Serve(command) => command.run::<detect::serve::DetectServer>(),
+            Command::Export(command) => {
+                command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
+            }
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),
             Command::Inspect(command) => command.run(),

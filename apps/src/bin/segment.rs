@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::config::TaskKind;
 use kat_apps::run::processes::Processes;
+use kat_apps::segment;
 use kat_apps::segment::{
     Segment, bench::BenchCommand, check::TOOLS, eval::EvalCommand, miou::MiouArgs, predict::PredictCommand,
     trained::Trained,
 };
+use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
     self,
     completions::{CompletionsCommand, ManCommand},
@@ -43,6 +45,7 @@ enum Command {
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
+    Serve(ServeCommand),
     Export(ExportCommand),
     Miou(MiouArgs),
     Bench(BenchCommand),
@@ -67,7 +70,10 @@ impl shell::Program for Program {
             Command::Train(command) => command.run::<Segment<Cpu>>(screen, processes),
             Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
-            Command::Export(command) => command.run(|path| Ok(Trained::open(&Cpu::default(), path)?.map)),
+            Command::Serve(command) => command.run::<segment::serve::SegmentServer>(),
+            Command::Export(command) => {
+                command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
+            }
             Command::Miou(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),

@@ -9,9 +9,11 @@ pub mod eval;
 pub mod explain;
 pub mod export;
 pub mod held_out;
+pub mod hub;
 pub mod mistakes;
 pub mod predict;
 pub mod report;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;
@@ -88,7 +90,8 @@ impl<D: Device> Classify<D> {
     fn train_collate(&self) -> anyhow::Result<TrainCollate> {
         let a = &self.plan.augment;
         let augment = if a.randaugment > 0.0 {
-            ColorAugment::Rand(format!("rand-m{}-mstd{}", a.randaugment, a.randaugment_std))
+            let increasing = if a.randaugment_increasing { "-inc1" } else { "" };
+            ColorAugment::Rand(format!("rand-m{}-mstd{}{increasing}", a.randaugment, a.randaugment_std))
         } else if a.color_jitter > 0.0 {
             let strength = a.color_jitter;
             ColorAugment::Jitter(ColorJitter {

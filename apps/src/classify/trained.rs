@@ -33,7 +33,14 @@ impl<D: Device> Trained<D> {
     pub fn open(device: &D, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let map = state::weights(&state::open(path)?);
         let shown = path.display();
-        let text = |key| state::described(&map, key, path, "weights from elsewhere need --model NAME");
+        let text = |key| {
+            state::described(
+                &map,
+                key,
+                path,
+                "not a classify checkpoint; weights from elsewhere need --model NAME",
+            )
+        };
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
         let plan = Plan::new(
@@ -54,14 +61,20 @@ impl<D: Device> Trained<D> {
         Ok(Self { model, classes, plan, map })
     }
 
-    /// Reads weights from elsewhere (timm's, KAT's, DeiT's, an npz of ViT's authors) into the model of `plan`.
+    /// Brings the weights of a `file` from elsewhere, read from `path`, into the model of `plan`.
     ///
     /// # Errors
-    /// A file that cannot be read or does not fit the model or the number of classes.
-    pub fn convert(device: &D, path: &Path, plan: Plan, classes: Vec<String>) -> anyhow::Result<Self> {
+    /// A file that does not fit the model or the number of classes.
+    pub fn convert(
+        device: &D,
+        (path, file): (&Path, TensorMap),
+        plan: Plan,
+        classes: Vec<String>,
+    ) -> anyhow::Result<Self> {
         let config = plan.model.kat_config(classes.len())?;
         let mut model = Kat::new(device, &config, 0)?;
-        let report = model.load(path, LoadPolicy { head: HeadPolicy::Strict, ..plan.model.load })?;
+        let report =
+            model.load_map(file, path, LoadPolicy { head: HeadPolicy::Strict, ..plan.model.load })?;
         tracing::info!("weights from {}: {report}", path.display());
         let mut map = model::export(&model);
         map.metadata = metadata(&config, &classes)?;

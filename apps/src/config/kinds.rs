@@ -68,8 +68,10 @@ pub enum OnCorrupt {
 pub enum NoDecay {
     /// Every bias.
     Bias,
-    /// Weights and biases of normalization layers.
+    /// Weights and biases of normalization layers, and LayerScale's factors.
     Norm,
+    /// Those of norms over tokens only: the channel norms of a detector's pyramid and heads decay, as detectron2's do.
+    TokenNorm,
     /// Coefficients of rational functions.
     Rational,
     /// Position embeddings.

@@ -13,6 +13,8 @@ mod model;
 mod overrides;
 mod plan;
 mod raw;
+mod raw_model;
+mod recognized;
 mod suggest;
 mod task;
 
@@ -25,5 +27,6 @@ pub use model::{ModelBase, ModelPlan};
 pub use overrides::Override;
 pub use plan::{Duration, Plan};
 pub use raw::{Augment, Detect, Eval, Optimizer, SECTIONS, Schedule, Segment, Train, default_of};
+pub use recognized::{preparation, sections};
 pub use suggest::hint;
 pub use task::TaskKind;

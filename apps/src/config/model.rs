@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kat_backbone::checkpoint::Averages;
 use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
 use kat_backbone::init::{Activation, Order};
 use kat_backbone::{KatConfig, Pool, Size, variants};
@@ -43,6 +44,8 @@ pub struct ModelPlan {
     pub load: LoadPolicy,
     /// What each rational function starts as, where it is given.
     activations: [Option<Activation>; 2],
+    /// The activation of an MLP, where it is given.
+    activation: Option<Activation>,
     /// The section itself.
     section: Model,
 }
@@ -61,9 +64,11 @@ impl ModelPlan {
             image_size: m.image_size,
             init_from: m.init_from.as_ref().map(PathBuf::from),
             load: LoadPolicy {
-                head: if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict },
+                head: if m.allow_head_mismatch { HeadPolicy::Reinitialize } else { HeadPolicy::Strict },
                 leftover: if m.allow_unused { LeftoverPolicy::Allow } else { LeftoverPolicy::Refuse },
+                averages: if m.init_averaged { Averages::Prefer } else { Averages::Ignore },
             },
+            activation: activation("model.activation", &m.activation)?,
             activations: [activation("model.act1", &m.act1)?, activation("model.act2", &m.act2)?],
             section: m.clone(),
         })
@@ -97,10 +102,20 @@ impl ModelPlan {
         config.mixer = m.mixer.unwrap_or(config.mixer);
         config.numerator = m.numerator.unwrap_or(config.numerator);
         config.init = m.init.unwrap_or(config.init);
+        config.activation = self.activation.unwrap_or(config.activation);
         if let Some(pool) = m.pool {
             config.pool = pool;
             config.class_token = pool == Pool::ClassToken;
         }
+        let switch = |field: &mut bool, value: Option<bool>| value.into_iter().for_each(|v| *field = v);
+        switch(&mut config.class_token, m.class_token);
+        switch(&mut config.distilled, m.distilled);
+        switch(&mut config.prefix_positions, m.prefix_positions);
+        switch(&mut config.pre_norm, m.pre_norm);
+        switch(&mut config.qkv_bias, m.qkv_bias);
+        config.resampling = m.position_resampling.unwrap_or(config.resampling);
+        config.layer_scale = m.layer_scale.map(|value| value as f32).or(config.layer_scale);
+        config.norm_eps = m.norm_eps.map_or(config.norm_eps, |eps| eps as f32);
         config.classes = classes;
         config.drop_path = m.drop_path as f32;
         config.activation_checkpointing = m.recompute;
@@ -124,6 +139,12 @@ fn check_numbers(m: &Model, check: &Check<'_>) -> Result<(), ConfigError> {
         if let Some(value) = value {
             check.positive(key, value)?;
         }
+    }
+    if let Some(eps) = m.norm_eps {
+        check.range("model.norm_eps", eps, 1e-20..=0.1)?;
+    }
+    if let Some(value) = m.layer_scale {
+        check.range("model.layer_scale", value, -1e3..=1e3)?;
     }
     if let Some(ratio) = m.mlp_ratio {
         check.range("model.mlp_ratio", ratio, 0.25..=64.0)?;

@@ -7,65 +7,13 @@
 use std::path::PathBuf;
 
 use kat_backbone::collective::gradients::GradientFormat;
-use kat_backbone::nn::{MixerKind, Sharing};
-use kat_backbone::{InitScheme, Pool};
 use kat_mask_rcnn::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};
 use super::kinds::{EmaWarmup, Granularity, LrScaling, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
+pub use super::raw_model::Model;
 use super::task::TaskKind;
-
-section! {
-    /// `[model]`: a named variant, or the numbers of one of your own; a number given beside a name overrides it.
-    Model {
-        /// Named variant, such as "kat_small_patch16_224"; `info --models` lists them.
-        name: Option<String> = None;
-        /// Side of the square input in pixels.
-        image_size: Option<usize> = None;
-        /// Side of a patch in pixels.
-        patch: Option<usize> = None;
-        /// Channels of a token.
-        dim: Option<usize> = None;
-        /// Number of blocks.
-        depth: Option<usize> = None;
-        /// Attention heads.
-        heads: Option<usize> = None;
-        /// Hidden channels of the mixer over `dim`.
-        mlp_ratio: Option<f64> = None;
-        /// Between the attention layers: "gr_kan", "mlp" or "kan".
-        mixer: Option<MixerKind> = None;
-        /// Groups of channels that share a rational function.
-        groups: Option<usize> = None;
-        /// Degree of the numerator polynomial.
-        numerator_degree: Option<usize> = None;
-        /// Degree of the denominator polynomial.
-        denominator_degree: Option<usize> = None;
-        /// Numerators "shared" by all groups or "per_group".
-        numerator: Option<Sharing> = None;
-        /// What the first rational function starts as: "identity", "relu", "gelu", "swish" …
-        act1: Option<String> = None;
-        /// What the second rational function starts as.
-        act2: Option<String> = None;
-        /// Initialisation of the mixer: "variance_preserving" or "published".
-        init: Option<InitScheme> = None;
-        /// "class_token" or "average".
-        pool: Option<Pool> = None;
-        /// Extra tokens that carry no patch.
-        register_tokens: Option<usize> = None;
-        /// Stochastic depth of the last block; the first has 0, those between lie on a line.
-        drop_path: f64 = 0.0;
-        /// Checkpoint whose weights training starts from (.safetensors or .pth).
-        init_from: Option<String> = None;
-        /// Accept a checkpoint whose head has another number of classes; the head then starts fresh.
-        allow_head_mismatch: bool = false;
-        /// Leave out parts of the initial checkpoint's encoder that this model does not have, such as LayerScale or more
-        /// blocks: an error otherwise.
-        allow_unused: bool = false;
-        /// Recompute blocks in the backward pass instead of keeping their activations.
-        recompute: bool = false;
-    }
-}
 
 section! {
     /// `[data]`: where the samples are and how they are read.
@@ -160,7 +108,8 @@ section! {
         eps: f64 = 1e-8;
         /// Decoupled weight decay.
         weight_decay: f64 = 0.05;
-        /// What decay spares: any of "bias", "norm", "rational", "pos_embed", "tokens".
+        /// What decay spares: any of "bias", "norm", "token_norm" (not the channel norms of a detector's heads), "rational",
+        /// "pos_embed", "tokens".
         no_decay: Vec<NoDecay> =
             vec![NoDecay::Bias, NoDecay::Norm, NoDecay::Rational, NoDecay::PosEmbed, NoDecay::Tokens];
         /// Rate of a layer over that of the layer after it; 1 gives every layer the same.
@@ -183,6 +132,8 @@ section! {
         min_factor: f64 = 0.0;
         /// Exponent of "poly".
         power: f64 = 1.0;
+        /// For "poly" and "cosine": the curve begins where warm-up ends, step for step as mmengine's; else it spans the run.
+        after_warmup: bool = false;
         /// For "step": where the rate falls, as shares of the whole run in (0, 1).
         milestones: Vec<f64> = Vec::new();
         /// For "step": factor at each milestone.
@@ -207,6 +158,8 @@ section! {
         randaugment: f64 = 0.0;
         /// Standard deviation of that magnitude.
         randaugment_std: f64 = 0.5;
+        /// Whether a larger magnitude of RandAugment always changes an image more (timm's "inc1").
+        randaugment_increasing: bool = false;
         /// Probability of erasing a random rectangle.
         erase: f64 = 0.0;
         /// Alpha of Mixup; 0 for none.
@@ -321,6 +274,9 @@ section! {
         classes: Vec<String> = Vec::new();
         /// Step of the sliding window in pixels; 0 looks at the whole image at once.
         stride: usize = 0;
+        /// Compute as mmsegmentation does, for its checkpoints: images resized by OpenCV's bilinear filter, without antialias;
+        /// scores of a padded canvas resized to the image as they are; the neck's halving in steps of exactly 2.
+        as_mmsegmentation: bool = false;
         /// A factor for each class in the loss; none where empty.
         class_weights: Vec<f64> = Vec::new();
         /// Online hard example mining: highest probability of a pixel that counts; 0 for none.

@@ -17,6 +17,7 @@ use crate::run::run_dir::write_atomic;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::progress::Screen;
+use crate::shell::weights::WeightsArgs;
 
 /// Measure a checkpoint's average precision on a COCO folder
 #[derive(Debug, Args)]
@@ -24,9 +25,8 @@ use crate::shell::progress::Screen;
     eval --checkpoint runs/detect/best.safetensors --data data/shapes --results found.json\n  \
     coco-eval --gt data/shapes/annotations/instances_val.json --dets found.json")]
 pub struct EvalCommand {
-    /// Checkpoint that train or export wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Folder with annotations/instances_SPLIT.json and its images
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -53,7 +53,7 @@ impl EvalCommand {
     }
 
     fn measure<D: Device>(&self, device: &D, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
-        let trained = Trained::open(device, &self.checkpoint)?;
+        let trained = Trained::open(device, &self.weights)?;
         let images = data::open_split(&self.data, self.split.as_deref(), "val", trained.plan.data.decode)?;
         let part = HeldOut {
             device,

@@ -7,12 +7,14 @@ pub mod coco_eval;
 pub mod data;
 pub mod draw;
 pub mod eval;
+pub mod foreign;
 pub mod held_out;
 pub mod model;
 pub mod predict;
 pub mod report;
 mod rows;
 pub mod scored;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;

@@ -8,10 +8,11 @@ use kat_backbone::checkpoint::{TensorMap, check_finite};
 use kat_coco::json::Category;
 use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 
-use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY};
+use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY, foreign};
 use crate::config::TaskKind;
-use crate::config::{Plan, from_text};
+use crate::config::{Override, Plan, from_text_with};
 use crate::run::state::{self, PLAN_KEY};
+use crate::shell::weights::WeightsArgs;
 
 /// A detector ready to use.
 pub struct Trained<D: Device> {
@@ -26,17 +27,25 @@ pub struct Trained<D: Device> {
 }
 
 impl<D: Device> Trained<D> {
-    /// Reads a checkpoint that `train` or `export` wrote.
+    /// Reads a checkpoint that `train` or `export` wrote, or a detector from elsewhere.
     ///
     /// # Errors
-    /// A file that cannot be read, or that lacks the configuration or the categories.
-    pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
+    /// A file that cannot be read, or that is of no detector that is known.
+    pub fn open(device: &D, args: &WeightsArgs) -> anyhow::Result<Self> {
+        match args.is_described() {
+            true => Self::own(device, &args.checkpoint, &args.overrides()?),
+            false => foreign::open(device, args),
+        }
+    }
+
+    /// Reads a checkpoint that `train` or `export` wrote; `overrides` change its configuration.
+    fn own(device: &D, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let map = state::weights(&state::open(path)?);
         let shown = path.display();
         let text = |key| state::described(&map, key, path, "not a detect checkpoint");
         let names: Vec<CategoryName> = serde_json::from_str(text(CATEGORIES_KEY)?)
             .with_context(|| format!("{shown}: the categories cannot be read"))?;
-        let plan = from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Detect)?;
+        let plan = from_text_with(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Detect)?;
         let plan = Plan::new(plan, TaskKind::Detect)?;
         let config: MaskRcnnConfig = serde_json::from_str(text(DETECTOR_KEY)?)
             .with_context(|| format!("{shown}: the model's configuration cannot be read"))?;

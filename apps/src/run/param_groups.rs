@@ -61,11 +61,24 @@ fn is(name: &str, rank: usize, kind: NoDecay) -> bool {
     };
     match kind {
         NoDecay::Bias => last == "bias" && !is_norm(owner, rank),
-        NoDecay::Norm => matches!(last, "weight" | "bias") && is_norm(owner, rank),
+        NoDecay::Norm => is_factor(owner, last, rank),
+        NoDecay::TokenNorm => is_factor(owner, last, rank) && is_of_tokens(path),
         NoDecay::Rational => matches!(last, "weight_numerator" | "weight_denominator"),
         NoDecay::PosEmbed => last == "pos_embed",
         NoDecay::Tokens => matches!(last, "cls_token" | "dist_token" | "reg_token" | "mask_token"),
     }
+}
+
+/// Of a norm, or LayerScale's.
+fn is_factor(owner: &str, last: &str, rank: usize) -> bool {
+    (matches!(last, "weight" | "bias") && is_norm(owner, rank))
+        || (last == "gamma" && owner.starts_with("ls"))
+}
+
+/// Whether a norm is one of the encoder, over the channels of a token.
+fn is_of_tokens(path: &str) -> bool {
+    let own = path.split('.').find(|part| !matches!(*part, "backbone" | "net" | "module" | "model"));
+    matches!(own, Some("blocks" | "norm" | "fc_norm" | "norm_pre"))
 }
 
 /// Layer and batch norms: modules named so, with parameters of rank 1.
@@ -112,6 +125,24 @@ mod tests {
         assert!(!rules.rule("backbone.simfp_2.1.bias", 1).decays);
         assert!(!rules.rule("backbone.simfp_3.1.norm.weight", 1).decays);
         assert!(rules.rule("backbone.simfp_3.1.weight", 4).decays);
+    }
+
+    #[test]
+    fn detectron2_decays_the_norms_of_pyramid_and_heads() {
+        let rules = ParamRules::new(&[NoDecay::TokenNorm, NoDecay::PosEmbed], 0.7, 12);
+        for (name, decays) in [
+            ("backbone.net.blocks.0.norm2.bias", false),
+            ("backbone.net.blocks.3.norm1.weight", false),
+            ("backbone.net.blocks.3.ls1.gamma", false),
+            ("backbone.simfp_2.1.bias", true),
+            ("backbone.simfp_3.1.norm.weight", true),
+            ("roi_heads.box_head.conv1.norm.weight", true),
+            ("roi_heads.mask_head.mask_fcn2.norm.bias", true),
+            ("roi_heads.box_head.fc1.bias", true),
+        ] {
+            assert_eq!(rules.rule(name, 1).decays, decays, "{name}");
+        }
+        assert!(!ParamRules::new(&[NoDecay::Norm], 1.0, 12).rule("blocks.0.ls2.gamma", 1).decays);
     }
 
     #[test]

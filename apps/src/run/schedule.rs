@@ -44,7 +44,20 @@ impl Schedule {
             Granularity::Step => step,
             Granularity::Epoch => step / self.steps_per_epoch * self.steps_per_epoch,
         } as f64;
+        if self.config.after_warmup && self.warmup >= 1.0 {
+            return self.peak * self.mmengine(at);
+        }
         self.peak * if at < self.warmup { self.warmup_factor(at) } else { self.shape(at / self.total as f64) }
+    }
+
+    /// mmengine's: a span of n steps reaches its end at its last step, the (n - 1)th after its first.
+    fn mmengine(&self, at: f64) -> f64 {
+        let last = |steps: f64| (steps - 1.0).max(1.0);
+        if at < self.warmup {
+            let start = self.config.warmup_factor;
+            return start + (1.0 - start) * (at / last(self.warmup)).min(1.0);
+        }
+        self.shape((at - self.warmup) / last(self.total as f64 - self.warmup))
     }
 
     fn warmup_factor(&self, at: f64) -> f64 {
@@ -120,6 +133,21 @@ mod tests {
         close(s.lr(80_000), 3e-5);
         close(s.lr(160_000), 0.0);
         assert_eq!(s.lr(200_000), 0.0);
+    }
+
+    /// Rates of mmengine's LinearLR (begin 0, end 4) and PolyLR (begin 4, end 10) at power 1 and a rate of 1.
+    #[test]
+    fn poly_after_warmup_is_mmengines_step_for_step() {
+        let config = config::Schedule {
+            kind: ScheduleKind::Poly,
+            warmup_steps: 4,
+            warmup_factor: 0.1,
+            after_warmup: true,
+            ..Default::default()
+        };
+        let s = Schedule::new(&config, 1.0, 10, 5);
+        let expected = [0.1, 0.4, 0.7, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0];
+        expected.iter().enumerate().for_each(|(step, lr)| close(s.lr(step), *lr));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The checkpoint of a run under way: weights, averaged weights, moments, where the data stand, in one file.
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
@@ -126,6 +127,21 @@ pub fn open(path: &Path) -> anyhow::Result<TensorMap> {
         tracing::info!("{}: {note}", path.display());
     }
     Ok(map)
+}
+
+/// Whether a file says of itself how it was trained, as `train` and `export` write it. Only its header is read.
+pub fn is_described(path: &Path) -> bool {
+    const LONGEST: u64 = 32 << 20;
+    let header = || -> Option<serde_json::Value> {
+        let mut file = std::fs::File::open(path).ok().filter(|_| path.is_file())?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length).ok()?;
+        let length = u64::from_le_bytes(length);
+        let mut header = Vec::new();
+        file.take(length.min(LONGEST)).read_to_end(&mut header).ok()?;
+        serde_json::from_slice(&header).ok()
+    };
+    header().is_some_and(|header| header["__metadata__"][PLAN_KEY].is_string())
 }
 
 /// Whether a file is a checkpoint that a run can go on from: whole, by its checksum, and without a value that is no

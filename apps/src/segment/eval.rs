@@ -20,6 +20,7 @@ use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
 use crate::shell::progress::Screen;
+use crate::shell::weights::WeightsArgs;
 
 /// Measure a checkpoint on annotated images: aAcc, mIoU, mAcc, and each class
 #[derive(Debug, Args)]
@@ -28,9 +29,8 @@ use crate::shell::progress::Screen;
     eval --checkpoint m.safetensors --data ADEChallengeData2016 --stride 341 --predictions out/\n  \
     eval --checkpoint m.safetensors --data ADEChallengeData2016 --scales 0.5,0.75,1,1.25,1.5,1.75 --flip")]
 pub struct EvalCommand {
-    /// Checkpoint that train wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Root of the data: images/SPLIT beside annotations/SPLIT
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -62,7 +62,7 @@ impl EvalCommand {
     }
 
     fn measure<D: Device>(&self, device: &D, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
-        let trained = Trained::open(device, &self.checkpoint)?;
+        let trained = Trained::open(device, &self.weights)?;
         // data without names of their own are taken to have the checkpoint's
         let data = &trained.plan.data;
         let found = names_of(&self.data, data)?.unwrap_or_else(|| trained.classes.clone());

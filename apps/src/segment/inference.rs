@@ -10,6 +10,7 @@ use kat_backbone::{Device, Graph, Tensor};
 use kat_images::Filter;
 use kat_images::Size;
 use kat_images::transform::normalize::{Direction, Normalize};
+use kat_images::transform::opencv::resize_bilinear;
 use kat_images::transform::random_scale::RandomScale;
 use kat_images::transform::resize::resize;
 use kat_upernet::{
@@ -60,6 +61,15 @@ impl Default for Views {
     }
 }
 
+/// Whose rules resize images and scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// Images are antialiased; what the network says of padding is cut off.
+    Own,
+    /// mmsegmentation's: images by OpenCV's bilinear filter; the scores of a padded canvas are squeezed into the image.
+    MmSegmentation,
+}
+
 /// Everything that decides the labels of an image, beside the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -71,6 +81,8 @@ pub struct Settings {
     pub extent: Extent,
     /// Scales and mirroring.
     pub views: Views,
+    /// Whose rules resize images and scores.
+    pub rules: Rules,
 }
 
 impl Settings {
@@ -87,6 +99,7 @@ impl Settings {
                 stride => Extent::Windows { crop, stride: pixels(stride) },
             },
             views: Views::default(),
+            rules: if s.as_mmsegmentation { Rules::MmSegmentation } else { Rules::Own },
         }
     }
 
@@ -144,6 +157,7 @@ impl<D: Device> Inference<'_, D> {
             let size = self.settings.size(original, *scale);
             let scaled = match size == original {
                 true => image.clone(),
+                false if self.settings.rules == Rules::MmSegmentation => resize_bilinear(image, size)?,
                 false => resize(image, size, Filter::Bilinear)?,
             };
             for flip in &self.settings.views.flips {
@@ -198,8 +212,10 @@ impl<D: Device> Inference<'_, D> {
         let mut planes = vec![0.0; 3 * rows * columns];
         self.settings.normalize.write(&part, direction, canvas, &mut planes)?;
         let input = Tensor::from_vec(self.device, planes, [1, 3, rows, columns])?;
-        let scores = self.model.forward(&mut Graph::inference(), &input)?.to_vec();
-        if (rows, columns) == (height, width) {
+        let squeezed = self.settings.rules == Rules::MmSegmentation;
+        let size = if squeezed { window.size } else { canvas };
+        let scores = self.model.forward_at(&mut Graph::inference(), &input, size)?.to_vec();
+        if squeezed || canvas == window.size {
             return Ok(scores);
         }
         let mut inside = Vec::with_capacity(self.model.config().classes * width * height);
@@ -275,7 +291,8 @@ mod tests {
     }
 
     fn settings(resolution: Resolution, extent: Extent) -> Settings {
-        Settings { normalize: Normalize::default(), resolution, extent, views: Views::default() }
+        let (normalize, views, rules) = (Normalize::default(), Views::default(), Rules::Own);
+        Settings { normalize, resolution, extent, views, rules }
     }
 
     fn rows(settings: &Settings, image: &RgbImage) -> Vec<Vec<f32>> {

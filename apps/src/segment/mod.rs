@@ -7,12 +7,14 @@ pub mod check;
 pub mod data;
 pub mod eval;
 pub mod examples;
+pub mod foreign;
 pub mod held_out;
 pub mod inference;
 pub mod miou;
 pub mod model;
 pub mod predict;
 pub mod report;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;

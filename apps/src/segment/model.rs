@@ -27,6 +27,7 @@ pub fn segmentor_config(plan: &Plan, classes: usize) -> anyhow::Result<Segmentor
         backbone,
         blocks: s.out_blocks.clone(),
         neck: match s.neck {
+            NeckChoice::MultiLevel if s.as_mmsegmentation => NeckKind::MultiLevelByTwo,
             NeckChoice::MultiLevel => NeckKind::MultiLevel,
             NeckChoice::Plain => NeckKind::Plain,
         },
@@ -56,4 +57,33 @@ pub fn segment_loss(plan: &Plan, classes: usize) -> anyhow::Result<SegmentLoss> 
         ohem: (s.ohem_threshold > 0.0).then_some(ohem),
         auxiliary_weight: s.aux_weight as f32,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use kat_backbone::meta::Meta;
+    use kat_backbone::nn::Module as _;
+    use kat_backbone::ops::batch_norm;
+    use kat_upernet::Segmentor;
+
+    use super::*;
+    use crate::config::{TaskKind, load};
+
+    /// KAT's paper (Table 7) says 57M and 142M: those of the network without the auxiliary head, which only training has.
+    #[test]
+    fn the_papers_recipes_have_its_parameters() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/segment");
+        for (file, expected) in [("kat_small_ade20k_paper.toml", 57), ("kat_base_ade20k_paper.toml", 142)] {
+            let loaded = load(Some(&dir.join(file)), &[], TaskKind::Segment).unwrap();
+            let plan = Plan::new(loaded, TaskKind::Segment).unwrap();
+            let config =
+                SegmentorConfig { auxiliary_channels: None, ..segmentor_config(&plan, 150).unwrap() };
+            let model =
+                Segmentor::new(&Meta::default(), &config, &batch_norm::Options::default(), 0).unwrap();
+            let parameters = model.parameter_count();
+            assert_eq!((parameters + 500_000) / 1_000_000, expected, "{file}: {parameters}");
+        }
+    }
 }

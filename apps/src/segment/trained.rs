@@ -8,11 +8,12 @@ use kat_backbone::checkpoint::{TensorMap, check_finite};
 use kat_backbone::ops::batch_norm;
 use kat_upernet::Segmentor;
 
-use super::CLASSES_KEY;
 use super::model::segmentor_config;
+use super::{CLASSES_KEY, foreign};
 use crate::config::TaskKind;
-use crate::config::{Plan, from_text};
+use crate::config::{Override, Plan, from_text_with};
 use crate::run::state::{self, PLAN_KEY};
+use crate::shell::weights::WeightsArgs;
 
 /// A segmentor ready to use.
 pub struct Trained<D: Device> {
@@ -27,17 +28,25 @@ pub struct Trained<D: Device> {
 }
 
 impl<D: Device> Trained<D> {
-    /// Reads a checkpoint that `train` wrote.
+    /// Reads a checkpoint that `train` or `export` wrote, or a segmentor from elsewhere.
     ///
     /// # Errors
-    /// A file that cannot be read, or that lacks the configuration or the class names.
-    pub fn open(device: &D, path: &Path) -> anyhow::Result<Self> {
+    /// A file that cannot be read, or that is of no segmentor that is known.
+    pub fn open(device: &D, args: &WeightsArgs) -> anyhow::Result<Self> {
+        match args.is_described() {
+            true => Self::own(device, &args.checkpoint, &args.overrides()?),
+            false => foreign::open(device, args),
+        }
+    }
+
+    /// Reads a checkpoint that `train` or `export` wrote; `overrides` change its configuration.
+    fn own(device: &D, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let map = state::weights(&state::open(path)?);
         let shown = path.display();
         let text = |key| state::described(&map, key, path, "not a segment checkpoint");
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
-        let loaded = from_text(text(PLAN_KEY)?, &shown.to_string(), TaskKind::Segment)
+        let loaded = from_text_with(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Segment)
             .with_context(|| format!("{shown} is not a segment checkpoint"))?;
         let plan = Plan::new(loaded, TaskKind::Segment)?;
         let config = segmentor_config(&plan, classes.len())?;

@@ -6,13 +6,13 @@ use clap::Args;
 use kat_backbone::checkpoint::{TensorMap, safetensors};
 
 use super::Misuse;
+use super::weights::WeightsArgs;
 
 /// Write a checkpoint's weights, class names and configuration to one small file
 #[derive(Debug, Args)]
 pub struct ExportCommand {
-    /// Checkpoint that train wrote
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// File to write
     #[arg(value_name = "FILE.safetensors")]
     to: PathBuf,
@@ -23,16 +23,20 @@ impl ExportCommand {
     ///
     /// # Errors
     /// Those of `open`, a file that cannot be written, or that is there already.
-    pub fn run(&self, open: impl FnOnce(&Path) -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
-        write(&self.to, || open(&self.checkpoint))
+    pub fn run(&self, open: impl FnOnce(&WeightsArgs) -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
+        write(&self.to, || open(&self.weights))
     }
 }
 
 /// Writes what `read` gives to a file that is not there yet.
 ///
 /// # Errors
-/// Those of `read`, a file that is there already or cannot be written.
+/// Those of `read`, a file of another extension, one that is there already or cannot be written.
 pub fn write(to: &Path, read: impl FnOnce() -> anyhow::Result<TensorMap>) -> anyhow::Result<()> {
+    if to.extension().is_none_or(|extension| extension != "safetensors") {
+        let reason = "export writes safetensors: name the file so (FILE.safetensors)";
+        return Err(Misuse(format!("{}: {reason}", to.display())).into());
+    }
     if to.exists() {
         return Err(Misuse(format!("{} exists already", to.display())).into());
     }

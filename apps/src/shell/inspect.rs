@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kat_backbone::checkpoint::family::{self, Encoder};
-use kat_backbone::checkpoint::load_with_format;
+use kat_backbone::checkpoint::recognize::recognize;
+use kat_backbone::checkpoint::{Averages, TensorMap, load_with_format};
+use kat_mask_rcnn::recognize::{self as detector, is_detector};
+use kat_upernet::recognize::{self as segmentor, is_segmentor};
 use serde::Serialize;
 
 use super::printable::{one_line, print};
@@ -35,6 +38,7 @@ struct Inspection {
     not_finite: Vec<String>,
     metadata: BTreeMap<String, String>,
     encoder: Option<String>,
+    recognized: Vec<String>,
     fits: Vec<ModelFit>,
     notes: Vec<String>,
     tensors: BTreeMap<String, Vec<usize>>,
@@ -54,7 +58,7 @@ impl InspectCommand {
     /// # Errors
     /// A file that cannot be read or is no checkpoint.
     pub fn run(&self) -> anyhow::Result<()> {
-        let (format, map) = load_with_format(&self.file)?;
+        let (format, map) = load_with_format(&self.file, Averages::Prefer)?;
         let fits = family::fits(&map)?;
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let inspection = Inspection {
@@ -67,6 +71,7 @@ impl InspectCommand {
                 .filter(|(_, tensor)| !finite(&tensor.data))
                 .map(|(name, _)| name.clone())
                 .collect(),
+            recognized: recognized(&map),
             encoder: Encoder::of(&map).map(|encoder| in_words(&encoder)),
             fits: fits
                 .into_iter()
@@ -79,6 +84,25 @@ impl InspectCommand {
         match self.json {
             true => print(&(serde_json::to_string_pretty(&inspection)? + "\n")),
             false => print(&as_text(&inspection)),
+        }
+    }
+}
+
+/// The model that programs take the file for, or why there is none; and what they will ask for.
+fn recognized(map: &TensorMap) -> Vec<String> {
+    let (what, found) = if is_detector(map) {
+        ("a detector: detect eval|predict|train", detector::recognize(map).map(|found| found.backbone))
+    } else if is_segmentor(map) {
+        ("a segmentor: segment eval|predict|train", segmentor::recognize(map).map(|found| found.backbone))
+    } else {
+        ("a classifier or an encoder: classify eval|predict|train", recognize(map))
+    };
+    match found {
+        Err(reason) => vec![format!("not recognized: {reason}")],
+        Ok(found) => {
+            let asked =
+                found.undecided.iter().map(|(key, values)| format!("to be given: model.{key} ({values})"));
+            std::iter::once(what.to_owned()).chain(found.notes.iter().cloned()).chain(asked).collect()
         }
     }
 }
@@ -110,6 +134,7 @@ fn as_text(inspection: &Inspection) -> String {
     }
     let encoder = inspection.encoder.as_deref().unwrap_or("none that is known");
     let _ = writeln!(out, "encoder: {encoder}");
+    inspection.recognized.iter().for_each(|line| out += &format!("  {}\n", one_line(line)));
     for fit in &inspection.fits {
         match &fit.obstacle {
             None => {

@@ -20,6 +20,7 @@ pub mod runs;
 pub mod threads;
 pub mod train;
 pub mod verify;
+pub mod weights;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! A classifier's weights for a dense backbone (ViTDet's): without class token, final norm and head.
 
 use super::transfer::{self, HeadPolicy, LeftoverPolicy, TransferOptions};
-use super::{CheckpointError, LoadReport, TensorMap, check_finite, load_any, model, part};
+use super::{Averages, CheckpointError, LoadReport, TensorMap, check_finite, load_any, model, part, untold};
 use crate::config::Size;
 use crate::device::Device;
 use crate::kat::Kat;
@@ -33,20 +33,23 @@ impl<D: Device> Kat<D> {
         leftover: LeftoverPolicy,
     ) -> std::result::Result<LoadReport, CheckpointError> {
         let shapes = model::expected(self);
-        let mut source = part::of_model(source, &shapes);
+        let mut source = part::of_model(source, &shapes, Averages::Prefer);
+        let activation = untold::check(&source, self.config(), path, leftover)?;
         let grid = model::stored_config(&source).map(|config| config.grid());
         drop_prefix(&mut source, grid);
         let options = TransferOptions {
             source_grid: grid,
             prefix_tokens: 0,
-            head: HeadPolicy::Reinitialise,
+            dense: true,
+            vit_activation: activation,
+            head: HeadPolicy::Reinitialize,
             ..TransferOptions::new(self.position_grid())
         };
         let (map, mut report) = transfer::adapt(source, &shapes, &options)?;
         let (relative, missing): (Vec<_>, Vec<_>) =
             std::mem::take(&mut report.missing).into_iter().partition(|name| name.contains(".rel_pos_"));
         report.missing = missing;
-        report.reinitialised.extend(relative);
+        report.reinitialized.extend(relative);
         let mut report = report.require_complete(path)?;
         if leftover == LeftoverPolicy::Refuse {
             report = report.require_used(path, self.config().depth)?;
@@ -63,12 +66,16 @@ fn drop_prefix(source: &mut TensorMap, grid: Option<Size>) {
     let distilled = source.tensors.remove("dist_token").is_some();
     source.tensors.retain(|name, _| !name.starts_with("head_dist."));
     let registers = source.get("reg_token").and_then(|t| t.shape.get(1).copied()).unwrap_or(0);
+    let class = usize::from(source.get("cls_token").is_some());
     let Some(embed) = source.tensors.get_mut("pos_embed") else { return };
     let &[1, tokens, channels] = &embed.shape[..] else { return };
+    let square = |count: usize| count > 0 && count.isqrt().pow(2) == count;
+    let before = class.max(1) + usize::from(distilled) + registers;
     let prefix = match grid {
         Some(grid) => tokens.saturating_sub(grid.area()),
-        None if tokens.isqrt().pow(2) == tokens && !distilled && registers == 0 => 0,
-        None => 1 + usize::from(distilled) + registers,
+        None if tokens > before && square(tokens - before) => before,
+        None if square(tokens) => 0,
+        None => before,
     };
     if prefix > 0 && prefix < tokens {
         embed.data.drain(..prefix * channels);
@@ -178,7 +185,7 @@ mod tests {
             trained.save(&path).unwrap();
             let mut vit = Kat::dense(&Builder::new(&Cpu::default(), 1), &config(), Size::square(32)).unwrap();
             let report = vit.load_dense(&path, LeftoverPolicy::Refuse).unwrap();
-            assert_eq!(report.reinitialised.len(), 4, "two tables a block: {report}");
+            assert_eq!(report.reinitialized.len(), 4, "two tables a block: {report}");
             assert_eq!(vit.blocks[1].attn.qkv.weight.to_vec(), trained.blocks[1].attn.qkv.weight.to_vec());
             assert_eq!(vit.pos_embed.to_vec(), trained.pos_embed.to_vec()[(1 + registers) * 32..]);
         }

@@ -111,6 +111,24 @@ pub enum CheckpointError {
         /// What they are a sign of.
         cause: String,
     },
+    /// The tensors would fit, but the file's model is another.
+    #[error(
+        "{path}: the file's model has model.{key} = {found} (says {says}), this one {expected}: set it so; \
+         model.allow_unused = true (--allow-unused) loads it all the same",
+        path = path.display()
+    )]
+    Differs {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        key: &'static str,
+        /// Where that is told.
+        says: &'static str,
+        /// The file's.
+        found: String,
+        /// This model's.
+        expected: String,
+    },
     /// A position embedding that cannot be resampled.
     #[error("position embedding: found {found}, expected {expected}")]
     PositionEmbedding {

@@ -1,7 +1,7 @@
 //! What a file's names and shapes tell of its model, and which named models it fits.
 
 use super::transfer::{self, Expected, HeadPolicy, TransferOptions};
-use super::{CheckpointError, TensorMap, model, names, part};
+use super::{Averages, CheckpointError, TensorMap, model, names, part};
 use crate::Cpu;
 use crate::kat::Kat;
 use crate::nn::MixerKind;
@@ -34,9 +34,9 @@ impl Encoder {
             (map.tensors.keys().any(|name| names::rational(name).is_some()), "rational functions (KAT)"),
             (any(".mlp.layers."), "B-spline edges (KAN)"),
             (shape("cls_token").is_some(), "class token"),
-            (any("reg_token") || any("register_tokens"), "register tokens"),
+            (any("reg_token"), "register tokens"),
             (any("dist_token"), "distillation token"),
-            (any(".ls1.") || any(".gamma_1"), "LayerScale"),
+            (any(".ls1."), "LayerScale"),
             (any(".q_norm."), "normalized queries and keys"),
             (any("norm_pre."), "norm before the blocks"),
             (any("rel_pos_"), "relative positions"),
@@ -94,11 +94,12 @@ fn fit(map: &TensorMap, encoder: &Encoder, variant: Variant) -> Result<Fit, Chec
     };
     let options = TransferOptions {
         source_grid: model::stored_config(map).map(|config| config.grid()),
-        prefix_tokens: config.prefix_tokens(),
+        prefix_tokens: config.placed_tokens(),
         head: HeadPolicy::Strict,
         ..TransferOptions::new(config.grid())
     };
-    let (_, report) = transfer::adapt(part::of_model(map.clone(), &shapes), &shapes, &options)?;
+    let (_, report) =
+        transfer::adapt(part::of_model(map.clone(), &shapes, Averages::Prefer), &shapes, &options)?;
     let obstacle = match (report.missing.first(), report.mismatched.first(), report.left_over.first()) {
         (Some(first), ..) => Some(format!("{} tensors are missing, first {first}", report.missing.len())),
         (_, Some(first), _) => {

@@ -1,9 +1,5 @@
 //! Files that are no checkpoint of a kind that is read: what they are, and what to do instead.
 
-/// PyTorch's mark at the head of the pickles it wrote before version 1.6.
-const LEGACY: [u8; 15] =
-    [0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
-
 /// What a file of another kind is, in words, with the way on.
 pub(super) fn describe(bytes: &[u8], extension: Option<&str>) -> &'static str {
     let text = bytes.trim_ascii_start();
@@ -25,13 +21,9 @@ pub(super) fn describe(bytes: &[u8], extension: Option<&str>) -> &'static str {
         _ if starts("<?xml") || starts("<error") => {
             "this is XML, most likely a server's error message, not a checkpoint: download the file again"
         }
-        _ if bytes.starts_with(&LEGACY) => {
-            "this is PyTorch's format from before version 1.6 (a bare pickle), which is not read; load it in PyTorch \
-             and save it again with torch.save"
-        }
-        [0x80, 1..=5, ..] => {
-            "this is a bare pickle (as detectron2's model zoo has them, or torch.save before version 1.6), which is \
-             not read; load it in Python and save its tensors with torch.save or safetensors"
+        [0x80, 1, ..] => {
+            "this is a pickle of protocol 1, which is not read; load it in Python and save its tensors with torch.save \
+             or safetensors"
         }
         [0x89, b'H', b'D', b'F', ..] => {
             "this is an HDF5 file (Keras), which is not read; convert it to safetensors"
@@ -66,7 +58,9 @@ pub(super) fn describe(bytes: &[u8], extension: Option<&str>) -> &'static str {
         _ if starts("{") || starts("[") => {
             "this is text (JSON), perhaps a config.json or an index of shards: give the file of weights itself"
         }
-        _ => "not a checkpoint: expected safetensors, PyTorch's zip format (.pth, .pt) or npz",
+        _ => {
+            "not a checkpoint: expected safetensors, PyTorch's formats (.pth, .pt), a pickle of arrays or npz"
+        }
     }
 }
 
@@ -82,8 +76,7 @@ mod tests {
             (&b"\n<!DOCTYPE html><html>"[..], Some("pth"), "web page"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", None, "Git LFS pointer"),
             (b"<?xml version=\"1.0\"?><Error>", None, "XML"),
-            (&LEGACY, Some("pth"), "before version 1.6"),
-            (&[0x80, 4, 0x95, 0], Some("pkl"), "bare pickle (as detectron2"),
+            (&[0x80, 1, 0x95, 0], Some("pkl"), "pickle of protocol 1"),
             (b"\x89HDF\r\n\x1a\n", Some("h5"), "HDF5"),
             (b"\x93NUMPY\x01\x00", Some("npy"), "single array"),
             (b"\x08\x07\x12\x07pytorch", Some("onnx"), "ONNX"),

@@ -1,7 +1,7 @@
 //! Checkpoints: reading and writing weights under their published names.
 //!
-//! [`load_any`] reads safetensors, PyTorch's zip format and the npz files of the original ViT into a
-//! [`TensorMap`] of plain f32 data; [`transfer::adapt`] fits that to a model (class count, position grid,
+//! [`load_any`] reads safetensors, PyTorch's formats, pickles of arrays and the npz files of the original ViT into a
+//! [`TensorMap`] of plain f32 data, under timm's names ([`dialect`]); [`transfer::adapt`] fits that to a model (class count, position grid,
 //! ViT → KAT) and reports every difference; [`safetensors::save`] writes, atomically. Nothing in a file is ever
 //! executed, no length in a file is trusted before it is compared with the bytes that are there, and what is built
 //! from a file stays within a [`Budget`].
@@ -9,22 +9,29 @@
 pub mod budget;
 pub mod checksum;
 mod dense;
+pub mod dialect;
 pub mod error;
 pub mod family;
 mod foreign;
 mod header;
+mod legacy;
 pub mod model;
 pub mod names;
 pub mod npz;
 pub mod part;
 mod pickle_calls;
 mod pickle_nodes;
+mod place;
 pub mod pos_embed;
 pub mod pth;
+pub mod recognize;
 pub mod report;
 pub mod safetensors;
+mod state_dict;
+pub mod told;
 pub mod transfer;
 mod unpickle;
+mod untold;
 pub mod whole;
 
 pub use budget::Budget;
@@ -91,25 +98,52 @@ impl TensorMap {
     }
 }
 
+/// Which weights to take of a file that holds averaged ones (EMA) beside those they were averaged from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Averages {
+    /// The averaged ones, which were measured.
+    #[default]
+    Prefer,
+    /// Those of training.
+    Ignore,
+}
+
 /// Reads a checkpoint, its kind told by its first bytes, not by its name. Wrapper prefixes such as `module.`
-/// are removed.
+/// are removed, names of other programs changed to timm's, and a `config.json` beside it taken along.
 ///
 /// # Errors
 /// [`CheckpointError`], naming the file, for a file that is missing, of unknown kind, damaged, or a pickle that
 /// refers to anything but plain data.
 pub fn load_any(path: &Path) -> Result<TensorMap, CheckpointError> {
-    Ok(load_with_format(path)?.1)
+    Ok(load_with_format(path, Averages::Prefer)?.1)
 }
 
-/// As [`load_any`], with the format that was found.
+/// As [`load_any`], with a choice between averaged weights and others.
 ///
 /// # Errors
 /// As [`load_any`].
-pub fn load_with_format(path: &Path) -> Result<(Option<Format>, TensorMap), CheckpointError> {
+pub fn load_choosing(path: &Path, averages: Averages) -> Result<TensorMap, CheckpointError> {
+    Ok(load_with_format(path, averages)?.1)
+}
+
+/// As [`load_choosing`], with the format that was found.
+///
+/// # Errors
+/// As [`load_any`].
+pub fn load_with_format(
+    path: &Path,
+    averages: Averages,
+) -> Result<(Option<Format>, TensorMap), CheckpointError> {
     let bytes = read_file(path)?;
     let budget = Budget::from_environment(path, bytes.len())?;
-    let mut map = parse_within(path, &bytes, budget)?;
+    let mut map = parse_choosing(path, &bytes, budget, averages)?;
     names::strip_wrappers(&mut map);
+    if !map.metadata.contains_key(model::CONFIG_KEY) {
+        if let Some(program) = dialect::translate(&mut map) {
+            map.metadata.insert(told::PROGRAM_KEY.to_owned(), program.to_owned());
+        }
+        told::read_beside(path, &mut map);
+    }
     Ok((Format::of(&bytes), map))
 }
 
@@ -120,6 +154,8 @@ pub enum Format {
     Safetensors,
     /// PyTorch's zip format.
     PyTorch,
+    /// PyTorch's format from before version 1.6, or a pickle of numpy arrays.
+    Pickle,
     /// The npz of the original ViT.
     Npz,
 }
@@ -131,6 +167,7 @@ impl Format {
             [b'P', b'K', 3, 4, ..] if npz::looks_like(bytes) => Some(Self::Npz),
             [b'P', b'K', 3, 4, ..] => Some(Self::PyTorch),
             [_, _, _, _, _, _, _, _, b'{', ..] => Some(Self::Safetensors),
+            [0x80, 2..=5, ..] => Some(Self::Pickle),
             _ => None,
         }
     }
@@ -140,6 +177,7 @@ impl Format {
         match self {
             Self::Safetensors => "safetensors",
             Self::PyTorch => "PyTorch",
+            Self::Pickle => "pickle",
             Self::Npz => "npz",
         }
     }
@@ -158,9 +196,20 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorMap, CheckpointError> {
 /// # Errors
 /// As [`load_any`].
 pub fn parse_within(path: &Path, bytes: &[u8], budget: Budget) -> Result<TensorMap, CheckpointError> {
+    parse_choosing(path, bytes, budget, Averages::Prefer)
+}
+
+/// As [`parse_within`], with a choice between averaged weights and others.
+fn parse_choosing(
+    path: &Path,
+    bytes: &[u8],
+    budget: Budget,
+    averages: Averages,
+) -> Result<TensorMap, CheckpointError> {
     match Format::of(bytes) {
         Some(Format::Npz) => npz::parse_within(path, bytes, budget),
-        Some(Format::PyTorch) => pth::parse_within(path, bytes, budget),
+        Some(Format::PyTorch) => pth::parse_within(path, bytes, budget, averages),
+        Some(Format::Pickle) => legacy::parse_within(path, bytes, budget, averages),
         Some(Format::Safetensors) => safetensors::parse(path, bytes),
         None => {
             let extension = path.extension().and_then(|extension| extension.to_str());

@@ -1,7 +1,7 @@
 //! Between a model and a [`TensorMap`]: its tensors out, a file's tensors in.
 
 use super::transfer::{self, Expected, LeftoverPolicy, LoadPolicy, TransferOptions};
-use super::{CheckpointError, HostTensor, LoadReport, TensorMap, check_finite, load_any, part};
+use super::{CheckpointError, HostTensor, LoadReport, TensorMap, check_finite, load_choosing, part, untold};
 use crate::config::KatConfig;
 use crate::device::Device;
 use crate::kat::Kat;
@@ -87,7 +87,8 @@ impl<D: Device> Kat<D> {
         path: &Path,
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
-        self.load_map(load_any(path)?, path, policy)
+        let policy = policy.into();
+        self.load_map(load_choosing(path, policy.averages)?, path, policy)
     }
 
     /// As [`Kat::load`], of a file that has been read; `path` is for messages.
@@ -101,14 +102,15 @@ impl<D: Device> Kat<D> {
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
         let (policy, shapes) = (policy.into(), expected(self));
-        let source = part::of_model(source, &shapes);
+        let source = part::of_model(source, &shapes, policy.averages);
         let config = self.config();
         let source_grid = stored_config(&source).map(|config| config.grid());
-        let vit_activation = TransferOptions::new(config.grid()).vit_activation;
+        let vit_activation = untold::check(&source, config, path, policy.leftover)?;
         let options = TransferOptions {
             grid: config.grid(),
             source_grid,
-            prefix_tokens: config.prefix_tokens(),
+            prefix_tokens: config.placed_tokens(),
+            dense: config.prefix_tokens() == 0 && config.classes == 0,
             head: policy.head,
             vit_activation,
         };
@@ -132,6 +134,7 @@ pub fn stored_config(map: &TensorMap) -> Option<KatConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::load_any;
     use crate::checkpoint::transfer::HeadPolicy;
     use crate::{Cpu, Graph, Size, Tensor, nn::MixerKind};
 
@@ -194,7 +197,7 @@ mod tests {
         let error = model.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
         assert!(error.contains("head.weight") && error.contains("[5, 32]"), "{error}");
         assert_eq!(export(&model), before, "nothing is set when the file does not fit");
-        let report = model.load(&path, HeadPolicy::Reinitialise).unwrap();
-        assert!(report.reinitialised.contains(&"head.weight".to_owned()));
+        let report = model.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert!(report.reinitialized.contains(&"head.weight".to_owned()));
     }
 }

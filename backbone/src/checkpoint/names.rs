@@ -34,7 +34,7 @@ pub fn is_head(name: &str) -> bool {
 
 /// Whether a tensor is part of an encoder, of any vision transformer: left unused, the encoder is not the file's.
 pub fn is_encoder(name: &str) -> bool {
-    const PARTS: [&str; 12] = [
+    const PARTS: [&str; 20] = [
         "blocks.",
         "layers.",
         "encoder.",
@@ -47,8 +47,18 @@ pub fn is_encoder(name: &str) -> bool {
         "norm_pre.",
         "pre_norm.",
         "rel_pos",
+        "attn_pool.",
+        "embeddings.",
+        // other programs' encoders
+        "vit.",
+        "deit.",
+        "dinov2.",
+        "dinov2_with_registers.",
+        "vision_model.",
+        "visual.",
     ];
-    PARTS.iter().any(|part| name.starts_with(part))
+    // Hugging Face's pooler stands behind the encoder, and no classifier of theirs reads it.
+    PARTS.iter().any(|part| name.starts_with(part)) && !name.contains("pooler.")
 }
 
 /// The block that a tensor is of.
@@ -61,24 +71,27 @@ pub fn likely_cause(names: &[String], blocks: usize) -> String {
     let any = |parts: &[&str]| names.iter().any(|name| parts.iter().any(|part| name.contains(part)));
     let last = names.iter().filter_map(|name| block_of(name)).max();
     match last {
+        Some(last) if last >= blocks => {
+            format!("the file's model has {} blocks, this one {blocks}", last + 1)
+        }
         _ if any(&[".ls1", ".ls2", ".gamma_1", ".gamma_2", "layer_scale"]) => {
-            "the file's model scales its branches (LayerScale), this one does not".to_owned()
+            "the file's model scales its branches (LayerScale), this one does not (model.layer_scale)"
+                .to_owned()
         }
         _ if any(&["q_norm", "k_norm"]) => {
             "the file's model normalizes queries and keys, this one does not".to_owned()
         }
-        Some(last) if last >= blocks => {
-            format!("the file's model has {} blocks, this one {blocks}", last + 1)
-        }
         _ if any(&["dist_token", "head_dist"]) => {
-            "the file is of a distilled model, with a second token and head".to_owned()
+            "the file is of a distilled model, with a second token and head (model.distilled)".to_owned()
         }
         _ if any(&["norm_pre", "pre_norm"]) => {
-            "the file's model has a norm before its blocks (CLIP), this one has none".to_owned()
+            "the file's model has a norm before its blocks (CLIP), this one has none (model.pre_norm)"
+                .to_owned()
         }
         _ if any(&["reg_token", "register_tokens"]) => {
             "the file's model has register tokens, this one has none (model.registers)".to_owned()
         }
+        _ if any(&["attn_pool"]) => "the file's model pools by attention, which is not built here".to_owned(),
         _ if any(&["cls_token"]) => "the file's model has a class token, this one has none".to_owned(),
         _ if any(&["rel_pos"]) => "the file's model has relative positions, this one has none".to_owned(),
         _ if any(&[".bias"]) => "the file's model has biases where this one has none".to_owned(),

@@ -1,17 +1,33 @@
 //! Which tensors of a file are those of a model: a file may hold a whole detector, a segmentor or a run with averaged
 //! weights beside the weights.
 
-use super::TensorMap;
 use super::transfer::Expected;
+use super::{Averages, TensorMap};
 
 /// Prefixes under which files keep averaged weights, which were those measured; then the weights themselves.
-const WEIGHTS: [&str; 4] = ["ema.", "model_ema.", "teacher.", ""];
+const WEIGHTS: [&str; 5] = ["ema.", "model_ema.", "ema_model.", "teacher.", ""];
 /// Prefixes under which larger models keep their encoder.
-const ENCODERS: [&str; 5] = ["", "backbone.", "backbone.net.", "encoder.", "module.backbone."];
+const ENCODERS: [&str; 9] = [
+    "",
+    "backbone.",
+    "backbone.net.",
+    "encoder.",
+    "module.backbone.",
+    // Lightning, beside the tensors of its losses
+    "model.",
+    "net.",
+    "module.",
+    "model.backbone.",
+];
 
 /// The tensors of `map` that stand under the prefix with the most of the `expected` names, without that prefix. Averaged
-/// weights win over the weights they were averaged from. What is left out is said in a note.
-pub fn of_model(map: TensorMap, expected: &Expected) -> TensorMap {
+/// weights win over the weights they were averaged from, unless `averages` says otherwise. What is left out is said in a
+/// note.
+pub fn of_model(map: TensorMap, expected: &Expected, averages: Averages) -> TensorMap {
+    let weights = match averages {
+        Averages::Prefer => &WEIGHTS[..],
+        Averages::Ignore => &WEIGHTS[WEIGHTS.len() - 1..],
+    };
     let fit = |prefix: &str| {
         let mut name = String::new();
         let known = expected.keys().filter(|own| {
@@ -23,7 +39,7 @@ pub fn of_model(map: TensorMap, expected: &Expected) -> TensorMap {
         known.count()
     };
     let prefixes =
-        WEIGHTS.iter().flat_map(|weights| ENCODERS.iter().map(move |part| format!("{weights}{part}")));
+        weights.iter().flat_map(|weights| ENCODERS.iter().map(move |part| format!("{weights}{part}")));
     let mut best = (0, String::new());
     for prefix in prefixes {
         let count = fit(&prefix);
@@ -62,13 +78,15 @@ mod tests {
         let expected: Expected =
             ["norm.weight", "blocks.0.norm1.weight"].map(|n| (n.to_owned(), vec![1])).into();
         let whole = ["backbone.norm.weight", "backbone.blocks.0.norm1.weight", "decode_head.conv_seg.bias"];
-        let found = of_model(file(&whole), &expected);
+        let prefer = |map, expected: &Expected| of_model(map, expected, Averages::Prefer);
+        let found = prefer(file(&whole), &expected);
         assert_eq!(found.tensors.keys().collect::<Vec<_>>(), ["blocks.0.norm1.weight", "norm.weight"]);
         assert!(found.notes[0].contains("\"backbone.\" taken, 1 others"), "{:?}", found.notes);
         let run = ["norm.weight", "blocks.0.norm1.weight", "ema.norm.weight", "ema.blocks.0.norm1.weight"];
-        assert!(of_model(file(&run), &expected).notes[0].contains("\"ema.\" taken, 2 others"));
+        assert_eq!(of_model(file(&run), &expected, Averages::Ignore), file(&run));
+        assert!(prefer(file(&run), &expected).notes[0].contains("\"ema.\" taken, 2 others"));
         let plain = file(&["norm.weight", "blocks.0.norm1.weight"]);
-        assert_eq!(of_model(plain.clone(), &expected), plain);
-        assert_eq!(of_model(file(&["a", "b"]), &expected), file(&["a", "b"]));
+        assert_eq!(prefer(plain.clone(), &expected), plain);
+        assert_eq!(prefer(file(&["a", "b"]), &expected), file(&["a", "b"]));
     }
 }

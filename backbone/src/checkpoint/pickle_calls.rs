@@ -1,6 +1,6 @@
-//! What the calls of a pickle come to: tensors, storages, empty dictionaries. Nothing is called.
+//! What the calls of a pickle come to: tensors, storages, arrays, empty dictionaries. Nothing is called.
 
-use super::pickle_nodes::{Global, Id, Node, Storage, Tensor};
+use super::pickle_nodes::{Array, Content, Global, Id, Node, NumpyType, Storage, Tensor};
 use super::unpickle::{Machine, Refusal, malformed};
 use std::sync::Arc;
 
@@ -34,6 +34,20 @@ impl Machine<'_> {
                 _ => malformed("a parameter that is not a tensor"),
             },
             (Global::Size, &[sizes]) => Ok(Called::Same(sizes)),
+            (Global::NumpyType, &[name, ..]) => Ok(Called::New(match &self.nodes[name] {
+                Node::Str(name) => Node::NumpyType(NumpyType::named(name)),
+                // a class, as of records
+                _ => Node::NumpyType(NumpyType { dtype: None, big_endian: false }),
+            })),
+            (Global::NumpyReconstruct, _) => Ok(Called::New(Node::Array(None))),
+            (Global::NumpyFromBuffer, &[buffer, of, shape, order]) => {
+                let fortran = matches!(&self.nodes[order], Node::Str(order) if &**order == "F");
+                self.array((shape, of, buffer), fortran).map(Called::New)
+            }
+            (Global::Encode, &[text, ..]) => Ok(match &self.nodes[text] {
+                Node::Str(text) => Called::New(Node::Latin1(text.clone())),
+                _ => Called::New(Node::Opaque),
+            }),
             (Global::Record, _) => Ok(Called::New(Node::Opaque)),
             (callable, arguments) => {
                 malformed(format!("{callable:?} called with {} arguments", arguments.len()))
@@ -58,6 +72,40 @@ impl Machine<'_> {
         self.budget.take(SHARED + size_of::<Tensor>())?;
         self.budget.take_values::<usize>(shape.len() + stride.len())?;
         Ok(Node::Tensor(Arc::new(Tensor { storage, offset, shape, stride })))
+    }
+
+    /// The effect of setting the state of an object: arrays get their content that way, types of numbers their byte order. On
+    /// records and on OrderedDict (its `_metadata`) it is of no interest.
+    pub(super) fn set_state(&mut self, object: Id, state: Id) -> Result<(), Refusal> {
+        let Node::Tuple(items) = &self.nodes[state] else { return Ok(()) };
+        match (&self.nodes[object], items.as_slice()) {
+            (Node::NumpyType(of), &[_, order, ..]) => {
+                let big_endian = matches!(&self.nodes[order], Node::Str(order) if &**order == ">");
+                self.nodes[object] = Node::NumpyType(NumpyType { big_endian, ..*of });
+            }
+            (Node::Array(_), &[_, shape, of, order, content]) => {
+                let fortran = self.nodes[order] == Node::Bool(true);
+                self.nodes[object] = self.array((shape, of, content), fortran)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An array; one whose elements are no numbers is left without content.
+    fn array(&mut self, (shape, of, content): (Id, Id, Id), fortran: bool) -> Result<Node, Refusal> {
+        let Node::NumpyType(of) = self.nodes[of] else {
+            return malformed("an array without a type of numbers");
+        };
+        let data = match &self.nodes[content] {
+            Node::Bytes(range) => Content::Bytes(range.clone()),
+            Node::Latin1(text) | Node::Str(text) => Content::Latin1(text.clone()),
+            _ => return Ok(Node::Array(None)),
+        };
+        let shape = self.sizes(shape)?;
+        self.budget.take(SHARED + size_of::<Array>())?;
+        self.budget.take_values::<usize>(shape.len())?;
+        Ok(Node::Array(Some(Arc::new(Array { shape, of, fortran, data }))))
     }
 
     fn size(&self, id: Id) -> Result<usize, Refusal> {
@@ -86,6 +134,10 @@ impl Machine<'_> {
             (Some(Node::Str(tag)), Some(Node::Global(Global::Storage(dtype))), Some(Node::Str(key)))
                 if &**tag == "storage" =>
             {
+                // Files from before 1.6 may hold storages that are parts of others.
+                if nodes.nth(2).is_some_and(|view| *view != Node::Opaque) {
+                    return malformed("a storage that is a view of another");
+                }
                 let storage = Storage { dtype: *dtype, key: key.clone() };
                 self.budget.take(SHARED + size_of::<Storage>())?;
                 Ok(Arc::new(storage))

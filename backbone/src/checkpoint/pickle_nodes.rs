@@ -2,6 +2,7 @@
 //!
 //! What a few bytes of a pickle can refer to again and again (texts, storages, tensors) is shared and never copied.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Index of a node in the arena.
@@ -15,6 +16,10 @@ pub(super) enum Node {
     Bool(bool),
     Int(i64),
     Str(Arc<str>),
+    /// Bytes of the pickle.
+    Bytes(Range<usize>),
+    /// Text that stands for bytes, a character each (`_codecs.encode(…, "latin1")`).
+    Latin1(Arc<str>),
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
@@ -23,6 +28,37 @@ pub(super) enum Node {
     /// ('storage', type, key, device, element count)
     Storage(Arc<Storage>),
     Tensor(Arc<Tensor>),
+    /// numpy's type of elements.
+    NumpyType(NumpyType),
+    /// A numpy array; `None` before its content is set.
+    Array(Option<Arc<Array>>),
+}
+
+/// numpy's type of elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NumpyType {
+    /// What the bytes are; `None`: something that is no number, as of an array that no model needs.
+    pub(super) dtype: Option<Dtype>,
+    pub(super) big_endian: bool,
+}
+
+/// A numpy array.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Array {
+    pub(super) shape: Vec<usize>,
+    pub(super) of: NumpyType,
+    /// Whether the first axis lies closest.
+    pub(super) fortran: bool,
+    pub(super) data: Content,
+}
+
+/// Where an array's bytes are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Content {
+    /// In the pickle.
+    Bytes(Range<usize>),
+    /// A character each.
+    Latin1(Arc<str>),
 }
 
 /// The names a pickle may use.
@@ -33,6 +69,13 @@ pub(super) enum Global {
     RebuildParameter,
     Size,
     Storage(Dtype),
+    NumpyType,
+    /// An empty array, whose content is set afterwards.
+    NumpyReconstruct,
+    /// An array of a buffer (pickle's protocol 5).
+    NumpyFromBuffer,
+    /// Text → bytes.
+    Encode,
     /// Constructs a record that is not looked into.
     Record,
 }
@@ -60,13 +103,36 @@ impl Node {
             Node::Bool(_) => "a truth value",
             Node::Int(_) => "a number",
             Node::Str(_) => "a text",
+            Node::Bytes(_) | Node::Latin1(_) => "bytes",
             Node::List(_) => "a list",
             Node::Tuple(_) => "a tuple",
             Node::Dict(_) => "a dictionary",
             Node::Global(_) => "a type",
             Node::Storage(_) => "a storage",
             Node::Tensor(_) => "a tensor",
+            Node::NumpyType(_) => "a type of numbers",
+            Node::Array(_) => "an array",
         }
+    }
+}
+
+impl NumpyType {
+    /// Of numpy's name for it, such as `f4`, perhaps with a byte order before it.
+    pub(super) fn named(name: &str) -> Self {
+        let big_endian = name.starts_with('>');
+        let dtype = match name.trim_start_matches(['<', '>', '=', '|']) {
+            "f8" => Some(Dtype::F64),
+            "f4" => Some(Dtype::F32),
+            "f2" => Some(Dtype::F16),
+            "i8" => Some(Dtype::I64),
+            "i4" => Some(Dtype::I32),
+            "i2" => Some(Dtype::I16),
+            "i1" => Some(Dtype::I8),
+            "u1" => Some(Dtype::U8),
+            "b1" => Some(Dtype::Bool),
+            _ => None,
+        };
+        Self { dtype, big_endian }
     }
 }
 
@@ -103,6 +169,8 @@ pub(super) struct Tensor {
 pub(super) struct Pickle {
     pub(super) nodes: Vec<Node>,
     pub(super) root: Id,
+    /// Its bytes, after which another may follow.
+    pub(super) length: usize,
 }
 
 impl Global {
@@ -125,12 +193,18 @@ impl Global {
             ("torch", "BoolStorage") => Global::Storage(Dtype::Bool),
             ("torch", "device" | "float32" | "float16" | "bfloat16" | "float64" | "int64")
             | ("argparse", "Namespace")
+            // what mmengine keeps beside the weights
+            | ("mmengine.logging.history_buffer", "HistoryBuffer")
+            | ("mmengine.config.config", "ConfigDict" | "Config")
             | ("collections", "defaultdict" | "Counter")
             | ("builtins", "set" | "dict" | "list" | "slice")
             | ("pathlib", "PosixPath" | "WindowsPath" | "PurePosixPath")
-            | ("numpy", "dtype" | "ndarray")
-            | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct")
-            | ("_codecs", "encode") => Global::Record,
+            | ("numpy", "ndarray")
+            | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Global::Record,
+            ("numpy", "dtype") => Global::NumpyType,
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::NumpyReconstruct,
+            ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Global::NumpyFromBuffer,
+            ("_codecs", "encode") => Global::Encode,
             _ => return None,
         })
     }

@@ -4,7 +4,9 @@
 //! what it did; nothing is changed silently.
 
 use super::pos_embed;
-use super::{CheckpointError, HostTensor, LoadReport, Mismatch, TensorMap, element_count, names};
+use super::{
+    Averages, CheckpointError, HostTensor, LoadReport, Mismatch, TensorMap, element_count, names, place,
+};
 use crate::config::Size;
 use crate::init::{Activation, Order, tables};
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ pub type Expected = BTreeMap<String, Vec<usize>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HeadPolicy {
     /// Keep the model's initial head and report it: fine-tuning on other classes.
-    Reinitialise,
+    Reinitialize,
     /// Report it as missing or mis-shaped: evaluation.
     #[default]
     Strict,
@@ -39,11 +41,13 @@ pub struct LoadPolicy {
     pub head: HeadPolicy,
     /// About tensors without a place.
     pub leftover: LeftoverPolicy,
+    /// About averaged weights beside others.
+    pub averages: Averages,
 }
 
 impl From<HeadPolicy> for LoadPolicy {
     fn from(head: HeadPolicy) -> Self {
-        Self { head, leftover: LeftoverPolicy::default() }
+        Self { head, ..Self::default() }
     }
 }
 
@@ -54,8 +58,10 @@ pub struct TransferOptions {
     pub grid: Size,
     /// The file's patch grid; `None`: square.
     pub source_grid: Option<Size>,
-    /// Tokens before the patches in the model's position embedding (1 with a class token).
+    /// Tokens before the patches in the model's position embedding (1 with a class token that has a position).
     pub prefix_tokens: usize,
+    /// Whether the model has no token but the patches', and no use for the file's others.
+    pub dense: bool,
     /// What to do with a head that does not fit.
     pub head: HeadPolicy,
     /// The activation that act2 takes over when the file is a ViT.
@@ -69,6 +75,7 @@ impl TransferOptions {
             grid,
             source_grid: None,
             prefix_tokens: 1,
+            dense: false,
             head: HeadPolicy::Strict,
             vit_activation: Activation::Gelu,
         }
@@ -90,14 +97,16 @@ pub fn adapt(
 ) -> Result<(TensorMap, LoadReport), CheckpointError> {
     let mut report = LoadReport { notes: std::mem::take(&mut source.notes), ..LoadReport::default() };
     drop_mae_decoder(&mut source, expected, &mut report);
+    place::as_register(&mut source, expected, &mut report);
     let file_prefix = drop_distillation(&mut source, expected, options, &mut report);
+    place::prefix_positions(&mut source, options, &mut report);
     fill_rationals(&mut source, expected, options, &mut report)?;
     let mut out = TensorMap { metadata: source.metadata, ..TensorMap::default() };
     let mut tensors = source.tensors;
     for (name, shape) in expected {
         let Some(tensor) = tensors.remove(name) else {
-            if names::is_head(name) && options.head == HeadPolicy::Reinitialise {
-                report.reinitialised.push(name.clone());
+            if names::is_head(name) && options.head == HeadPolicy::Reinitialize {
+                report.reinitialized.push(name.clone());
             } else {
                 report.missing.push(name.clone());
             }
@@ -105,9 +114,9 @@ pub fn adapt(
         };
         let fitted = match fit_shape(name, tensor, shape, (options, file_prefix), &mut report)? {
             Ok(tensor) => tensor,
-            Err(found) if names::is_head(name) && options.head == HeadPolicy::Reinitialise => {
+            Err(found) if names::is_head(name) && options.head == HeadPolicy::Reinitialize => {
                 report.notes.push(format!("{name}: the file's {found:?} left out for the model's {shape:?}"));
-                report.reinitialised.push(name.clone());
+                report.reinitialized.push(name.clone());
                 continue;
             }
             Err(found) => {
@@ -131,9 +140,8 @@ fn left_over<'a>(
     options: &TransferOptions,
 ) -> Vec<String> {
     let has_head = expected.keys().any(|name| name.starts_with("head."));
-    let dense = options.prefix_tokens == 0;
     let is_part = |name: &str| match name {
-        "cls_token" | "reg_token" => !dense,
+        "cls_token" | "reg_token" => !options.dense,
         _ if name.starts_with("head.") || name.starts_with("head_dist.") => has_head,
         _ => names::is_encoder(name),
     };

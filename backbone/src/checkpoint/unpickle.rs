@@ -1,16 +1,18 @@
 //! A restricted pickle machine: builds a tree of plain data and tensor descriptions, executes nothing.
 //!
-//! Covers the opcodes that `torch.save` writes with protocols 2 to 5. Objects live in an arena and are referred
+//! Covers the opcodes that `torch.save` and pickled numpy arrays need, in protocols 2 to 5. Objects live in an arena and are referred
 //! to by index, so shared and cyclic structures cost nothing and cannot recurse. Every opcode adds at most one
 //! object and consumes at least one byte; string lengths are compared with the bytes that are left, and every object is
 //! paid for from the file's [`Budget`], before anything is allocated. Of the callables that a pickle may name, a short
 //! list is known by effect; plain records (argparse.Namespace, numpy scalars, paths) become [`Node::Opaque`];
 //! anything else is an error.
 
+use super::CheckpointError;
 use super::budget::{Budget, OverBudget};
 use super::pickle_calls::Called;
 use super::pickle_nodes::{Global, Id, Node, Pickle};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why a pickle was refused.
@@ -22,6 +24,18 @@ pub(super) enum Refusal {
     Malformed(String),
     /// It describes more than its file gives reason for.
     OverBudget(OverBudget),
+}
+
+impl Refusal {
+    /// The error of a reader of `format`.
+    pub(super) fn error(self, path: &Path, format: &'static str) -> CheckpointError {
+        let path = path.to_owned();
+        match self {
+            Self::Global(global) => CheckpointError::ForbiddenGlobal { path, global },
+            Self::Malformed(reason) => CheckpointError::Corrupt { path, format, reason },
+            Self::OverBudget(over) => over.error(&path),
+        }
+    }
 }
 
 impl From<OverBudget> for Refusal {
@@ -49,7 +63,7 @@ pub(super) fn unpickle(bytes: &[u8], budget: &mut Budget) -> Result<Pickle, Refu
         memo: HashMap::new(),
     };
     match machine.run() {
-        Ok(root) => Ok(Pickle { nodes: machine.nodes, root }),
+        Ok(root) => Ok(Pickle { nodes: machine.nodes, root, length: machine.at }),
         Err(Refusal::Malformed(reason)) => {
             Err(Refusal::Malformed(format!("pickle byte {}: {reason}", machine.at)))
         }
@@ -116,8 +130,11 @@ impl Machine<'_> {
                 b'X' => self.string::<4>()?,
                 0x8c => self.string::<1>()?,
                 0x8d => self.string::<8>()?,
-                b'U' | b'C' => self.blob::<1>()?,
-                b'T' | b'B' => self.blob::<4>()?,
+                // Python 2's texts, which are bytes too.
+                b'U' => self.latin1::<1>()?,
+                b'T' => self.latin1::<4>()?,
+                b'C' => self.blob::<1>()?,
+                b'B' => self.blob::<4>()?,
                 0x8e | 0x96 => self.blob::<8>()?,
                 b']' => self.push(Node::List(Vec::new()))?,
                 b')' => self.push(Node::Tuple(Vec::new()))?,
@@ -202,14 +219,17 @@ impl Machine<'_> {
                         Called::Same(id) => self.push_again(id)?,
                     }
                 }
-                // BUILD sets attributes: of no interest on records and on OrderedDict (its _metadata).
-                b'b' => drop(self.pop()?),
+                b'b' => {
+                    let state = self.pop()?;
+                    let object = self.top()?;
+                    self.set_state(object, state)?;
+                }
                 b'Q' => {
                     let id = self.pop()?;
                     let storage = self.persistent(id)?;
                     self.push(Node::Storage(storage))?;
                 }
-                _ => return malformed(format!("opcode 0x{op:02x} is not one that torch.save writes")),
+                _ => return malformed(format!("opcode 0x{op:02x} is not one that plain tensors need")),
             }
         }
     }
@@ -273,7 +293,15 @@ impl Machine<'_> {
     fn blob<const N: usize>(&mut self) -> Result<(), Refusal> {
         let length = self.length::<N>()?;
         self.slice(length)?;
-        self.push(Node::Opaque)
+        self.push(Node::Bytes(self.at - length..self.at))
+    }
+
+    fn latin1<const N: usize>(&mut self) -> Result<(), Refusal> {
+        let length = self.length::<N>()?;
+        // A byte above 127 becomes two.
+        self.budget.take(length.saturating_mul(2))?;
+        let text: String = self.slice(length)?.iter().map(|&byte| char::from(byte)).collect();
+        self.push(Node::Str(text.into()))
     }
 
     fn push(&mut self, node: Node) -> Result<(), Refusal> {

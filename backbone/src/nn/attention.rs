@@ -1,6 +1,6 @@
 //! Multi-head self-attention, over all tokens or over windows of the token grid (ViTDet).
 
-use super::{Builder, Linear};
+use super::{Builder, LayerScale, Linear};
 use crate::config::Size;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -80,26 +80,39 @@ impl<D: Device> Attention<D> {
         })
     }
 
-    /// (B, N, C) → (B, N, C); `grid` is needed for windows and relative positions, where N is its size.
+    /// (B, N, C) → (B, N, C); `grid` is needed for windows and relative positions, where N is its size; `scale` multiplies
+    /// the result.
     ///
     /// # Errors
     /// An input of another shape.
-    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
+    pub fn forward(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        grid: Size,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
         match self.window {
-            None => self.attend(graph, x, grid),
+            None => self.attend(graph, x, grid, scale),
             Some(window) => {
                 let windows = ops::window_partition(graph, x, grid, window)?;
-                let attended = self.attend(graph, &windows, Size::square(window))?;
+                let attended = self.attend(graph, &windows, Size::square(window), scale)?;
                 ops::window_unpartition(graph, &attended, grid, window)
             }
         }
     }
 
-    fn attend(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
+    fn attend(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        grid: Size,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
         let qkv = self.qkv.forward(graph, x)?;
         let relative = self.relative_positions(graph, grid)?;
         let attended = ops::attention(graph, &qkv, self.heads, relative.as_ref())?;
-        self.proj.forward(graph, &attended)
+        self.proj.forward_scaled(graph, &attended, scale)
     }
 
     fn relative_positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Option<RelativePositions<D>>> {

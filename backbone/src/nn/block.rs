@@ -1,6 +1,6 @@
-//! The transformer block: x + attention(norm(x)), then x + mixer(norm(x)) (KAT, Figure 2).
+//! The transformer block: x + γ₁ attention(norm(x)), then x + γ₂ mixer(norm(x)) (KAT, Figure 2); γ is 1 without LayerScale.
 
-use super::{Attention, AttentionConfig, Builder, LayerNorm, Mixer, MixerConfig};
+use super::{Attention, AttentionConfig, Builder, LayerNorm, LayerScale, Mixer, MixerConfig};
 use crate::config::Size;
 use crate::device::Device;
 use crate::error::Result;
@@ -18,6 +18,10 @@ pub struct BlockConfig {
     pub mixer: MixerConfig,
     /// Probability that a sample skips a residual branch while training.
     pub drop_path: f32,
+    /// What LayerScale's factors start as; `None`: there are none.
+    pub layer_scale: Option<f32>,
+    /// ε of both norms.
+    pub norm_eps: f32,
 }
 
 /// One block.
@@ -27,14 +31,18 @@ pub struct Block<D: Device> {
     pub norm1: LayerNorm<D>,
     /// The token mixer.
     pub attn: Attention<D>,
+    /// Factors of the attention's branch.
+    pub ls1: Option<LayerScale<D>>,
     /// Before the channel mixer.
     pub norm2: LayerNorm<D>,
     /// The channel mixer; `mlp` in checkpoints whichever it is.
     pub mlp: Mixer<D>,
+    /// Factors of the mixer's branch.
+    pub ls2: Option<LayerScale<D>>,
     drop_path: f32,
 }
 
-module!(Block { norm1, attn, norm2, mlp });
+module!(Block { norm1, attn, ls1, norm2, mlp, ls2 });
 
 impl<D: Device> Block<D> {
     /// A block with first values by `config`.
@@ -43,11 +51,18 @@ impl<D: Device> Block<D> {
     /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, config: &BlockConfig) -> Result<Self> {
         let dim = config.attention.dim;
+        let norm = |name: &str| LayerNorm::with_eps(&builder.at(name), dim, config.norm_eps);
+        let scale = |name: &str| {
+            let factors = config.layer_scale.map(|value| LayerScale::new(&builder.at(name), dim, value));
+            factors.transpose()
+        };
         Ok(Self {
-            norm1: LayerNorm::new(&builder.at("norm1"), dim)?,
+            norm1: norm("norm1")?,
             attn: Attention::new(&builder.at("attn"), &config.attention)?,
-            norm2: LayerNorm::new(&builder.at("norm2"), dim)?,
+            ls1: scale("ls1")?,
+            norm2: norm("norm2")?,
             mlp: Mixer::new(&builder.at("mlp"), dim, &config.mixer)?,
+            ls2: scale("ls2")?,
             drop_path: config.drop_path,
         })
     }
@@ -58,10 +73,10 @@ impl<D: Device> Block<D> {
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
         let normed = self.norm1.forward(graph, x)?;
-        let mixed = self.attn.forward(graph, &normed, grid)?;
+        let mixed = self.attn.forward(graph, &normed, grid, self.ls1.as_ref())?;
         let x = add_drop_path(graph, x, &mixed, self.drop_path)?;
         let normed = self.norm2.forward(graph, &x)?;
-        let mixed = self.mlp.forward(graph, &normed)?;
+        let mixed = self.mlp.forward_scaled(graph, &normed, self.ls2.as_ref())?;
         add_drop_path(graph, &x, &mixed, self.drop_path)
     }
 }

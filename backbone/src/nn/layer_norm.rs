@@ -7,27 +7,37 @@ use crate::module;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
-/// Layer norm over the last axis, eps 1e-6 (as ViT and KAT).
+/// Layer norm over the last axis.
 #[derive(Clone, Debug)]
 pub struct LayerNorm<D: Device> {
     /// (C).
     pub weight: Tensor<D>,
     /// (C).
     pub bias: Tensor<D>,
+    eps: f32,
 }
 
 module!(LayerNorm { weight, bias });
 
-/// The eps of every layer norm in ViT, KAT and ViTDet.
+/// The eps of every layer norm in timm's ViT, KAT and ViTDet.
 pub const EPS: f32 = 1e-6;
 
 impl<D: Device> LayerNorm<D> {
-    /// Weight 1, bias 0.
+    /// Weight 1, bias 0, the usual [`EPS`].
     ///
     /// # Errors
     /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, channels: usize) -> Result<Self> {
-        Ok(Self { weight: builder.constant(1.0, [channels])?, bias: builder.constant(0.0, [channels])? })
+        Self::with_eps(builder, channels, EPS)
+    }
+
+    /// As [`LayerNorm::new`] with another `eps`, which is added to the variance.
+    ///
+    /// # Errors
+    /// As [`LayerNorm::new`].
+    pub fn with_eps(builder: &Builder<D>, channels: usize, eps: f32) -> Result<Self> {
+        let (weight, bias) = (builder.constant(1.0, [channels])?, builder.constant(0.0, [channels])?);
+        Ok(Self { weight, bias, eps })
     }
 
     /// (…, C) → (…, C).
@@ -35,6 +45,6 @@ impl<D: Device> LayerNorm<D> {
     /// # Errors
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-        ops::layer_norm(graph, x, &self.weight, &self.bias, EPS)
+        ops::layer_norm(graph, x, &self.weight, &self.bias, self.eps)
     }
 }

@@ -1,6 +1,6 @@
 //! The linear layer as a module.
 
-use super::Builder;
+use super::{Builder, LayerScale};
 use crate::device::Device;
 use crate::error::Result;
 use crate::module;
@@ -36,5 +36,21 @@ impl<D: Device> Linear<D> {
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
         ops::linear(graph, x, &self.weight, self.bias.as_ref())
+    }
+
+    /// As [`Linear::forward`], the outputs multiplied by `scale`.
+    ///
+    /// # Errors
+    /// An input or factors of another shape.
+    pub fn forward_scaled(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
+        match scale {
+            None => self.forward(graph, x),
+            Some(scale) => scale.scaled(graph, self)?.forward(graph, x),
+        }
     }
 }

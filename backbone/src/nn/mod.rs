@@ -6,6 +6,7 @@ mod block;
 mod builder;
 pub mod checkpointing;
 mod layer_norm;
+mod layer_scale;
 mod layers;
 mod linear;
 mod mixer;
@@ -15,9 +16,12 @@ pub use attention::{Attention, AttentionConfig};
 pub use block::{Block, BlockConfig};
 pub use builder::Builder;
 pub use layer_norm::{EPS as LAYER_NORM_EPS, LayerNorm};
+pub use layer_scale::LayerScale;
 pub use layers::{BatchNorm2d, ChannelNorm, Conv2d, ConvInit, ConvNormAct, ConvShape, ConvTranspose2d};
 pub use linear::Linear;
-pub use mixer::{GrKan, GroupRational, Kan, KanLayer, Mixer, MixerConfig, MixerKind, Mlp, Sharing};
+pub use mixer::{
+    GrKan, GroupRational, Kan, KanLayer, Mixer, MixerConfig, MixerKind, Mlp, Sharing, function_of,
+};
 pub use patch_embed::PatchEmbed;
 
 use crate::device::Device;

@@ -14,7 +14,7 @@ pub struct PatchProjection<D: Device> {
     /// (C, image channels, patch rows, patch columns).
     pub weight: Tensor<D>,
     /// (C).
-    pub bias: Tensor<D>,
+    pub bias: Option<Tensor<D>>,
 }
 
 module!(PatchProjection { weight, bias });
@@ -30,15 +30,21 @@ pub struct PatchEmbed<D: Device> {
 module!(PatchEmbed { proj });
 
 impl<D: Device> PatchEmbed<D> {
-    /// Weights as PyTorch's convolution starts (uniform, limit 1/√fan in), which timm's ViT and KAT leave.
+    /// Weights as PyTorch's convolution starts (uniform, limit 1/√fan in), which timm's ViT and KAT leave; `dim` channels, with a
+    /// bias or without.
     ///
     /// # Errors
     /// Sizes that cannot be, or that the device cannot hold.
-    pub fn new(builder: &Builder<D>, channels: usize, patch: Size, dim: usize) -> Result<Self> {
+    pub fn new(
+        builder: &Builder<D>,
+        channels: usize,
+        patch: Size,
+        (dim, bias): (usize, bool),
+    ) -> Result<Self> {
         let builder = builder.at("proj");
         let limit = 1.0 / ((channels * patch.area()) as f32).sqrt();
         let weight = builder.uniform("weight", [dim, channels, patch.height, patch.width], limit)?;
-        let bias = builder.uniform("bias", [dim], limit)?;
+        let bias = bias.then(|| builder.uniform("bias", [dim], limit)).transpose()?;
         Ok(Self { proj: PatchProjection { weight, bias }, patch })
     }
 
@@ -49,9 +55,9 @@ impl<D: Device> PatchEmbed<D> {
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<(Tensor<D>, Size)> {
         let [_, _, height, width] = image.axes("patch embedding", "images (B, channels, H, W)")?;
         let patches = ops::patchify(graph, image, self.patch)?;
-        let dim = self.proj.bias.numel();
+        let dim = self.proj.weight.shape().axes()[0];
         let weight = self.proj.weight.reshape([dim, self.proj.weight.numel() / dim])?;
-        let tokens = ops::linear(graph, &patches, &weight, Some(&self.proj.bias))?;
+        let tokens = ops::linear(graph, &patches, &weight, self.proj.bias.as_ref())?;
         Ok((tokens, Size::new(height / self.patch.height, width / self.patch.width)))
     }
 }

@@ -33,7 +33,7 @@ pub mod watch;
 pub mod window;
 pub mod window_partition;
 
-pub use activation::{gelu, relu, sigmoid, silu};
+pub use activation::{activate, gelu, relu, sigmoid, silu};
 pub use add::{add, add_drop_path, scale};
 pub use attention::{RelativePositions, attention};
 pub use batch_norm::batch_norm;

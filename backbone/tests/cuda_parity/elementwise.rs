@@ -1,6 +1,7 @@
 //! Ops that go element by element or row by row.
 
 use super::*;
+use kat_backbone::ops::activation::Function;
 
 #[test]
 fn elementwise_ops() {
@@ -33,6 +34,9 @@ fn dropout_draws_what_the_host_draws() {
 fn edges_of_a_kan() {
     let Some(gpu) = gpu() else { return };
     same!(gpu, "silu", [[300, 33]], |graph, t| ops::silu(graph, &t[0]));
+    for function in [Function::GeluTanh, Function::QuickGelu] {
+        same!(gpu, "approximate gelu", [[300, 33]], |graph, t| ops::activate(graph, &t[0], function));
+    }
     for (inputs, basis) in [(1, 1), (700, 8), (77, 5), (9, 300)] {
         same!(gpu, "spline_basis", [[inputs]], |graph, t| {
             let x = ops::scale(graph, &t[0], 1.5)?;

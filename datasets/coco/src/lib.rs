@@ -4,6 +4,7 @@
 
 pub mod arena;
 pub mod bench;
+pub mod categories;
 pub mod check;
 pub mod dataset;
 pub(crate) mod engine;

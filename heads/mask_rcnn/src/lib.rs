@@ -30,6 +30,7 @@ mod mask_rcnn;
 pub mod matching;
 pub mod postprocess;
 mod pyramid;
+pub mod recognize;
 pub mod roi_heads;
 pub mod rpn;
 pub mod structures;

@@ -5,7 +5,7 @@ use std::path::Path;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::LoadPolicy;
 use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, load_any, model, part};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing, model, part};
 
 use crate::MaskRcnn;
 
@@ -35,8 +35,21 @@ impl<D: Device> MaskRcnn<D> {
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
         let policy = policy.into();
+        self.load_map(load_choosing(path, policy.averages)?, path, policy)
+    }
+
+    /// As the loading of a file, of one that has been read; `path` is for messages.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn load_map(
+        &mut self,
+        source: TensorMap,
+        path: &Path,
+        policy: LoadPolicy,
+    ) -> Result<LoadReport, CheckpointError> {
         let shapes = model::expected(self);
-        let mut source = part::of_model(load_any(path)?, &shapes);
+        let mut source = part::of_model(source, &shapes, policy.averages);
         if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
             return self.backbone.net.load_dense_map(source, path, policy.leftover);
         }
@@ -91,8 +104,8 @@ mod tests {
         let error = other.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
         assert!(error.contains("roi_heads.box_predictor.cls_score.weight"), "{error}");
         assert_eq!(export(&other), before, "nothing is set when the file does not fit");
-        let report = other.load(&path, HeadPolicy::Reinitialise).unwrap();
-        assert_eq!(report.reinitialised.len(), 6, "{report}");
+        let report = other.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert_eq!(report.reinitialized.len(), 6, "{report}");
         let (found, expected) = (export(&other), export(&trained));
         for (name, tensor) in &found.tensors {
             let own = PARTS.by_class.iter().any(|start| name.starts_with(start));

@@ -5,7 +5,7 @@ use std::path::Path;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::{HeadPolicy, LoadPolicy};
 use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, load_any, model, part};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing, model, part};
 
 use crate::Segmentor;
 
@@ -14,7 +14,8 @@ const PARTS: Parts<'static> = Parts {
     encoder: "backbone.",
     heads: &["decode_head.", "auxiliary_head.", "neck."],
     by_class: &["decode_head.conv_seg.", "auxiliary_head.conv_seg."],
-    computed: &[],
+    // PyTorch counts the batches that its norms have seen
+    computed: &["num_batches_tracked"],
 };
 
 impl<D: Device> Segmentor<D> {
@@ -31,14 +32,27 @@ impl<D: Device> Segmentor<D> {
         policy: impl Into<LoadPolicy>,
     ) -> Result<LoadReport, CheckpointError> {
         let policy = policy.into();
+        self.load_map(load_choosing(path, policy.averages)?, path, policy)
+    }
+
+    /// As the loading of a file, of one that has been read; `path` is for messages.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn load_map(
+        &mut self,
+        source: TensorMap,
+        path: &Path,
+        policy: LoadPolicy,
+    ) -> Result<LoadReport, CheckpointError> {
         let shapes = model::expected(self);
-        let mut source = part::of_model(load_any(path)?, &shapes);
+        let mut source = part::of_model(source, &shapes, policy.averages);
         if !source.tensors.keys().any(|name| name.starts_with("decode_head.")) {
             // a classifier's head is never this model's
             return self.backbone.load_map(
                 source,
                 path,
-                LoadPolicy { head: HeadPolicy::Reinitialise, ..policy },
+                LoadPolicy { head: HeadPolicy::Reinitialize, ..policy },
             );
         }
         let place = (path, self.config().backbone.depth);
@@ -78,14 +92,14 @@ mod tests {
         let mut other = segmentor(3, 4);
         let error = other.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
         assert!(error.contains("decode_head.conv_seg.weight"), "{error}");
-        let report = other.load(&path, HeadPolicy::Reinitialise).unwrap();
-        assert_eq!(report.reinitialised.len(), 4, "{report}");
+        let report = other.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert_eq!(report.reinitialized.len(), 4, "{report}");
         let name = "decode_head.fpn_bottleneck.conv.weight";
         assert_eq!(model::export(&other).get(name), averaged.get(name));
         // the backbone alone, into a classifier of the same size
         let config = KatConfig { classes: 7, ..small().backbone };
         let mut classifier = kat_backbone::Kat::new(&Cpu::default(), &config, 0).unwrap();
-        let report = classifier.load(&path, HeadPolicy::Reinitialise).unwrap();
+        let report = classifier.load(&path, HeadPolicy::Reinitialize).unwrap();
         assert!(report.notes.iter().any(|note| note.contains("\"ema.backbone.\"")), "{report}");
     }
 }

@@ -25,6 +25,16 @@ pub struct MultiLevelNeck<D: Device> {
     pub lateral_convs: Vec<Bare<D>>,
     /// 3×3, one for each scale.
     pub convs: Vec<Bare<D>>,
+    halving: Halving,
+}
+
+/// How a map of odd sides is halved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halving {
+    /// The whole map at the size of half, rounded down.
+    ToSize,
+    /// In steps of exactly 2 (mmsegmentation): the last row or column of an odd side is left out.
+    ByTwo,
 }
 
 module!(MultiLevelNeck { lateral_convs, convs });
@@ -34,7 +44,7 @@ impl<D: Device> MultiLevelNeck<D> {
     ///
     /// # Errors
     /// Sizes that the device cannot hold.
-    pub fn new(builder: &Builder<D>, channels: usize) -> Result<Self> {
+    pub fn new(builder: &Builder<D>, channels: usize, halving: Halving) -> Result<Self> {
         let convs = |name: &str, kernel: usize| -> Result<Vec<Bare<D>>> {
             let shape = ConvShape::same(channels, channels, kernel);
             let one = |i| {
@@ -43,7 +53,7 @@ impl<D: Device> MultiLevelNeck<D> {
             };
             (0..SCALES.len()).map(one).collect()
         };
-        Ok(Self { lateral_convs: convs("lateral_convs", 1)?, convs: convs("convs", 3)? })
+        Ok(Self { lateral_convs: convs("lateral_convs", 1)?, convs: convs("convs", 3)?, halving })
     }
 
     /// Four maps (B, C, H, W) → (B, C, 4H, 4W), (B, C, 2H, 2W), (B, C, H, W), (B, C, ⌊H/2⌋, ⌊W/2⌋), no side below 1.
@@ -58,7 +68,13 @@ impl<D: Device> MultiLevelNeck<D> {
         let scaled = maps.iter().zip(SCALES).zip(layers).map(|((map, scale), (lateral, conv))| {
             let [_, _, height, width] = map.axes("neck", "maps (B, C, H, W)")?;
             let side = |side: usize| ((side as f64 * scale) as usize).max(1);
-            let map = lateral.conv.forward(graph, map)?;
+            let mut map = lateral.conv.forward(graph, map)?;
+            if scale < 1.0 && self.halving == Halving::ByTwo {
+                for (axis, side) in [(2, height), (3, width)] {
+                    let even = (side - side % 2).max(1);
+                    map = ops::narrow(graph, &map, axis, 0..even)?;
+                }
+            }
             let map = ops::resize(graph, &map, [side(height), side(width)], Interpolation::Bilinear)?;
             conv.conv.forward(graph, &map)
         });
@@ -111,7 +127,7 @@ mod tests {
 
     #[test]
     fn four_scales_whatever_the_grid() {
-        let neck = MultiLevelNeck::new(&Builder::new(&Cpu::default(), 0), 3).unwrap();
+        let neck = MultiLevelNeck::new(&Builder::new(&Cpu::default(), 0), 3, Halving::ToSize).unwrap();
         assert!(export(&neck).tensors.contains_key("lateral_convs.3.conv.bias"));
         assert!(export(&neck).tensors.contains_key("convs.0.conv.weight"));
         for (grid, expected) in
@@ -122,6 +138,16 @@ mod tests {
             let sizes: Vec<_> = maps.iter().map(|m| m.shape().axes()[2..].to_vec()).collect();
             assert_eq!(sizes, expected);
         }
+        // the lateral convolutions alone: halves of an odd side in steps of 2, without its last row
+        let odd: Vec<f32> = (0..3 * 5 * 4).map(|i| (i % 7) as f32).collect();
+        let map = Tensor::from_vec(&Cpu::default(), odd, [1, 3, 5, 4]).unwrap();
+        let cut = ops::narrow(&mut Graph::inference(), &map, 2, 0..4).unwrap();
+        let by_two = MultiLevelNeck::new(&Builder::new(&Cpu::default(), 0), 3, Halving::ByTwo).unwrap();
+        let last = |neck: &MultiLevelNeck<Cpu>, map: &Tensor<Cpu>| {
+            neck.forward(&mut Graph::inference(), &vec![map.clone(); 4]).unwrap()[3].to_vec()
+        };
+        assert_eq!(last(&by_two, &map), last(&neck, &cut));
+        assert_ne!(last(&neck, &map), last(&neck, &cut));
         let error = neck.forward(&mut Graph::inference(), &[]).unwrap_err().to_string();
         assert!(error.contains("0 maps, expected 4"), "{error}");
     }

@@ -1,11 +1,11 @@
 //! The whole network: backbone, neck, UperNet and the auxiliary head, under mmsegmentation's names.
 
-use kat_backbone::nn::{Builder, LAYER_NORM_EPS};
+use kat_backbone::nn::Builder;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::ops::resize::Interpolation;
-use kat_backbone::{Device, Error, Graph, Kat, KatConfig, Result, Tensor, module, ops};
+use kat_backbone::{Device, Error, Graph, Kat, KatConfig, Result, Size, Tensor, module, ops};
 
-use super::neck::{MultiLevelNeck, Scales};
+use super::neck::{Halving, MultiLevelNeck, Scales};
 use super::{FcnHead, UperConfig, UperHead};
 
 /// How the maps of the blocks become the scales of the head.
@@ -13,6 +13,8 @@ use super::{FcnHead, UperConfig, UperHead};
 pub enum NeckKind {
     /// [`MultiLevelNeck`].
     MultiLevel,
+    /// The same with mmsegmentation's halving, in steps of exactly 2: of an odd side, the last row or column is left out.
+    MultiLevelByTwo,
     /// Not at all: four maps at the patch grid.
     Plain,
 }
@@ -109,10 +111,13 @@ impl<D: Device> Segmentor<D> {
             let sizes = [dim, channels, config.classes];
             FcnHead::new(&builder.at("auxiliary_head"), sizes, config.dropout, norm)
         };
+        let neck =
+            |halving| Ok::<_, Error>(Scales::Neck(MultiLevelNeck::new(&builder.at("neck"), dim, halving)?));
         Ok(Self {
             backbone,
             neck: match config.neck {
-                NeckKind::MultiLevel => Scales::Neck(MultiLevelNeck::new(&builder.at("neck"), dim)?),
+                NeckKind::MultiLevel => neck(Halving::ToSize)?,
+                NeckKind::MultiLevelByTwo => neck(Halving::ByTwo)?,
                 NeckKind::Plain => Scales::Plain,
             },
             decode_head: UperHead::new(&builder.at("decode_head"), &head, norm)?,
@@ -143,7 +148,7 @@ impl<D: Device> Segmentor<D> {
         let mut maps = self.backbone.feature_maps(graph, image, &self.config.blocks)?;
         if let (Some(norm), Some(last)) = (&self.backbone.norm, maps.last_mut()) {
             // Layer norm over a token's channels is the norm over the channels of a pixel.
-            *last = ops::channel_norm(graph, last, &norm.weight, &norm.bias, LAYER_NORM_EPS)?;
+            *last = ops::channel_norm(graph, last, &norm.weight, &norm.bias, self.config.backbone.norm_eps)?;
         }
         Ok(maps)
     }
@@ -175,11 +180,19 @@ impl<D: Device> Segmentor<D> {
     /// Those of [`Segmentor::features`].
     pub fn forward(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
         let [_, _, height, width] = image.axes("segmentor", "images (B, 3, H, W)")?;
+        self.forward_at(graph, image, Size::new(height, width))
+    }
+
+    /// As [`Segmentor::forward`], at `size` in place of the image's own.
+    ///
+    /// # Errors
+    /// As [`Segmentor::forward`].
+    pub fn forward_at(&self, graph: &mut Graph<D>, image: &Tensor<D>, size: Size) -> Result<Tensor<D>> {
         let maps = self.features(graph, image)?;
         let maps = self.neck.forward(graph, maps)?;
         let scores = self.decode_head.forward(graph, &maps)?;
         drop(maps);
-        ops::resize(graph, &scores, [height, width], Interpolation::Bilinear)
+        ops::resize(graph, &scores, [size.height, size.width], Interpolation::Bilinear)
     }
 }
 

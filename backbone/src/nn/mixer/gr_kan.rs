@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::{Activation, tables, variance};
 use crate::module;
-use crate::nn::{Builder, Linear};
+use crate::nn::{Builder, LayerScale, Linear};
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -90,16 +90,21 @@ impl<D: Device> GrKan<D> {
         })
     }
 
-    /// (…, C) → (…, C).
+    /// (…, C) → (…, C), multiplied by `scale`.
     ///
     /// # Errors
     /// An input of another shape.
-    pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+    pub fn forward(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
         let x = self.act1.forward(graph, x)?;
         let x = ops::dropout(graph, &x, self.dropout)?;
         let x = self.fc1.forward(graph, &x)?;
         let x = self.act2.forward(graph, &x)?;
         let x = ops::dropout(graph, &x, self.dropout)?;
-        self.fc2.forward(graph, &x)
+        self.fc2.forward_scaled(graph, &x, scale)
     }
 }

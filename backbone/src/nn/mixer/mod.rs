@@ -6,11 +6,11 @@ mod mlp;
 
 pub use gr_kan::{GrKan, GroupRational};
 pub use kan::{Kan, KanLayer};
-pub use mlp::Mlp;
+pub use mlp::{Mlp, function_of};
 
-use super::Builder;
+use super::{Builder, LayerScale};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::init::{Activation, Order};
 use crate::module;
 use crate::tensor::Graph;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub enum MixerKind {
     /// Group rational, linear, group rational, linear.
     GrKan,
-    /// Linear, GELU, linear.
+    /// Linear, an activation, linear.
     Mlp,
     /// Two layers of B-spline edges.
     Kan,
@@ -58,6 +58,8 @@ pub struct MixerConfig {
     pub act1: Activation,
     /// What the second rational starts as.
     pub act2: Activation,
+    /// The activation of an MLP.
+    pub activation: Activation,
     /// Spline functions of a KAN edge.
     pub kan_basis: usize,
     /// Whether weights keep the variance (the paper) or are N(0, 0.02²) (the published code).
@@ -103,9 +105,25 @@ impl<D: Device> Mixer<D> {
     /// # Errors
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
+        self.forward_scaled(graph, x, None)
+    }
+
+    /// As [`Mixer::forward`], multiplied by `scale`.
+    ///
+    /// # Errors
+    /// An input of another shape; factors for B-spline edges, whose last layer is not a linear one.
+    pub fn forward_scaled(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
         match self {
-            Self::GrKan(mixer) => mixer.forward(graph, x),
-            Self::Mlp(mixer) => mixer.forward(graph, x),
+            Self::GrKan(mixer) => mixer.forward(graph, x, scale),
+            Self::Mlp(mixer) => mixer.forward(graph, x, scale),
+            Self::Kan(_) if scale.is_some() => {
+                Err(Error::config("model.layer_scale", "is not there for B-spline edges (mixer \"kan\")"))
+            }
             Self::Kan(mixer) => mixer.forward(graph, x),
         }
     }

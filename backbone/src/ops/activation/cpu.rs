@@ -6,6 +6,11 @@ use crate::cpu::{Cpu, buffer};
 use crate::error::Result;
 use std::f32::consts::FRAC_1_SQRT_2;
 
+/// 2 √(2/π)
+const GELU_TANH: f32 = 1.595_769_1;
+/// What σ's argument is multiplied by in QuickGELU.
+const QUICK_GELU: f32 = 1.702;
+
 impl ActivationKernel for Cpu {
     fn activation_forward(&self, function: Function, x: &[f32]) -> Result<Vec<f32>> {
         Ok(match function {
@@ -24,6 +29,17 @@ impl ActivationKernel for Cpu {
                 x,
                 #[inline(always)]
                 |x| x * 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2)),
+            ),
+            // (1 + tanh u)/2 = σ(2u)
+            Function::GeluTanh => buffer::map(
+                x,
+                #[inline(always)]
+                |x| x * logistic(x * (GELU_TANH + GELU_TANH * 0.044_715 * x * x)),
+            ),
+            Function::QuickGelu => buffer::map(
+                x,
+                #[inline(always)]
+                |x| x * logistic(QUICK_GELU * x),
             ),
         })
     }
@@ -59,6 +75,25 @@ impl ActivationKernel for Cpu {
                 |x, dy| {
                     let cdf = 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2));
                     dy * (cdf + x * INV_SQRT_2PI * exp(-0.5 * x * x))
+                },
+            ),
+            Function::GeluTanh => buffer::zip_in_place(
+                x,
+                dy,
+                #[inline(always)]
+                |x, dy| {
+                    let s = logistic(x * (GELU_TANH + GELU_TANH * 0.044_715 * x * x));
+                    let slope = GELU_TANH + 3.0 * GELU_TANH * 0.044_715 * x * x;
+                    dy * (s + x * s * (1.0 - s) * slope)
+                },
+            ),
+            Function::QuickGelu => buffer::zip_in_place(
+                x,
+                dy,
+                #[inline(always)]
+                |x, dy| {
+                    let s = logistic(QUICK_GELU * x);
+                    dy * (s + QUICK_GELU * x * s * (1.0 - s))
                 },
             ),
         })

@@ -1,4 +1,5 @@
-//! Functions of one value: ReLU, the logistic function, SiLU, and GELU in its exact form, x Φ(x) = x/2 (1 + erf(x/√2)).
+//! Functions of one value: ReLU, the logistic function, SiLU, and GELU: in its exact form, x Φ(x) = x/2 (1 + erf(x/√2)), and in
+//! the two approximations that published weights were trained with.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -20,6 +21,10 @@ pub enum Function {
     Silu,
     /// x Φ(x).
     Gelu,
+    /// x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), PyTorch's `approximate="tanh"`.
+    GeluTanh,
+    /// x σ(1.702 x), OpenAI's CLIP.
+    QuickGelu,
 }
 
 /// Activations on a device.
@@ -68,7 +73,11 @@ pub fn gelu<D: ActivationKernel>(graph: &mut Graph<D>, x: &Tensor<D>) -> Result<
     activate(graph, x, Function::Gelu)
 }
 
-fn activate<D: ActivationKernel>(
+/// The function `function` of every element; any shape.
+///
+/// # Errors
+/// The device refuses.
+pub fn activate<D: ActivationKernel>(
     graph: &mut Graph<D>,
     x: &Tensor<D>,
     function: Function,

@@ -24,6 +24,19 @@ fn match_their_definitions() {
         |t| t[0].iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
         1e-6,
     );
+    Case::new().input([3, 50], -5.0..5.0).gradients_match(
+        |graph, t| activate(graph, &t[0], Function::GeluTanh),
+        |t| {
+            let inner = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            t[0].iter().map(|x| x / 2.0 * (1.0 + inner(*x).tanh())).collect()
+        },
+        1e-6,
+    );
+    Case::new().input([3, 50], -5.0..5.0).gradients_match(
+        |graph, t| activate(graph, &t[0], Function::QuickGelu),
+        |t| t[0].iter().map(|x| x / (1.0 + (-1.702 * x).exp())).collect(),
+        1e-6,
+    );
     assert_eq!((logistic(200.0), logistic(-200.0) < 1e-37), (1.0, true));
     assert!(Cpu::default().activation_forward(Function::Relu, &[f32::NAN]).unwrap()[0].is_nan());
 }

@@ -15,6 +15,7 @@ pub mod flip;
 pub mod hsv;
 pub mod mixup;
 pub mod normalize;
+pub mod opencv;
 pub mod photometric;
 pub mod rand_augment;
 mod rand_augment_spec;

@@ -20,6 +20,13 @@ fn check_resized(what: &'static str, size: Size) -> Result<(), TransformError> {
     Ok(())
 }
 
+/// `Ok` if an image of size `from` may be resized to `to`.
+pub(super) fn check_sizes(from: Size, to: Size) -> Result<(), TransformError> {
+    check_pixels("the image to resize", from)?;
+    check_pixels("the resized image", to)?;
+    check_resized("the resized image", to)
+}
+
 /// Whether an image of that size can be resized so that its short side is `short` pixels.
 ///
 /// # Errors

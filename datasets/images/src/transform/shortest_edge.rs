@@ -33,14 +33,20 @@ impl ShortestEdge {
         check(self.max > 0, "max", self.max, "at least 1 pixel")
     }
 
-    /// The size an image gets.
+    /// The size an image gets. The steps are detectron2's, one by one: in another order of the same products, sides that end
+    /// on a half are rounded to the other side.
     pub fn size(&self, size: Size) -> Size {
         let (width, height) = size.dimensions();
         let (w, h) = (f64::from(width.max(1)), f64::from(height.max(1)));
-        let mut scale = f64::from(self.short) / w.min(h);
-        scale = scale.min(f64::from(self.max) / w.max(h));
-        let side = |length: f64| ((length * scale + 0.5) as u32).max(1);
-        (side(w), side(h)).into()
+        let (short, max) = (f64::from(self.short), f64::from(self.max));
+        let scale = short / w.min(h);
+        let (mut new_w, mut new_h) = if h < w { (scale * w, short) } else { (short, scale * h) };
+        if new_w.max(new_h) > max {
+            let scale = max / new_w.max(new_h);
+            (new_w, new_h) = (new_w * scale, new_h * scale);
+        }
+        let side = |length: f64| ((length + 0.5) as u32).max(1);
+        (side(new_w), side(new_h)).into()
     }
 
     /// Image and target at that size.
@@ -65,6 +71,8 @@ mod tests {
         assert_eq!(edge.size((640, 480).into()), (1067, 800).into());
         assert_eq!(edge.size((480, 640).into()), (800, 1067).into());
         assert_eq!(edge.size((1000, 250).into()), (1333, 333).into());
+        // 427 rows at half the size, as detectron2 rounds them
+        assert_eq!(ShortestEdge { short: 320, max: 320 }.size((640, 427).into()), (320, 213).into());
         assert_eq!(ShortestEdge::default().size((20_000, 10).into()), (1024, 1).into());
     }
 }

@@ -1,0 +1,105 @@
+//! Which checkpoint of a detector or segmentor to use: one that `train` or `export` wrote, or one from elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
+use kat_backbone::checkpoint::{Averages, TensorMap, load_choosing, told};
+use kat_images::files::read_text;
+
+use crate::config::Override;
+use crate::run::state;
+
+/// A checkpoint and how to read it.
+#[derive(Debug, Args)]
+pub struct WeightsArgs {
+    /// Checkpoint that train or export wrote, or one of the same model from elsewhere (.pth, .pkl, .safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Class names of a checkpoint from elsewhere, one a line
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+    /// Load a checkpoint from elsewhere though parts of it have no place in the model
+    #[arg(long)]
+    pub allow_unused: bool,
+    /// Take the weights of training from a checkpoint from elsewhere, not their averages (EMA)
+    #[arg(long)]
+    pub no_averages: bool,
+    /// Change what a checkpoint says of itself, such as model.heads=12; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl WeightsArgs {
+    /// A checkpoint of ours, as it is.
+    pub fn own(path: &Path) -> Self {
+        Self {
+            checkpoint: path.to_owned(),
+            classes: None,
+            allow_unused: false,
+            no_averages: false,
+            set: Vec::new(),
+        }
+    }
+
+    /// Whether the checkpoint says of itself how it was trained.
+    pub fn is_described(&self) -> bool {
+        state::is_described(&self.checkpoint)
+    }
+
+    /// The changes to the configuration.
+    ///
+    /// # Errors
+    /// A change that is no `section.key=value`.
+    pub fn overrides(&self) -> anyhow::Result<Vec<Override>> {
+        Ok(self.set.iter().map(|text| Override::parse(text)).collect::<Result<_, _>>()?)
+    }
+
+    /// Reads a checkpoint from elsewhere.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&self) -> anyhow::Result<TensorMap> {
+        Ok(load_choosing(&self.checkpoint, self.policy().averages)?)
+    }
+
+    /// What may differ between it and the model.
+    pub fn policy(&self) -> LoadPolicy {
+        LoadPolicy {
+            head: HeadPolicy::Strict,
+            leftover: if self.allow_unused { LeftoverPolicy::Allow } else { LeftoverPolicy::Refuse },
+            averages: if self.no_averages { Averages::Ignore } else { Averages::Prefer },
+        }
+    }
+
+    /// Names of `count` classes: those of the file that is named for them, else those that the checkpoint tells, else `usual`
+    /// ones if there are as many, else numbers.
+    ///
+    /// # Errors
+    /// A file that cannot be read or names another number of classes.
+    pub fn names(&self, map: &TensorMap, count: usize, usual: &[&str]) -> anyhow::Result<Vec<String>> {
+        if let Some(path) = &self.classes {
+            let text = read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let names: Vec<String> =
+                text.lines().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+            let (shown, found) = (path.display(), names.len());
+            anyhow::ensure!(
+                found == count,
+                "{shown}: {found} class names, the checkpoint has {count} classes"
+            );
+            return Ok(names);
+        }
+        let told = map.metadata.get(told::CLASSES_KEY).and_then(|text| serde_json::from_str(text).ok());
+        Ok(match told.filter(|names: &Vec<String>| names.len() == count) {
+            Some(names) => names,
+            None if usual.len() == count => usual.iter().map(|name| (*name).to_owned()).collect(),
+            None => (0..count).map(|i| format!("class {i}")).collect(),
+        })
+    }
+
+    /// Says what was recognized.
+    pub fn tell(&self, notes: &[String]) {
+        notes.iter().for_each(|note| tracing::info!("{}: {note}", self.checkpoint.display()));
+    }
+}

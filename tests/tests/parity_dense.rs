@@ -1,0 +1,158 @@
+//! Detectors and segmentors of other programs, from their own files: recognized, loaded, and finding what those programs found.
+
+use kat_backbone::checkpoint::transfer::HeadPolicy;
+use kat_backbone::checkpoint::{TensorMap, load_any};
+use kat_backbone::config::Resampling;
+use kat_backbone::ops::batch_norm;
+use kat_backbone::{Cpu, Graph, KatConfig, Size, Tensor};
+use kat_images::transform::opencv::resize_bilinear;
+use kat_mask_rcnn::MaskRcnn;
+use kat_tests::golden::assert_close;
+use kat_tests::parity::Peer;
+use kat_upernet::{NeckKind, Segmentor, SegmentorConfig};
+
+/// `image` (…, 3, H, W) in the corner of a canvas of zeros.
+fn on_canvas(peer: &Peer, canvas: Size) -> (Tensor<Cpu>, Size) {
+    let image = peer.expected.get("image");
+    let [.., height, width] = image.shape[..] else { panic!("{:?}", image.shape) };
+    let mut values = vec![0.0; 3 * canvas.area()];
+    let rows = image.data.chunks_exact(width);
+    for (row, (plane, y)) in rows.zip((0..3).flat_map(|plane| (0..height).map(move |y| (plane, y)))) {
+        let start = (plane * canvas.height + y) * canvas.width;
+        values[start..][..width].iter_mut().zip(row).for_each(|(value, pixel)| *value = *pixel as f32);
+    }
+    let tensor = Tensor::from_vec(&Cpu::default(), values, [1, 3, canvas.height, canvas.width]).unwrap();
+    (tensor, Size::new(height, width))
+}
+
+#[test]
+fn detectron2s_vitdet_finds_the_same() {
+    let peer = Peer::open("detectron2_vitdet");
+    let map = load_any(&peer.file).unwrap();
+    let config = kat_mask_rcnn::recognize::recognize(&map).unwrap().config;
+    let mut detector = MaskRcnn::new(&Cpu::default(), &config, 1).unwrap();
+    let report = detector.load(&peer.file, HeadPolicy::Strict).unwrap();
+    assert!(report.reinitialized.is_empty() && report.missing.is_empty(), "{report}");
+    let (image, size) = on_canvas(&peer, config.backbone.image_size);
+    let found = detector.detect(&image, &[size]).unwrap().remove(0);
+    let (boxes, scores) = (peer.expected.get("boxes"), peer.expected.get("scores"));
+    assert_eq!(found.detections.len(), scores.data.len());
+    let classes: Vec<f64> = found.detections.classes().iter().map(|class| f64::from(*class)).collect();
+    assert_eq!(classes, peer.expected.get("classes").data);
+    let largest = |found: &[f32], expected: &[f64]| {
+        found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+    };
+    let pixels = largest(found.detections.boxes().as_slice().as_flattened(), &boxes.data);
+    let shares = largest(found.detections.scores(), &scores.data);
+    println!("{} detections: boxes {pixels:.1e} px, scores {shares:.1e}", classes.len());
+    assert!(pixels <= 1e-2 && shares <= 1e-4, "boxes {pixels:.1e} px, scores {shares:.1e}");
+    // the first of them are kept
+    let expected = peer.expected.get("masks");
+    let masks: Vec<f32> = found.masks.unwrap().into_iter().take(expected.data.len()).collect();
+    assert_close("masks", &masks, expected, 1e-3);
+}
+
+/// The segmentor of a file, with mmsegmentation's rules.
+fn segmentor(map: &TensorMap) -> SegmentorConfig {
+    let found = kat_upernet::recognize::recognize(map).unwrap();
+    let asked: Vec<&str> = found.backbone.undecided.iter().map(|(key, _)| *key).collect();
+    assert_eq!(asked, ["heads"], "{:?}", found.backbone.notes);
+    let backbone = KatConfig { heads: 3, resampling: Resampling::Plain, ..found.config.backbone };
+    let neck = match found.config.neck {
+        NeckKind::MultiLevel => NeckKind::MultiLevelByTwo,
+        other => other,
+    };
+    SegmentorConfig { backbone, neck, ..found.config }
+}
+
+#[test]
+fn mmsegmentations_upernet_scores_the_same() {
+    for name in ["mmseg_ln_mln", "mmseg_plain"] {
+        let peer = Peer::open(name);
+        let map = load_any(&peer.file).unwrap();
+        let names: Vec<String> = serde_json::from_str(&map.metadata["classes"]).unwrap();
+        assert_eq!((names.len(), &names[5][..]), (6, "thing 5"));
+        let config = segmentor(&map);
+        let mut model = Segmentor::new(&Cpu::default(), &config, &batch_norm::Options::default(), 1).unwrap();
+        let report =
+            model.load(&peer.file, HeadPolicy::Strict).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (image, size) = on_canvas(&peer, Size::new(40, 48));
+        let scores = model.forward_at(&mut Graph::inference(), &image, size).unwrap().to_vec();
+        assert_close(&format!("{name}: {report}"), &scores, peer.expected.get("scores"), 1e-5);
+        let expected = &peer.expected.get("scores").data;
+        let largest = scores.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        println!("{name}: largest {largest:.1e}");
+        // our own rules are others
+        let own = SegmentorConfig {
+            backbone: KatConfig { resampling: Resampling::Antialiased, ..config.backbone.clone() },
+            ..config
+        };
+        let mut model = Segmentor::new(&Cpu::default(), &own, &batch_norm::Options::default(), 1).unwrap();
+        model.load(&peer.file, HeadPolicy::Strict).unwrap();
+        assert!(model.forward_at(&mut Graph::inference(), &image, size).is_ok());
+    }
+}
+
+#[test]
+fn no_changed_detector_or_segmentor_loads_without_a_word() {
+    let changed = |name: &str, change: &dyn Fn(&mut TensorMap)| {
+        let peer = Peer::open(name);
+        let map = load_any(&peer.file).unwrap();
+        let mut other = map.clone();
+        change(&mut other);
+        let loaded = match name.starts_with("mmseg") {
+            true => {
+                let config = segmentor(&map);
+                let norm = batch_norm::Options::default();
+                let mut model = Segmentor::new(&Cpu::default(), &config, &norm, 1).unwrap();
+                model.load_map(other, &peer.file, HeadPolicy::Strict.into())
+            }
+            false => {
+                let config = kat_mask_rcnn::recognize::recognize(&map).unwrap().config;
+                let mut model = MaskRcnn::new(&Cpu::default(), &config, 1).unwrap();
+                model.load_map(other, &peer.file, HeadPolicy::Strict.into())
+            }
+        };
+        loaded.map(|_| ()).map_err(|error| error.to_string())
+    };
+    for name in ["detectron2_vitdet", "mmseg_ln_mln", "mmseg_plain"] {
+        changed(name, &|_| {}).unwrap();
+        let map = load_any(&Peer::open(name).file).unwrap();
+        // counters of batches, which nothing computes with; relative positions, which classifiers lack, start anew
+        let own = |tensor: &&String| !tensor.contains("num_batches_tracked") && !tensor.contains("rel_pos");
+        for tensor in map.tensors.keys().filter(own) {
+            let missing = changed(name, &|map| drop(map.tensors.remove(tensor)));
+            assert!(missing.is_err(), "{name} without {tensor}");
+            let renamed = changed(name, &|map| {
+                let value = map.tensors.remove(tensor).unwrap();
+                map.insert(format!("{tensor}x"), value);
+            });
+            assert!(renamed.is_err(), "{name} with {tensor} under another name");
+        }
+        let first = map.tensors.keys().find(|tensor| tensor.ends_with("blocks.1.norm1.weight")).unwrap();
+        let more = changed(name, &|map| {
+            let value = map.get(first).unwrap().clone();
+            map.insert(first.replace("blocks.1.", "blocks.9."), value);
+        });
+        assert!(more.unwrap_err().contains("has 10 blocks"), "{name}");
+    }
+}
+
+#[test]
+fn opencv_resizes_to_the_same_bits() {
+    let peer = kat_tests::golden::Golden::open(
+        &kat_tests::parity::dir().join("opencv/expected.safetensors").to_string_lossy(),
+    );
+    let source = peer.get("image");
+    let image = |rows: usize| {
+        let bytes: Vec<u8> = source.data[..rows * 60 * 3].iter().map(|v| *v as u8).collect();
+        image::RgbImage::from_raw(60, rows as u32, bytes).unwrap()
+    };
+    for (name, expected) in peer.tensors.iter().filter(|(name, _)| *name != "image") {
+        let size = Size::new(expected.shape[0], expected.shape[1]);
+        let out = resize_bilinear(&image(if name == "half" { 44 } else { 45 }), size).unwrap();
+        let differing =
+            out.as_raw().iter().zip(&expected.data).filter(|(a, b)| f64::from(**a) != **b).count();
+        assert_eq!(differing, 0, "{name}");
+    }
+}
