@@ -1,7 +1,7 @@
 //! The programs classify, detect and segment, over one trainer.
 //!
 //! `classify`, `detect` and `segment` hold one program each, whole; `run` trains, generic over a program's task;
-//! `config` makes a checked plan of what was typed; `shell` is the command line that the three share; `plot`, `draw`
+//! `runs` compares runs; `serve` answers over HTTP; `config` makes a checked plan of what was typed; `shell` is the command line that the three share; `plot`, `draw`
 //! and `report` show what came of it.
 
 pub mod classify;
@@ -11,5 +11,7 @@ pub mod draw;
 pub mod plot;
 pub mod report;
 pub mod run;
+pub mod runs;
 pub mod segment;
+pub mod serve;
 pub mod shell;

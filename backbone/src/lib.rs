@@ -17,6 +17,7 @@
 //! ```
 
 pub mod checkpoint;
+pub mod collective;
 pub mod config;
 pub mod count;
 pub mod cpu;

@@ -2,6 +2,8 @@
 
 pub mod device;
 pub mod golden;
+#[cfg(all(unix, feature = "mpi"))]
+pub mod mpi;
 pub mod parity;
 pub mod place;
 pub mod program;

@@ -14,8 +14,12 @@ fn programs() -> &'static Path {
         let dir = test.parent().and_then(Path::parent).expect("target/<profile>").to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "--workspace", "--bins"]);
-        if cfg!(feature = "cuda") {
-            build.args(["--features", "kat-apps/cuda"]);
+        for (wanted, feature) in
+            [(cfg!(feature = "cuda"), "kat-apps/cuda"), (cfg!(feature = "mpi"), "kat-apps/mpi")]
+        {
+            if wanted {
+                build.args(["--features", feature]);
+            }
         }
         if dir.file_name().is_some_and(|profile| profile == "release") {
             build.arg("--release");
@@ -37,9 +41,14 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// `program` with `args` in `dir`, to be started.
-pub fn command(program: &str, args: &[&str], dir: &Path) -> Command {
-    let mut command = Command::new(programs().join(program));
+/// The file of a program.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
+/// The program `name` with `args` in `dir`, to be started.
+pub fn command(name: &str, args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(program(name));
     command.args(args).current_dir(dir).env("RUST_BACKTRACE", "1");
     command
 }

@@ -69,3 +69,38 @@ fn bench_reports_its_figures_as_json() {
     }
     assert_refused(&classify(&["bench", "--batch", "0"]), 2, "--batch");
 }
+
+#[test]
+fn runs_are_listed_and_compared_and_shells_are_served() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run_of_0.1.0");
+    let folder = fixtures.to_str().unwrap();
+    let list = classify(&["runs", "list", folder]);
+    assert_eq!(list.status, 0, "{list:?}");
+    for part in ["classify", "detect", "segment", "val/top1", "val/mIoU"] {
+        assert!(list.stdout.contains(part), "{list:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let run = fixtures.join("classify");
+    let compared = classify(&["runs", "compare", run.to_str().unwrap(), "--output", out, "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&compared.stdout).unwrap();
+    assert_eq!(found["groups"][0]["best_summary"]["mean"], 0.1, "{found}");
+    assert!(dir.path().join("compare.html").is_file() && dir.path().join("val_top1.png").is_file());
+    assert_refused(&classify(&["runs", "list", "src"]), 2, "src holds no run");
+    assert_refused(
+        &classify(&["runs", "compare", folder, "--figure", "top9"]),
+        2,
+        "no run has the figure top9",
+    );
+
+    for shell in ["bash", "zsh", "fish"] {
+        let script = classify(&["completions", shell]);
+        assert!(script.status == 0 && script.stdout.contains("make-shapes"), "{shell}: {script:?}");
+    }
+    let pages = classify(&["man", out]);
+    assert_eq!(pages.status, 0, "{pages:?}");
+    let page = std::fs::read_to_string(dir.path().join("classify-train.1")).unwrap();
+    assert!(
+        page.contains(".TH classify-train 1") && page.contains("--resume") || page.contains("\\-\\-resume")
+    );
+}

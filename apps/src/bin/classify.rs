@@ -2,15 +2,27 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use kat_apps::classify;
 use kat_apps::classify::{
     Classify, bench::BenchCommand, check::TOOLS, eval::EvalCommand, export::ExportCommand,
     predict::PredictCommand,
 };
 use kat_apps::config::TaskKind;
+use kat_apps::run::processes::Processes;
+use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, flags::Verbosity, info::InfoCommand,
-    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
+    self,
+    completions::{CompletionsCommand, ManCommand},
+    config::ConfigCommand,
+    data::DataArgs,
+    flags::Verbosity,
+    info::InfoCommand,
+    inspect::InspectCommand,
+    progress::Screen,
+    report::ReportCommand,
+    runs::RunsArgs,
+    train::TrainCommand,
     verify::VerifyCommand,
 };
 use kat_backbone::Cpu;
@@ -37,11 +49,15 @@ enum Command {
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
+    Serve(ServeCommand),
     Export(ExportCommand),
     Data(DataArgs),
     Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
+    Runs(RunsArgs),
+    Completions(CompletionsCommand),
+    Man(ManCommand),
 }
 
 impl shell::Program for Program {
@@ -51,19 +67,23 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
             Command::Info(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
-            Command::Train(command) => command.run::<Classify<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Classify<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
+            Command::Serve(command) => command.run::<classify::serve::ClassifyServer>(),
             Command::Export(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),
             Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Classify),
             Command::Report(command) => command.run(),
+            Command::Runs(args) => args.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
     }
 }

@@ -2,15 +2,27 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::config::TaskKind;
+use kat_apps::detect;
 use kat_apps::detect::{
     Detect, bench::BenchCommand, check::TOOLS, coco_eval::CocoEvalArgs, eval::EvalCommand,
     predict::PredictCommand, trained::Trained,
 };
+use kat_apps::run::processes::Processes;
+use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity,
-    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
+    self,
+    completions::{CompletionsCommand, ManCommand},
+    config::ConfigCommand,
+    data::DataArgs,
+    export::ExportCommand,
+    flags::Verbosity,
+    inspect::InspectCommand,
+    progress::Screen,
+    report::ReportCommand,
+    runs::RunsArgs,
+    train::TrainCommand,
 };
 use kat_backbone::Cpu;
 
@@ -34,12 +46,16 @@ enum Command {
     Eval(EvalCommand),
     CocoEval(CocoEvalArgs),
     Predict(PredictCommand),
+    Serve(ServeCommand),
     Export(ExportCommand),
     Bench(BenchCommand),
     Data(DataArgs),
     Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
+    Runs(RunsArgs),
+    Completions(CompletionsCommand),
+    Man(ManCommand),
 }
 
 impl shell::Program for Program {
@@ -49,12 +65,13 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
-            Command::Train(command) => command.run::<Detect<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Detect<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::CocoEval(command) => command.run(),
             Command::Predict(command) => command.run(),
+            Command::Serve(command) => command.run::<detect::serve::DetectServer>(),
             Command::Export(command) => {
                 command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
             }
@@ -63,6 +80,9 @@ impl shell::Program for Program {
             Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Detect),
             Command::Report(command) => command.run(),
+            Command::Runs(args) => args.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
     }
 }

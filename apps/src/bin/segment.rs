@@ -2,15 +2,27 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use kat_apps::config::TaskKind;
+use kat_apps::run::processes::Processes;
+use kat_apps::segment;
 use kat_apps::segment::{
     Segment, bench::BenchCommand, check::TOOLS, eval::EvalCommand, miou::MiouArgs, predict::PredictCommand,
     trained::Trained,
 };
+use kat_apps::serve::ServeCommand;
 use kat_apps::shell::{
-    self, config::ConfigCommand, data::DataArgs, export::ExportCommand, flags::Verbosity,
-    inspect::InspectCommand, progress::Screen, report::ReportCommand, train::TrainCommand,
+    self,
+    completions::{CompletionsCommand, ManCommand},
+    config::ConfigCommand,
+    data::DataArgs,
+    export::ExportCommand,
+    flags::Verbosity,
+    inspect::InspectCommand,
+    progress::Screen,
+    report::ReportCommand,
+    runs::RunsArgs,
+    train::TrainCommand,
 };
 use kat_backbone::Cpu;
 
@@ -33,6 +45,7 @@ enum Command {
     Train(TrainCommand),
     Eval(EvalCommand),
     Predict(PredictCommand),
+    Serve(ServeCommand),
     Export(ExportCommand),
     Miou(MiouArgs),
     Bench(BenchCommand),
@@ -40,6 +53,9 @@ enum Command {
     Inspect(InspectCommand),
     Config(ConfigCommand),
     Report(ReportCommand),
+    Runs(RunsArgs),
+    Completions(CompletionsCommand),
+    Man(ManCommand),
 }
 
 impl shell::Program for Program {
@@ -49,11 +65,12 @@ impl shell::Program for Program {
         &self.verbosity
     }
 
-    fn run(&self, screen: &Screen) -> anyhow::Result<()> {
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         match &self.command {
-            Command::Train(command) => command.run::<Segment<Cpu>>(screen),
-            Command::Eval(command) => command.run(screen),
+            Command::Train(command) => command.run::<Segment<Cpu>>(screen, processes),
+            Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
+            Command::Serve(command) => command.run::<segment::serve::SegmentServer>(),
             Command::Export(command) => {
                 command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
             }
@@ -63,6 +80,9 @@ impl shell::Program for Program {
             Command::Inspect(command) => command.run(),
             Command::Config(command) => command.run(TaskKind::Segment),
             Command::Report(command) => command.run(),
+            Command::Runs(args) => args.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
     }
 }

@@ -39,6 +39,18 @@ pub struct CheckpointArgs {
 }
 
 impl CheckpointArgs {
+    /// A checkpoint as it is.
+    pub fn of(path: &Path) -> Self {
+        Self {
+            checkpoint: path.to_owned(),
+            model: None,
+            classes: None,
+            allow_unused: false,
+            no_averages: false,
+            set: Vec::new(),
+        }
+    }
+
     /// Reads it. Where neither the checkpoint nor --classes names the classes, `classes` does, and else they are
     /// numbered.
     ///

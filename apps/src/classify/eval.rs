@@ -13,6 +13,7 @@ use kat_images::decode::DecodeOptions;
 use super::args::CheckpointArgs;
 use super::data::held_out;
 use super::held_out::HeldOut;
+use crate::run::processes::Processes;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
@@ -44,11 +45,11 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
-    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device, screen))
+    pub fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen, processes))
     }
 
-    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         let parts = if self.data.is_dir() { splits::look(&self.data)? } else { splits::Splits::default() };
         let root = parts.held_out.first().unwrap_or(&self.data);
         // Only folders name classes; indices in lists and shards are the checkpoint's.
@@ -68,8 +69,18 @@ impl EvalCommand {
             _ => held_out(&self.data, root, Some(&trained.classes), &data, Caching::Off)?,
         };
         let mut top = TopK::new(trained.classes.len());
-        let part = HeldOut { device, plan: &trained.plan, images: &images, screen: &screen.on_terminal() };
+        let part = HeldOut {
+            device,
+            plan: &trained.plan,
+            images: &images,
+            screen: &screen.on_terminal(),
+            processes,
+        };
         part.for_each_batch(&trained.model, |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
+        processes.add_counts(top.counts_mut())?;
+        if !processes.is_first() {
+            return Ok(());
+        }
         let accuracy = top.accuracy();
         let text = if self.json {
             serde_json::to_string(&accuracy)?

@@ -14,6 +14,7 @@ use super::mistakes::{Mistake, MistakeKeeper};
 use crate::config::Plan;
 use crate::plot::confusion::Confusion;
 use crate::run::loading;
+use crate::run::processes::Processes;
 use crate::shell::progress::Screen;
 
 /// Images to evaluate on.
@@ -26,6 +27,8 @@ pub struct HeldOut<'a, D: Device> {
     pub images: &'a LabelledImages,
     /// Where it is shown how far an evaluation is.
     pub screen: &'a Screen,
+    /// Those that have a stretch of the images each.
+    pub processes: &'a Processes,
 }
 
 /// What an evaluation found.
@@ -48,7 +51,7 @@ impl Evaluation {
 }
 
 impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all of them in order: `visit` is given each batch and its logits (N, K).
+    /// Goes through this process's stretch of them in order: `visit` is given each batch and its logits (N, K).
     ///
     /// # Errors
     /// Images that cannot be read, or an error of `visit`.
@@ -58,31 +61,38 @@ impl<D: Device> HeldOut<'_, D> {
         mut visit: impl FnMut(&ClassifyBatch, ArrayView2<'_, f32>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let collate = EvalCollate(eval_pipeline(self.plan, model.config().image_size.height as u32)?);
-        loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
-            if !batch.ids.is_empty() {
-                let images = loading::tensor(self.device, &batch.images)?;
-                let logits = model.forward(&mut Graph::inference(), &images)?;
-                let rows = batch.ids.len();
-                let logits = Array2::from_shape_vec((rows, logits.numel() / rows), logits.to_vec())?;
-                visit(batch, logits.view())?;
-            }
-            Ok(batch.ids.len())
-        })
+        loading::for_each_batch(
+            self.images,
+            collate,
+            self.plan,
+            self.screen,
+            self.processes.shard(),
+            |batch| {
+                if !batch.ids.is_empty() {
+                    let images = loading::tensor(self.device, &batch.images)?;
+                    let logits = model.forward(&mut Graph::inference(), &images)?;
+                    let rows = batch.ids.len();
+                    let logits = Array2::from_shape_vec((rows, logits.numel() / rows), logits.to_vec())?;
+                    visit(batch, logits.view())?;
+                }
+                Ok(batch.ids.len())
+            },
+        )
     }
 
-    /// Counts all of them, and keeps up to `examples` mistakes.
+    /// Counts all of them over all processes, and keeps up to `examples` mistakes of this one's.
     ///
     /// # Errors
     /// As [`HeldOut::for_each_batch`].
     pub fn evaluate(&self, model: &Kat<D>, names: &[String], examples: usize) -> anyhow::Result<Evaluation> {
         let mut top = TopK::with_confusion(names.len());
-        let (mut keeper, mut loss) = (MistakeKeeper::new(examples), 0.0);
+        let (mut keeper, mut losses) = (MistakeKeeper::new(examples), Vec::new());
         let side = model.config().image_size.height;
         self.for_each_batch(model, |batch, logits| {
             top.update(logits, &batch.labels)?;
             for (slot, (row, label)) in logits.rows().into_iter().zip(&batch.labels).enumerate() {
                 let row = row.as_slice().context("logits are not row-major")?;
-                loss += negative_log(row, *label);
+                losses.push(negative_log(row, *label));
                 let Some(best) = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)))
                 else {
                     continue;
@@ -100,6 +110,9 @@ impl<D: Device> HeldOut<'_, D> {
             }
             Ok(())
         })?;
+        self.processes.add_counts(top.counts_mut())?;
+        // Added up in the order of the images, however many processes there are.
+        let loss = self.processes.gather(&losses)?.iter().sum();
         let counts = top.confusion().context("no confusion was counted")?;
         let confusion = Confusion::of_counts(names.to_vec(), counts.view());
         Ok(Evaluation { top, confusion, mistakes: keeper.into_sorted(), loss })

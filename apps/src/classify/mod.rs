@@ -13,6 +13,7 @@ pub mod hub;
 pub mod mistakes;
 pub mod predict;
 pub mod report;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::{Device, Graph, Kat, KatConfig, ops};
+use kat_images::Shard;
 use kat_images::loader::{Dataset as _, Loader, LoaderState};
 use kat_images::pipeline::{ClassifyTrain, ClassifyTrainConfig, ColorAugment};
 use kat_images::transform::color_jitter::ColorJitter;
@@ -31,6 +33,7 @@ use kat_images::transform::random_resized_crop::RandomResizedCrop;
 use crate::config::{Plan, TaskKind};
 use crate::run::loading;
 use crate::run::memory;
+use crate::run::processes::Processes;
 use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
@@ -173,10 +176,10 @@ impl<D: Device> Task for Classify<D> {
         Ok(model)
     }
 
-    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
+    fn batches(&self, shard: Shard, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
         let collate = self.train_collate()?;
         let images = data::cropped(&self.splits.train, &collate.pipeline);
-        Ok(Loader::start(images, Arc::new(collate), loading::training(&self.plan), resume)?)
+        Ok(Loader::start(images, Arc::new(collate), loading::training(&self.plan, shard), resume)?)
     }
 
     fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Losses<D>> {
@@ -190,8 +193,15 @@ impl<D: Device> Task for Classify<D> {
         Ok(Losses { total, parts: Vec::new() })
     }
 
-    fn evaluate(&self, model: &Kat<D>, screen: &Screen, examples: usize) -> anyhow::Result<Evaluation> {
-        let part = HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val, screen };
+    fn evaluate(
+        &self,
+        model: &Kat<D>,
+        screen: &Screen,
+        examples: usize,
+        processes: &Processes,
+    ) -> anyhow::Result<Evaluation> {
+        let part =
+            HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val, screen, processes };
         part.evaluate(model, self.classes(), examples)
     }
 

@@ -18,7 +18,7 @@ use crate::classify::trained::Trained;
 use crate::run::finite;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, decode, image_files};
+use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
 use crate::shell::printable::{one_line, print};
 use crate::shell::told;
 
@@ -61,7 +61,7 @@ impl PredictCommand {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let options = self.limits.options(&trained.plan);
-        let (mut failed, mut seen) = (0, 0);
+        let (mut failed, mut seen, mut names) = (0, 0, OutputNames::default());
         for path in image_files(&self.inputs)? {
             seen += 1;
             let prepared = decode(&path, &options).and_then(|image| {
@@ -72,7 +72,7 @@ impl PredictCommand {
                     let ranked = rank(&trained, device, planes.clone(), &path)?;
                     if let Some(dir) = &self.explain {
                         let drawn = explain(device, &trained, planes, &ranked)?;
-                        save(&drawn, dir, &path, seen)?;
+                        save(&drawn, dir, &names.of(&path))?;
                     }
                     print(&self.line(&path, &ranked)?)?;
                 }
@@ -92,8 +92,7 @@ impl PredictCommand {
         let best = &ranked[..ranked.len().min(self.top.get())];
         let path = path.display().to_string();
         if self.json {
-            let classes: Vec<_> =
-                best.iter().map(|(n, p)| serde_json::json!({"class": n, "probability": p})).collect();
+            let classes = classes_json(ranked, self.top.get());
             return Ok(serde_json::json!({"image": path, "classes": classes}).to_string() + "\n");
         }
         let classes: Vec<String> =
@@ -103,7 +102,7 @@ impl PredictCommand {
 }
 
 /// The image as the model takes it: (3, S, S), normalized.
-fn prepare(pipeline: &ClassifyEval, image: RgbImage, side: u32) -> anyhow::Result<Vec<f32>> {
+pub(super) fn prepare(pipeline: &ClassifyEval, image: RgbImage, side: u32) -> anyhow::Result<Vec<f32>> {
     let sample = Sample { image, target: Target::None, id: String::new() };
     let mut planes = vec![0.0; 3 * (side * side) as usize];
     let sample = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0))?;
@@ -122,10 +121,20 @@ fn rank<'t, D: Device>(
     let image = Tensor::from_vec(device, planes, [1, 3, side, side])?;
     let logits = trained.model.forward(&mut Graph::inference(), &image)?.to_vec();
     finite::output(&logits, path)?;
-    let names = trained.classes.iter().map(String::as_str);
-    let mut ranked: Vec<(&str, f32)> = names.zip(probabilities(&logits)).collect();
+    Ok(by_rank(&trained.classes, &probabilities(&logits)))
+}
+
+/// Names with their probabilities, most probable first.
+pub(super) fn by_rank<'n>(names: &'n [String], probabilities: &[f32]) -> Vec<(&'n str, f32)> {
+    let mut ranked: Vec<(&str, f32)> =
+        names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(ranked)
+    ranked
+}
+
+/// The first `top` of them.
+pub(super) fn classes_json(ranked: &[(&str, f32)], top: usize) -> serde_json::Value {
+    ranked.iter().take(top).map(|(n, p)| serde_json::json!({"class": n, "probability": p})).collect()
 }
 
 /// The image beside the evidence for its first class.
@@ -143,18 +152,10 @@ fn explain<D: Device>(
     Ok(evidence.draw(&seen, &format!("{name} {:.1} %", 100.0 * probability)))
 }
 
-/// Writes `DIR/<name of the image>.png`; an image on stdin is called "stdin".
-fn save(drawn: &RgbImage, dir: &Path, image: &Path, number: usize) -> anyhow::Result<()> {
+/// Writes `DIR/NAME.png`.
+fn save(drawn: &RgbImage, dir: &Path, name: &str) -> anyhow::Result<()> {
     let refused = |path: &Path| format!("cannot write {}", path.display());
     std::fs::create_dir_all(dir).with_context(|| refused(dir))?;
-    let stem = match image.file_stem() {
-        Some(stem) if image != Path::new("-") => stem.to_string_lossy().into_owned(),
-        _ => "stdin".to_owned(),
-    };
-    let mut path = dir.join(format!("{stem}.png"));
-    if path.exists() {
-        // Images of one name in several folders.
-        path = dir.join(format!("{stem}-{number}.png"));
-    }
+    let path = dir.join(format!("{name}.png"));
     drawn.save(&path).with_context(|| refused(&path))
 }

@@ -97,7 +97,10 @@ fn mistakes(page: &mut Page, evaluation: &Evaluation) -> anyhow::Result<()> {
 }
 
 /// The rational functions of every layer, nothing for models without.
-fn functions<D: Device>(model: &Kat<D>) -> anyhow::Result<Option<Plot>> {
+///
+/// # Errors
+/// A chart that cannot be drawn.
+pub fn functions<D: Device>(model: &Kat<D>) -> anyhow::Result<Option<Plot>> {
     let (map, config) = (export(model), model.config());
     let start = |activation: Activation| -> anyhow::Result<Rational> {
         let c = coefficients(activation, config.order)?;

@@ -42,17 +42,19 @@ pub enum ConfigError {
         /// The running program.
         program: &'static str,
     },
-    /// A base file that itself extends another.
-    #[error("{}: extends {}, which extends another file; one level is the limit", path.display(), base.display())]
-    NestedExtends {
-        /// The file that was asked for.
+    /// A file among those that it extends.
+    #[error("{}: extends itself, by way of the files that it extends", path.display())]
+    ExtendsItself {
+        /// The file.
         path: PathBuf,
-        /// Its base.
-        base: PathBuf,
     },
-    /// A `--set` that is not `key=value`.
-    #[error("--set {text}: {reason}; write --set section.key=value, for example --set optimizer.lr=5e-4")]
+    /// A `--set` that is not `key=value`, or an `--unset` that is no key.
+    #[error("{flag} {text}: {reason}; write {flag} {form}")]
     BadOverride {
+        /// `--set` or `--unset`.
+        flag: &'static str,
+        /// What it takes, with an example.
+        form: &'static str,
         /// As typed.
         text: String,
         /// What is wrong.

@@ -28,6 +28,18 @@ pub enum Granularity {
     Epoch,
 }
 
+/// How the learning rate grows with the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrScaling {
+    /// As the batch (arXiv 1706.02677).
+    Linear,
+    /// As its square root (arXiv 1404.5997).
+    Sqrt,
+    /// Not at all.
+    None,
+}
+
 /// How the decay of averaged weights grows at the start of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

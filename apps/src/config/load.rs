@@ -1,5 +1,5 @@
-//! From files and `--set` to one [`RawConfig`]: base file, file, overrides, each checked by itself so that an
-//! error names the place it was typed.
+//! From files and `--set` to one [`RawConfig`]: the files that a file extends, the file, overrides, each checked by itself
+//! so that an error names the place it was typed. Later layers win.
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,10 @@ use super::task::TaskKind;
 
 /// Key at the head of a file that names the file it builds on.
 const EXTENDS: &str = "extends";
+/// Key beside it: a list of keys of the files beneath that are taken back.
+const UNSET: &str = "unset";
+/// Keys that say one thing in two ways: the later of them counts.
+const RIVALS: [[&str; 2]; 1] = [["train.epochs", "train.steps"]];
 
 /// A configuration as read, and where from.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,18 +64,22 @@ impl Loaded {
 /// # Errors
 /// A file that cannot be read, a key that there is none of, or a value of another type.
 pub fn load(path: Option<&Path>, overrides: &[Override], task: TaskKind) -> Result<Loaded, ConfigError> {
-    let mut table = Table::new();
-    if let Some(path) = path {
-        let (layer, extends) = read_layer(path, task)?;
-        if let Some(base) = extends {
-            let base = resolve(path, &base);
-            let (base_layer, deeper) = read_layer(&base, task)?;
-            if deeper.is_some() {
-                return Err(ConfigError::NestedExtends { path: path.to_owned(), base });
-            }
-            merge(&mut table, &base_layer);
+    let (mut layers, mut files) = (Vec::new(), Vec::new());
+    let mut next = path.map(Path::to_owned);
+    while let Some(path) = next {
+        let identity = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if files.contains(&identity) {
+            return Err(ConfigError::ExtendsItself { path });
         }
-        merge(&mut table, &layer);
+        files.push(identity);
+        let layer = read_layer(&path, task)?;
+        next = layer.extends.as_ref().map(|base| resolve(&path, base));
+        layers.push(layer);
+    }
+    let mut table = Table::new();
+    for layer in layers.iter().rev() {
+        layer.unset.iter().for_each(|key| remove(&mut table, key));
+        lay(&mut table, &layer.table);
     }
     let origin = path.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string());
     change(table, overrides, origin, task)
@@ -85,11 +93,16 @@ fn change(
     task: TaskKind,
 ) -> Result<Loaded, ConfigError> {
     for change in overrides {
-        let layer = change.table();
+        let Some(layer) = change.table() else {
+            let key = change.key();
+            known(&key, &change.origin(), task)?;
+            remove(&mut table, &key);
+            continue;
+        };
         check_keys(&layer, &change.origin(), task)?;
         // Typed by itself first: an error then names this --set and no other.
         from_table(layer.clone(), &change.origin())?;
-        merge(&mut table, &layer);
+        lay(&mut table, &layer);
     }
     Ok(Loaded { raw: from_table(table, &origin)?, origin })
 }
@@ -112,7 +125,7 @@ pub fn from_text_with(
     origin: &str,
     task: TaskKind,
 ) -> Result<Loaded, ConfigError> {
-    let (table, _) = parse(text, origin, task)?;
+    let Layer { table, .. } = parse(text, origin, task)?;
     change(table, overrides, origin.to_owned(), task)
 }
 
@@ -127,7 +140,7 @@ pub fn from_run(
     origin: &str,
     task: TaskKind,
 ) -> Result<Loaded, ConfigError> {
-    let (mut table, _) = parse(text, origin, task)?;
+    let Layer { mut table, .. } = parse(text, origin, task)?;
     if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
         train.entry("ema_warmup").or_insert_with(|| "none".into());
     }
@@ -177,23 +190,68 @@ pub(super) fn differences(before: &RawConfig, now: &RawConfig) -> Vec<String> {
         .collect()
 }
 
-fn read_layer(path: &Path, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
+/// A file by itself.
+struct Layer {
+    table: Table,
+    /// The file beneath it, as written.
+    extends: Option<String>,
+    /// Keys of the files beneath it that are taken back.
+    unset: Vec<String>,
+}
+
+/// Lays `over` on `under`; a key takes those that contradict it away, so that the later one counts.
+fn lay(under: &mut Table, over: &Table) {
+    for pair in RIVALS {
+        let given =
+            |key: &str| path_of(key).is_some_and(|(s, k)| over.get(s).and_then(|keys| keys.get(k)).is_some());
+        match pair.map(given) {
+            [true, false] => remove(under, pair[1]),
+            [false, true] => remove(under, pair[0]),
+            _ => {}
+        }
+    }
+    merge(under, over);
+}
+
+fn path_of(key: &str) -> Option<(&str, &str)> {
+    key.split_once('.')
+}
+
+fn remove(table: &mut Table, key: &str) {
+    if let Some((section, key)) = path_of(key)
+        && let Some(keys) = table.get_mut(section).and_then(toml::Value::as_table_mut)
+    {
+        keys.remove(key);
+    }
+}
+
+/// Whether there is a key of this name.
+fn known(key: &str, origin: &str, task: TaskKind) -> Result<(), ConfigError> {
+    let (section, name) = path_of(key).unwrap_or((key, ""));
+    let table =
+        Table::from_iter([(section.to_owned(), Table::from_iter([(name.to_owned(), true.into())]).into())]);
+    check_keys(&table, origin, task)
+}
+
+fn read_layer(path: &Path, task: TaskKind) -> Result<Layer, ConfigError> {
     let text = kat_images::files::read_text(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string(), task)
 }
 
-fn parse(text: &str, origin: &str, task: TaskKind) -> Result<(Table, Option<String>), ConfigError> {
+fn parse(text: &str, origin: &str, task: TaskKind) -> Result<Layer, ConfigError> {
     let syntax = |e: toml::de::Error| ConfigError::Syntax {
         origin: origin.to_owned(),
         message: e.to_string().trim_end().to_owned(),
     };
     let mut table: Table = text.parse().map_err(syntax)?;
     table.remove(EXTENDS);
+    table.remove(UNSET);
     check_keys(&table, origin, task)?;
     // From the text and not from the table, because only then does the message have line and column.
     let typed: RawConfig = toml::from_str(text).map_err(syntax)?;
-    Ok((table, typed.extends))
+    typed.unset.iter().try_for_each(|key| known(key, origin, task))?;
+    Ok(Layer { table, extends: typed.extends, unset: typed.unset })
 }
 
 fn from_table(table: Table, origin: &str) -> Result<RawConfig, ConfigError> {
@@ -260,13 +318,44 @@ mod tests {
     }
 
     #[test]
-    fn a_base_may_not_extend() {
+    fn files_extend_to_any_depth_but_not_themselves() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "c.toml", "");
-        write(dir.path(), "b.toml", "extends = \"c.toml\"");
-        let file = write(dir.path(), "a.toml", "extends = \"b.toml\"");
+        std::fs::create_dir(dir.path().join("base")).unwrap();
+        write(dir.path(), "base/d.toml", "[optimizer]\nlr = 1.0\neps = 2.0\nweight_decay = 3.0");
+        write(dir.path(), "base/c.toml", "extends = \"d.toml\"\n[optimizer]\neps = 4.0");
+        write(dir.path(), "b.toml", "extends = \"base/c.toml\"\nunset = [\"optimizer.weight_decay\"]");
+        let file = write(dir.path(), "a.toml", "extends = \"b.toml\"\n[optimizer]\nlr = 5.0");
+        let raw = load(Some(&file), &[], TaskKind::Classify).unwrap().raw;
+        let default = RawConfig::default().optimizer.weight_decay;
+        assert_eq!((raw.optimizer.lr, raw.optimizer.eps, raw.optimizer.weight_decay), (5.0, 4.0, default));
+        write(dir.path(), "base/d.toml", "extends = \"../a.toml\"");
         let error = load(Some(&file), &[], TaskKind::Classify).unwrap_err();
-        assert!(matches!(error, ConfigError::NestedExtends { .. }), "{error}");
+        assert!(matches!(error, ConfigError::ExtendsItself { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_later_of_two_rivals_counts_and_keys_are_unset() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "base.toml", "[train]\nsteps = 9");
+        let file = write(dir.path(), "a.toml", "extends = \"base.toml\"\n[train]\nepochs = 2");
+        let train = |changes: &[Override]| load(Some(&file), changes, TaskKind::Classify).unwrap().raw.train;
+        assert_eq!((train(&[]).epochs, train(&[]).steps), (Some(2), None));
+        let stepped = train(&[set("train.epochs=3"), set("train.steps=5")]);
+        assert_eq!((stepped.epochs, stepped.steps), (None, Some(5)));
+        assert_eq!(train(&[Override::unset("train.epochs").unwrap()]).epochs, None);
+        // both in one place contradict each other still
+        let both = write(dir.path(), "both.toml", "[train]\nepochs = 1\nsteps = 1");
+        let raw = load(Some(&both), &[], TaskKind::Classify).unwrap().raw;
+        assert_eq!((raw.train.epochs, raw.train.steps), (Some(1), Some(1)));
+        let unknown = load(Some(&file), &[Override::unset("train.epoch").unwrap()], TaskKind::Classify);
+        let message = unknown.unwrap_err().to_string();
+        assert!(
+            message.contains("--unset train.epoch: unknown key") && message.contains("train.epochs"),
+            "{message}"
+        );
+        let file = write(dir.path(), "u.toml", "unset = [\"train.stops\"]");
+        let message = load(Some(&file), &[], TaskKind::Classify).unwrap_err().to_string();
+        assert!(message.contains("u.toml: unknown key \"train.stops\""), "{message}");
     }
 
     #[test]

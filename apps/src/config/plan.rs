@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::check::Check;
 use super::data::DataPlan;
 use super::error::ConfigError;
+use super::kinds::LrScaling;
 use super::load::{Loaded, differences, to_text};
 use super::model::ModelPlan;
 use super::raw::{self, Augment, Detect, Eval, Optimizer, RawConfig, Segment, Train};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub detect: Detect,
     /// UperNet; read by `segment` only.
     pub segment: Segment,
+    /// Processes that train together: the launcher's, not the configuration's.
+    pub ranks: usize,
     /// All of it as typed, for the record.
     raw: RawConfig,
 }
@@ -110,6 +113,7 @@ impl Plan {
             report,
             detect,
             segment,
+            ranks: 1,
             raw,
         })
     }
@@ -126,13 +130,23 @@ impl Plan {
 
     /// Images that contribute to one optimizer step.
     pub fn images_per_step(&self) -> usize {
-        self.train.batch_size * self.train.accumulate
+        self.ranks * self.train.batch_size * self.train.accumulate
+    }
+
+    /// "global batch 1024 = 8 ranks × 128 × 1 accumulated".
+    pub fn batch_in_words(&self) -> String {
+        let (all, ranks, t) = (self.images_per_step(), self.ranks, &self.train);
+        format!("global batch {all} = {ranks} ranks × {} × {} accumulated", t.batch_size, t.accumulate)
     }
 
     /// The full learning rate, scaled by the batch where the configuration says so.
     pub fn peak_lr(&self) -> f64 {
         let o = &self.optimizer;
-        if o.lr_batch == 0 { o.lr } else { o.lr * self.images_per_step() as f64 / o.lr_batch as f64 }
+        match (o.lr_batch, o.lr_scaling) {
+            (0, _) | (_, LrScaling::None) => o.lr,
+            (batch, LrScaling::Linear) => o.lr * self.images_per_step() as f64 / batch as f64,
+            (batch, LrScaling::Sqrt) => o.lr * (self.images_per_step() as f64 / batch as f64).sqrt(),
+        }
     }
 
     /// The learning rate as a function of the step, for an epoch of this many steps.
@@ -161,6 +175,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(plan.peak_lr(), 1e-3 * 128.0 / 1024.0);
+        let mut ranks = Plan { ranks: 2, ..plan.clone() };
+        assert_eq!(ranks.peak_lr(), 1e-3 * 256.0 / 1024.0);
+        assert_eq!(ranks.batch_in_words(), "global batch 256 = 2 ranks × 64 × 2 accumulated");
+        ranks.optimizer.lr_scaling = LrScaling::Sqrt;
+        assert_eq!(ranks.peak_lr(), 0.5e-3);
+        ranks.optimizer.lr_scaling = LrScaling::None;
+        assert_eq!(ranks.peak_lr(), 1e-3);
         assert_eq!(plan.duration.steps(50), 150);
         assert_eq!(plan.output, PathBuf::from("runs/classify"));
         assert!(plan.to_toml().contains("kat_tiny_patch16_224"));
@@ -170,7 +191,6 @@ mod tests {
     fn every_bad_value_is_named_with_what_would_do() {
         for (task, change, parts) in [
             (TaskKind::Classify, "train.batch_size=0", ["train.batch_size is 0", "at least 1"]),
-            (TaskKind::Classify, "train.steps=5", ["train.steps is 5", "give one of the two"]),
             (TaskKind::Classify, "optimizer.lr=nan", ["optimizer.lr is NaN", "expected a number"]),
             (TaskKind::Classify, "optimizer.layer_decay=1.5", ["layer_decay is 1.5", "from 0.001 to 1"]),
             (TaskKind::Classify, "augment.scale=[0.5, 0.1]", ["[0.5, 0.1]", "low <= high"]),
@@ -188,6 +208,14 @@ mod tests {
             assert!(parts.iter().all(|p| message.contains(p)), "{change}: {message}");
             assert!(message.starts_with("defaults: "), "{message}");
         }
+    }
+
+    #[test]
+    fn two_lengths_in_one_place_contradict_each_other() {
+        let both = "[model]\nname = \"kat_tiny_patch16_224\"\n[train]\nepochs = 3\nsteps = 5";
+        let loaded = crate::config::from_text(both, "both.toml", TaskKind::Classify).unwrap();
+        let message = Plan::new(loaded, TaskKind::Classify).unwrap_err().to_string();
+        assert!(message.contains("train.steps is 5") && message.contains("give one of the two"), "{message}");
     }
 
     #[test]

@@ -6,11 +6,12 @@
 
 use std::path::PathBuf;
 
+use kat_backbone::collective::gradients::GradientFormat;
 use kat_mask_rcnn::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Section, section};
-use super::kinds::{EmaWarmup, Granularity, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
+use super::kinds::{EmaWarmup, Granularity, LrScaling, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
 pub use super::raw_model::Model;
 use super::task::TaskKind;
 
@@ -65,10 +66,12 @@ section! {
         epochs: Option<usize> = None;
         /// Optimiser steps; either this or `epochs`.
         steps: Option<usize> = None;
-        /// Images in a forward pass.
+        /// Images in a forward pass of each process.
         batch_size: usize = 64;
         /// Forward passes whose gradients are added before a step.
         accumulate: usize = 1;
+        /// How processes exchange gradients: "f32", or "bf16", which rounds them and halves the bytes.
+        gradient_exchange: GradientFormat = GradientFormat::F32;
         /// Largest norm of the whole gradient; 0 leaves it as it is.
         clip_grad: f64 = 0.0;
         /// Decay of the averaged weights (EMA); 0 keeps none.
@@ -94,8 +97,11 @@ section! {
     Optimizer {
         /// Learning rate for a batch of `lr_batch`, or for any batch where that is 0.
         lr: f64 = 1e-3;
-        /// The rate is multiplied by batch / lr_batch; 0 takes `lr` as it is.
+        /// The rate is multiplied by batch / lr_batch, the batch being that of a step over all processes; 0 takes `lr` as it
+        /// is.
         lr_batch: usize = 0;
+        /// How the rate grows with that share: "linear", "sqrt" (of its root) or "none".
+        lr_scaling: LrScaling = LrScaling::Linear;
         /// Decay rates of the two moments.
         betas: [f64; 2] = [0.9, 0.999];
         /// Added to the root of the second moment.
@@ -294,6 +300,9 @@ pub struct RawConfig {
     /// File that this one builds on, relative to it. Resolved while loading and then left empty.
     #[serde(skip_serializing)]
     pub extends: Option<String>,
+    /// Keys of that file that are taken back, as "section.key".
+    #[serde(skip_serializing)]
+    pub unset: Vec<String>,
     /// `[model]`
     pub model: Model,
     /// `[data]`

@@ -12,6 +12,7 @@ use crate::detect::data;
 use crate::detect::held_out::HeldOut;
 use crate::detect::scored::{Figures, Scored};
 use crate::detect::trained::Trained;
+use crate::run::processes::Processes;
 use crate::run::run_dir::write_atomic;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
@@ -47,18 +48,28 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or images that cannot be read, or a results file that cannot be written.
-    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device, screen))
+    pub fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen, processes))
     }
 
-    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.weights)?;
         let images = data::open_split(&self.data, self.split.as_deref(), "val", trained.plan.data.decode)?;
-        let part = HeldOut { device, plan: &trained.plan, images: &images, screen: &screen.on_terminal() };
+        let part = HeldOut {
+            device,
+            plan: &trained.plan,
+            images: &images,
+            screen: &screen.on_terminal(),
+            processes,
+        };
         let mut scored = Scored::new(&images.0, &trained.categories)?;
         part.for_each_batch(&trained.model, |batch, found| {
             batch.ids.iter().zip(found).try_for_each(|(id, found)| scored.add(id, found))
         })?;
+        scored.gather(processes)?;
+        if !processes.is_first() {
+            return Ok(());
+        }
         let results = scored.to_json()?;
         if let Some(path) = &self.results {
             write_atomic(path, &results).with_context(|| format!("cannot write {}", path.display()))?;

@@ -11,6 +11,7 @@ use super::scored::{Figures, Scored};
 use super::{detect, eval_pipeline};
 use crate::config::Plan;
 use crate::run::loading;
+use crate::run::processes::Processes;
 use crate::shell::progress::Screen;
 
 /// Images to evaluate on.
@@ -23,6 +24,8 @@ pub struct HeldOut<'a, D: Device> {
     pub images: &'a CocoImages,
     /// Where it is shown how far an evaluation is.
     pub screen: &'a Screen,
+    /// Those that have a stretch of the images each.
+    pub processes: &'a Processes,
 }
 
 /// What an evaluation found.
@@ -34,7 +37,7 @@ pub struct Evaluation {
 }
 
 impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all of them in order: `visit` is given each batch and what was found in its images, at their own
+    /// Goes through this process's stretch of them in order: `visit` is given each batch and what was found in its images, at their own
     /// size.
     ///
     /// # Errors
@@ -45,15 +48,22 @@ impl<D: Device> HeldOut<'_, D> {
         mut visit: impl FnMut(&DetectBatch, &[ImageResult]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let collate = DetectCollate(eval_pipeline(self.plan, model.config())?);
-        loading::for_each_batch(self.images, collate, self.plan, self.screen, |batch| {
-            if !batch.ids.is_empty() {
-                visit(batch, &detect(self.device, model, batch)?)?;
-            }
-            Ok(batch.ids.len())
-        })
+        loading::for_each_batch(
+            self.images,
+            collate,
+            self.plan,
+            self.screen,
+            self.processes.shard(),
+            |batch| {
+                if !batch.ids.is_empty() {
+                    visit(batch, &detect(self.device, model, batch)?)?;
+                }
+                Ok(batch.ids.len())
+            },
+        )
     }
 
-    /// Scores all of them, and keeps the first `examples`.
+    /// Scores all of them over all processes, and keeps the first `examples` of this one's.
     ///
     /// # Errors
     /// As [`HeldOut::for_each_batch`]; annotations that cannot be evaluated.
@@ -74,6 +84,7 @@ impl<D: Device> HeldOut<'_, D> {
             }
             Ok(())
         })?;
+        scored.gather(self.processes)?;
         Ok(Evaluation { figures: scored.figures(&scored.to_json()?)?, examples: kept })
     }
 }

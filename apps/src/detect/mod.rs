@@ -12,7 +12,9 @@ pub mod held_out;
 pub mod model;
 pub mod predict;
 pub mod report;
+mod rows;
 pub mod scored;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use kat_backbone::{Device, Graph};
 use kat_coco::json::Category;
+use kat_images::Shard;
 use kat_images::loader::{Loader, LoaderState};
 use kat_images::pipeline::{DetectEval, DetectEvalConfig, DetectTrain, DetectTrainConfig};
 use kat_images::transform::scale_jitter::ScaleJitter;
@@ -32,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
+use crate::run::processes::Processes;
 use crate::run::resume::difference;
 use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
@@ -140,7 +144,7 @@ impl<D: Device> Task for Detect<D> {
         Ok(model)
     }
 
-    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<DetectBatch>> {
+    fn batches(&self, shard: Shard, resume: Option<LoaderState>) -> anyhow::Result<Loader<DetectBatch>> {
         let a = &self.plan.augment;
         let pipeline = DetectTrain::new(DetectTrainConfig {
             flip: a.hflip,
@@ -148,7 +152,7 @@ impl<D: Device> Task for Detect<D> {
             normalize: self.plan.data.normalize,
         })?;
         let (images, collate) = (decoded(&self.splits.train), Arc::new(DetectCollate(pipeline)));
-        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
+        Ok(Loader::start(images, collate, loading::training(&self.plan, shard), resume)?)
     }
 
     fn loss(
@@ -170,8 +174,15 @@ impl<D: Device> Task for Detect<D> {
         Ok(Losses { total, parts })
     }
 
-    fn evaluate(&self, model: &MaskRcnn<D>, screen: &Screen, examples: usize) -> anyhow::Result<Evaluation> {
-        let part = HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val, screen };
+    fn evaluate(
+        &self,
+        model: &MaskRcnn<D>,
+        screen: &Screen,
+        examples: usize,
+        processes: &Processes,
+    ) -> anyhow::Result<Evaluation> {
+        let part =
+            HeldOut { device: &self.device, plan: &self.plan, images: &self.splits.val, screen, processes };
         let evaluation = part.evaluate(model, &self.categories(), examples)?;
         if let Some(reason) = evaluation.figures.no_masks.as_ref().filter(|_| self.config.masks) {
             tracing::warn!("masks are not evaluated: {reason}");

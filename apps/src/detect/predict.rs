@@ -6,13 +6,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::Device;
+use kat_coco::json::Category;
 use kat_images::loader::Collate as _;
 use kat_images::pipeline::DetectEval;
 use kat_images::sample::{Sample, Target};
 use kat_mask_rcnn::structures::ImageResult;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::detect::batch::DetectCollate;
 use crate::detect::draw::draw_found;
@@ -21,15 +22,15 @@ use crate::detect::{detect, eval_pipeline};
 use crate::shell::Misuse;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, decode, image_files};
-use crate::shell::printable::one_line;
+use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
+use crate::shell::printable::{one_line, print};
 use crate::shell::told;
 use crate::shell::weights::WeightsArgs;
 
 /// Find the objects in images
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, after the program's name:\n  \
-    predict --checkpoint runs/detect/best.safetensors photo.jpg folder/ --to drawn/\n  \
+    predict --checkpoint runs/detect/best.safetensors photo.jpg folder/ --output drawn/\n  \
     predict --checkpoint model.safetensors --json - < photo.jpg")]
 pub struct PredictCommand {
     #[command(flatten)]
@@ -37,9 +38,9 @@ pub struct PredictCommand {
     /// Images, folders of images, or - for an image on stdin
     #[arg(required = true, value_name = "IMAGE|DIR|-")]
     inputs: Vec<PathBuf>,
-    /// Folder for the pictures with boxes, masks and names
-    #[arg(long, value_name = "DIR", required_unless_present = "json")]
-    to: Option<PathBuf>,
+    /// Folder for NAME.png, each image with its boxes, masks and names
+    #[arg(short, long, value_name = "DIR", alias = "to")]
+    output: Option<PathBuf>,
     /// Lowest score of a detection that is shown
     #[arg(long, value_name = "SCORE", default_value = "0.5")]
     threshold: f32,
@@ -69,17 +70,17 @@ impl PredictCommand {
         let options = self.limits.options(&trained.plan);
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
         let files = image_files(&self.inputs)?;
-        let names = self.names(&files)?;
-        let mut failed = 0;
-        for (path, name) in files.iter().zip(&names) {
+        if let Some(output) = &self.output {
+            std::fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+        }
+        let (mut failed, mut names) = (0, OutputNames::default());
+        for path in &files {
             let looked = decode(path, &options).and_then(|image| {
                 let found = look(&trained, &pipeline, device, image.clone());
                 Ok((found.with_context(|| path.display().to_string())?, image))
             });
             match looked {
-                Ok((found, image)) => {
-                    self.show(path, name, &image, &found, &trained)?;
-                }
+                Ok((found, image)) => self.show(path, &names.of(path), (&image, &found), &trained)?,
                 Err(error) => {
                     failed += 1;
                     tracing::error!("{}", one_line(&told(&error)));
@@ -92,81 +93,72 @@ impl PredictCommand {
         Ok(())
     }
 
-    /// The name of each drawn image; two of the same would overwrite each other.
-    fn names(&self, files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
-        let stem = |path: &PathBuf| match path.file_stem() {
-            Some(stem) if path.as_path() != Path::new("-") => stem.to_string_lossy().into_owned(),
-            _ => "stdin".to_owned(),
-        };
-        let mut names: Vec<String> = Vec::new();
-        for path in files {
-            let mut name = format!("{}.png", stem(path));
-            let mut number = 2;
-            while names.contains(&name) {
-                name = format!("{}-{number}.png", stem(path));
-                number += 1;
-            }
-            names.push(name);
-        }
-        if let Some(to) = &self.to {
-            std::fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
-        }
-        Ok(names)
-    }
-
     fn show(
         &self,
         path: &Path,
         name: &str,
-        image: &RgbImage,
-        found: &ImageResult,
+        (image, found): (&RgbImage, &ImageResult),
         trained: &Trained<impl Device>,
     ) -> anyhow::Result<()> {
-        if let Some(to) = &self.to {
-            let drawn = to.join(name);
+        if let Some(output) = &self.output {
+            let drawn = output.join(format!("{name}.png"));
             let shown = draw_found(image, found, &trained.categories, self.threshold);
             shown.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
-            tracing::info!("wrote {}", drawn.display());
+            tracing::debug!("wrote {}", drawn.display());
         }
+        let path = path.display().to_string();
         if self.json {
-            crate::shell::printable::print(&(self.line(path, found, trained) + "\n"))?;
+            let mut line = objects_json(found, &trained.categories, self.threshold);
+            line["image"] = path.into();
+            return print(&(line.to_string() + "\n"));
         }
-        Ok(())
+        print(&format!("{}: {}\n", one_line(&path), self.words(found, &trained.categories)))
     }
 
-    fn line(&self, path: &Path, found: &ImageResult, trained: &Trained<impl Device>) -> String {
+    /// How many objects, and which with what scores; the best one where none passes the threshold.
+    fn words(&self, found: &ImageResult, categories: &[Category]) -> String {
         let d = &found.detections;
-        let shown = (0..d.len()).filter(|i| d.scores()[*i] >= self.threshold);
-        let objects: Vec<_> = shown
-            .map(|i| {
-                let category = &trained.categories[d.classes()[i] as usize];
-                let [x0, y0, x1, y1] = d.boxes().as_slice()[i];
-                let mask = found.masks.as_ref().map(|masks| {
-                    let size = masks[i].size();
-                    json!({ "size": [size.height, size.width], "counts": masks[i].to_text() })
-                });
-                json!({
-                    "category_id": category.id,
-                    "category": category.name,
-                    "score": d.scores()[i],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "segmentation": mask,
-                })
-            })
-            .collect();
-        let size = d.image();
-        json!({
-            "image": path.display().to_string(),
-            "width": size.width,
-            "height": size.height,
-            "objects": objects,
-        })
-        .to_string()
+        let named = |i: usize| {
+            let name = categories.get(d.classes()[i] as usize).map_or("?", |c| c.name.as_str());
+            format!("{} {:.2}", one_line(name), d.scores()[i])
+        };
+        let shown: Vec<String> =
+            (0..d.len()).filter(|i| d.scores()[*i] >= self.threshold).map(named).collect();
+        match (shown.len(), d.len()) {
+            (0, 0) => "nothing".to_owned(),
+            (0, _) => format!("nothing from --threshold {} on; the best is {}", self.threshold, named(0)),
+            (1, _) => format!("1 object: {}", shown[0]),
+            (n, _) => format!("{n} objects: {}", shown.join(", ")),
+        }
     }
 }
 
+/// The size of an image and the objects in it from `threshold` on, masks as COCO's run lengths.
+pub(super) fn objects_json(found: &ImageResult, categories: &[Category], threshold: f32) -> Value {
+    let d = &found.detections;
+    let shown = (0..d.len()).filter(|i| d.scores()[*i] >= threshold);
+    let objects: Vec<_> = shown
+        .map(|i| {
+            let category = &categories[d.classes()[i] as usize];
+            let [x0, y0, x1, y1] = d.boxes().as_slice()[i];
+            let mask = found.masks.as_ref().map(|masks| {
+                let size = masks[i].size();
+                json!({ "size": [size.height, size.width], "counts": masks[i].to_text() })
+            });
+            json!({
+                "category_id": category.id,
+                "category": category.name,
+                "score": d.scores()[i],
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "segmentation": mask,
+            })
+        })
+        .collect();
+    json!({ "width": d.image().width, "height": d.image().height, "objects": objects })
+}
+
 /// What is in one image.
-fn look<D: Device>(
+pub(super) fn look<D: Device>(
     trained: &Trained<D>,
     pipeline: &DetectEval,
     device: &D,

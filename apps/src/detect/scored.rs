@@ -8,8 +8,10 @@ use kat_coco::CocoDataset;
 use kat_coco::evaluate::{EvalConfig, Evaluation, IouType, check_masks, evaluable, evaluate};
 use kat_coco::json::{Category, parse_results};
 use kat_coco::results::{Detection, ResultsWriter};
-use kat_images::Rle;
 use kat_mask_rcnn::structures::ImageResult;
+
+use super::rows::{Row, decode, encode};
+use crate::run::processes::Processes;
 
 /// Detections of a dataset's images.
 pub struct Scored<'d> {
@@ -19,14 +21,6 @@ pub struct Scored<'d> {
     rows: Vec<Row>,
     /// Detections of classes that the dataset does not have.
     unknown: usize,
-}
-
-struct Row {
-    image: u64,
-    class: u32,
-    bbox: [f32; 4],
-    score: f32,
-    mask: Option<Rle>,
 }
 
 /// Figures for boxes, and for masks where model and data have them.
@@ -83,6 +77,25 @@ impl<'d> Scored<'d> {
             };
             let mask = found.masks.as_ref().map(|masks| masks[i].clone());
             self.rows.push(Row { image, class, bbox: d.boxes().as_slice()[i], score: d.scores()[i], mask });
+        }
+        Ok(())
+    }
+
+    /// Adds what the other processes found, in the order of ranks.
+    ///
+    /// # Errors
+    /// A process that is gone, or that runs another program.
+    pub fn gather(&mut self, processes: &Processes) -> anyhow::Result<()> {
+        if processes.is_alone() {
+            return Ok(());
+        }
+        let mut unknown = self.unknown as u64;
+        processes.add_counts(std::iter::once(&mut unknown))?;
+        self.unknown = unknown as usize;
+        let all = processes.collective().all_gather_bytes(&encode(&self.rows))?;
+        self.rows.clear();
+        for part in &all {
+            self.rows.extend(decode(part)?);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kat_backbone::{Device, Tensor};
+use kat_images::Shard;
 use kat_images::loader::{
     BoxError, Collate, Dataset, Images, Loader, LoaderConfig, OnBad, Order, Transformed,
 };
@@ -26,22 +27,23 @@ pub fn tensor<D: Device>(device: &D, images: &Images) -> kat_backbone::Result<Te
 pub const MAX_BAD: f64 = 0.05;
 
 /// Batches to train on, without end: another file takes the place of one that is skipped.
-pub fn training(plan: &Plan) -> LoaderConfig {
+pub fn training(plan: &Plan, shard: Shard) -> LoaderConfig {
     let t = &plan.train;
     let skip = OnBad::Replace { max_fraction: MAX_BAD };
     threads::capped(plan.data.workers, "data.workers");
-    LoaderConfig { epochs: u64::MAX, ..config(plan, t.batch_size, Order::training(t.seed), skip) }
+    LoaderConfig { epochs: u64::MAX, ..config(plan, t.batch_size, Order::training(t.seed).of(shard), skip) }
 }
 
-/// Batches to evaluate, each image once and in order: one that is skipped is left out.
-pub fn evaluation(plan: &Plan) -> LoaderConfig {
+/// Batches to evaluate, each image of this process's stretch once and in order: one that is skipped is left out.
+pub fn evaluation(plan: &Plan, shard: Shard) -> LoaderConfig {
     let e = &plan.eval;
     let batch_size = if e.batch_size == 0 { plan.train.batch_size } else { e.batch_size };
-    config(plan, batch_size, Order::evaluation(), OnBad::Skip { max_fraction: MAX_BAD })
+    config(plan, batch_size, Order::evaluation().of(shard), OnBad::Skip { max_fraction: MAX_BAD })
 }
 
 fn config(plan: &Plan, batch_size: usize, order: Order, skip: OnBad) -> LoaderConfig {
     let threads = match plan.data.workers {
+        0 if order.shard.world > 1 => rayon::current_num_threads(),
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n.min(threads::most()),
     };
@@ -63,8 +65,8 @@ pub fn decoded<S: Dataset + Clone>(dataset: &S) -> Arc<Transformed<S, AsIs>> {
     Arc::new(Transformed { dataset: dataset.clone(), transform: as_is as AsIs })
 }
 
-/// Goes through a held-out part in order, each batch made by `collate`; `visit` is given each, and says how many images it held (none
-/// where all of them were left out).
+/// Goes through this process's stretch of a held-out part in order, each batch made by `collate`; `visit` is given each, and
+/// says how many images it held (none where all of them were left out).
 ///
 /// # Errors
 /// Images that cannot be read, or an error of `visit`.
@@ -73,14 +75,16 @@ pub fn for_each_batch<S, C>(
     collate: C,
     plan: &Plan,
     screen: &Screen,
+    shard: Shard,
     mut visit: impl FnMut(&C::Batch) -> anyhow::Result<usize>,
 ) -> anyhow::Result<()>
 where
     S: Dataset + Clone,
     C: Collate<Sample>,
 {
-    let mut progress = screen.progress("evaluating", "images", 0, images.len() as u64);
-    for batch in Loader::start(decoded(images), Arc::new(collate), evaluation(plan), None)? {
+    let own = shard.stretch(images.len()).len();
+    let mut progress = screen.progress("evaluating", "images", 0, own as u64);
+    for batch in Loader::start(decoded(images), Arc::new(collate), evaluation(plan, shard), None)? {
         let batch = batch?;
         progress.advance(visit(&batch)? as u64);
     }

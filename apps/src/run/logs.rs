@@ -6,10 +6,10 @@ use super::run_dir::RunDir;
 use crate::run::metrics_log::{MetricsLog, Record, Resumed};
 use crate::run::tensorboard::EventWriter;
 
-/// The open files.
+/// The open files; none where another process writes.
 pub(super) struct Logs<'a> {
     run: &'a RunDir,
-    metrics: MetricsLog,
+    metrics: Option<MetricsLog>,
     events: Option<EventWriter>,
 }
 
@@ -18,7 +18,15 @@ impl<'a> Logs<'a> {
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub(super) fn open(run: &'a RunDir, tensorboard: bool, resumed: Option<Resumed>) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        run: &'a RunDir,
+        tensorboard: bool,
+        resumed: Option<Resumed>,
+        writes: bool,
+    ) -> anyhow::Result<Self> {
+        if !writes {
+            return Ok(Self { run, metrics: None, events: None });
+        }
         let path = run.metrics();
         let opened = match resumed {
             Some(resumed) => MetricsLog::resume(&path, resumed),
@@ -30,7 +38,7 @@ impl<'a> Logs<'a> {
             .then(|| EventWriter::create(&dir, resumed.map(|r| r.step)))
             .transpose()
             .with_context(|| format!("cannot write to {}", dir.display()))?;
-        Ok(Self { run, metrics, events })
+        Ok(Self { run, metrics: Some(metrics), events })
     }
 
     /// Records values at a step.
@@ -39,7 +47,9 @@ impl<'a> Logs<'a> {
     /// A full disk or the like; a directory that is no longer there, where writes would go nowhere.
     pub(super) fn push(&mut self, step: u64, values: &[(&str, f64)]) -> anyhow::Result<()> {
         self.run.check()?;
-        self.metrics.push(&Record::new(step, values)).context("cannot write the metric records")?;
+        if let Some(metrics) = &mut self.metrics {
+            metrics.push(&Record::new(step, values)).context("cannot write the metric records")?;
+        }
         if let Some(events) = &mut self.events {
             events.scalars(step, values).context("cannot write TensorBoard events")?;
         }

@@ -3,7 +3,6 @@
 
 pub mod ema;
 pub mod error;
-pub mod exchange;
 pub mod finite;
 pub mod generated;
 mod leftovers;
@@ -13,6 +12,7 @@ pub mod memory;
 pub mod metrics_log;
 mod monitor;
 pub mod param_groups;
+pub mod processes;
 pub mod resume;
 pub mod run_dir;
 pub mod schedule;

@@ -54,6 +54,9 @@ pub enum RunDirError {
     /// It was removed, or another one put in its place, while a run was under way.
     #[error("{} was removed or replaced while the run was under way; what lay in it cannot be continued", .0.display())]
     Gone(PathBuf),
+    /// The first process of a run made a directory that another one does not see.
+    #[error("{} is not there on this host: the processes of a run need a file system in common", .0.display())]
+    NotShared(PathBuf),
     /// Another process writes there.
     #[error("{} is in use by another process (its lock is held); wait for it or name another directory with \
              --output", .0.display())]
@@ -96,7 +99,8 @@ pub struct RunDir {
     replaces: AtomicBool,
     /// Which directory it is, whatever its name leads to later.
     identity: Option<Identity>,
-    _lock: File,
+    /// Held by the process that writes.
+    _lock: Option<File>,
 }
 
 impl RunDir {
@@ -140,8 +144,20 @@ impl RunDir {
             path: path.to_owned(),
             replaces: AtomicBool::new(replaces),
             identity: identity(path),
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// The directory that another process of the same run has opened, and alone writes to.
+    ///
+    /// # Errors
+    /// A directory that this process does not see.
+    pub fn follow(path: &Path) -> Result<Self, RunDirError> {
+        let identity = identity(path);
+        if identity.is_none() {
+            return Err(RunDirError::NotShared(path.to_owned()));
+        }
+        Ok(RunDir { path: path.to_owned(), replaces: AtomicBool::new(false), identity, _lock: None })
     }
 
     /// Says that the new run will be carried out: what it replaces is removed. Until then, nothing is lost.

@@ -38,10 +38,14 @@ struct State {
     presses: usize,
     /// The first signal that came.
     signal: Option<i32>,
+    /// One that came to another process of the run.
+    told: Option<i32>,
     /// Pieces of work under way that must be finished.
     held: usize,
     /// What to say when the program ends at once.
     note: String,
+    /// Whether another process tells what happens.
+    quiet: bool,
 }
 
 /// What one more request to stop leads to.
@@ -65,13 +69,18 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Leaves it to another process of the run to say what happens.
+    pub fn be_quiet(&self) {
+        self.lock().quiet = true;
+    }
+
     fn handle(&self, signal: i32) {
-        let (response, note) = {
+        let (response, note, quiet) = {
             let mut state = self.lock();
             state.presses += 1;
             state.signal.get_or_insert(signal);
             let abort = state.presses > 1 || state.held == 0;
-            (if abort { Response::Abort } else { Response::Finish }, state.note.clone())
+            (if abort { Response::Abort } else { Response::Finish }, state.note.clone(), state.quiet)
         };
         let text = match response {
             Response::Finish => {
@@ -79,8 +88,10 @@ impl Interrupt {
             }
             Response::Abort => format!("\nstopped{}{note}\n", if note.is_empty() { "" } else { ": " }),
         };
-        // A closed stderr is no reason to fail here.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        if !quiet {
+            // A closed stderr is no reason to fail here.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
         if response == Response::Abort {
             std::process::exit(BY_SIGNAL + signal);
         }
@@ -96,12 +107,24 @@ impl Interrupt {
 
     /// Whether to stop after the step under way.
     pub fn requested(&self) -> bool {
-        self.lock().presses > 0
+        let state = self.lock();
+        state.presses > 0 || state.told.is_some()
+    }
+
+    /// The signal that asked to stop, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        let state = self.lock();
+        state.signal.or(state.told)
+    }
+
+    /// Notes a request that came to another process of the run. One that comes here is still the first.
+    pub fn tell(&self, signal: i32) {
+        self.lock().told.get_or_insert(signal);
     }
 
     /// The error that says so.
     pub fn stopped(&self, what: impl Into<String>) -> Stopped {
-        Stopped { signal: self.lock().signal.unwrap_or(SIGINT), what: what.into() }
+        Stopped { signal: self.signal().unwrap_or(SIGINT), what: what.into() }
     }
 
     /// While the result lives, the first request is noted and not obeyed: somebody asks [`Interrupt::requested`].
@@ -134,7 +157,7 @@ impl Held<'_> {
         {
             // Under one lock, so that no request comes between the question and the release.
             let mut state = self.interrupt.lock();
-            if state.presses > 0 {
+            if state.presses > 0 || state.told.is_some() {
                 return None;
             }
             state.held -= 1;

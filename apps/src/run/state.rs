@@ -33,12 +33,19 @@ pub struct Progress {
     /// Whether the evaluation after this step is still to be done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluation_due: bool,
+    /// What added to `step` is the place on the schedule: not 0 once the number of processes has changed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub schedule_shift: i64,
     /// Number and checksum of the names of the training images; older files have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_images: Option<String>,
     /// The same of the held-out images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_images: Option<String>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// What a checkpoint cannot be resumed from.

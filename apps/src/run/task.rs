@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use kat_backbone::nn::Module;
 use kat_backbone::{Device, Graph, Tensor};
+use kat_images::Shard;
 use kat_images::loader::{Loader, LoaderState};
 
 use crate::config::{Plan, TaskKind};
+use crate::run::processes::Processes;
 use crate::run::run_dir::RunDir;
 use crate::shell::progress::Screen;
 
@@ -48,12 +50,12 @@ pub trait Task {
     /// # Errors
     /// A configuration that cannot be built, or initial weights that do not fit.
     fn build(&self) -> anyhow::Result<Self::Model>;
-    /// Batches to train on, without end, from the start or from where a run stood.
+    /// Batches to train on, this process's part of each, without end, from the start or from where a run stood.
     ///
     /// # Errors
     /// Data that cannot be read, or a state of another run.
-    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<Self::Batch>>;
-    /// The loss of a batch.
+    fn batches(&self, shard: Shard, resume: Option<LoaderState>) -> anyhow::Result<Loader<Self::Batch>>;
+    /// The loss of a batch, or this process's share of it.
     ///
     /// # Errors
     /// A batch that does not fit the model.
@@ -63,7 +65,8 @@ pub trait Task {
         graph: &mut Graph<Self::Device>,
         batch: &Self::Batch,
     ) -> anyhow::Result<Losses<Self::Device>>;
-    /// Evaluates the held-out part, and keeps up to `examples` images of it to show; the screen shows how far it is.
+    /// Evaluates the held-out part, of which each process takes a stretch, and keeps up to `examples` images of that to
+    /// show; the screen shows how far it is. All processes find the same figures.
     ///
     /// # Errors
     /// Data that cannot be read.
@@ -72,6 +75,7 @@ pub trait Task {
         model: &Self::Model,
         screen: &Screen,
         examples: usize,
+        processes: &Processes,
     ) -> anyhow::Result<Self::Evaluation>;
     /// The figures of an evaluation, such as ("val/top1", 0.95).
     fn figures(&self, evaluation: &Self::Evaluation) -> Vec<(&'static str, f64)>;

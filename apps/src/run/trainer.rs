@@ -2,29 +2,33 @@
 //!
 //! A run is a function of its configuration and data: batches come from the loader in an order that depends on the
 //! seed, dropout and drop path draw from the step's own number, and the rate is computed from the step. So a run
-//! that was cut off and resumed from its checkpoint goes on to the same weights.
+//! that was cut off and resumed from its checkpoint goes on to the same weights. Several processes have equal parts of each
+//! batch; all of them make the same steps, and the first writes.
 
 use anyhow::Context;
+use kat_backbone::collective::GradientExchange;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
 use kat_backbone::watch::{Clip, Failure, Readings};
 use kat_backbone::{Backend as _, Graph};
 use kat_images::loader::LoaderState;
 
 pub use super::error::TrainError;
-pub use super::exchange::{GradientExchange, SingleProcess};
 use super::logs::Logs;
 use super::monitor::Monitor;
 use super::param_groups::ParamRules;
+use super::processes::Processes;
 use super::run_dir::{RunDir, RunDirError};
 use super::schedule::Schedule;
 use super::sessions::SessionLog;
-use super::signals::{Held, Interrupt};
-use super::state::{self, Contents, EMA, PLAN_KEY, Progress};
+use super::signals::Interrupt;
+use super::state::{self, EMA, PLAN_KEY, Progress};
 use super::{ema, resume};
-use crate::config::{Plan, from_run};
+use crate::config::{Duration, Plan, from_run};
 use crate::run::metrics_log::Resumed;
 use crate::run::task::{Part, Task};
 use crate::shell::progress::Screen;
+
+mod checkpoints;
 
 /// Distance of the averaged weights from the weights, over these, above which both are evaluated.
 const APART: f64 = 0.1;
@@ -50,18 +54,23 @@ pub struct RunContext<'a> {
     pub interrupt: &'a Interrupt,
     /// What it computes on, in words, for the record.
     pub device: &'a str,
+    /// Those that train together.
+    pub processes: &'a Processes,
 }
 
 /// A run under way.
 pub struct Trainer<'a, T: Task> {
     task: &'a T,
     context: RunContext<'a>,
-    exchange: Box<dyn GradientExchange<T::Device>>,
+    exchange: GradientExchange,
     model: T::Model,
     ema: Option<T::Model>,
     optimizer: AdamW<T::Device>,
     monitor: Monitor<T::Device>,
     step: u64,
+    /// The place on the schedule is the step and this: another number of processes makes another number of steps of an
+    /// epoch.
+    shift: i64,
     resume: Option<Progress>,
     best: Option<f64>,
     /// Names of the images to train on and held out, as checksums.
@@ -78,11 +87,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     ///
     /// # Errors
     /// A model that cannot be built or a checkpoint that does not fit it.
-    pub fn new(
-        task: &'a T,
-        context: RunContext<'a>,
-        exchange: Box<dyn GradientExchange<T::Device>>,
-    ) -> anyhow::Result<Self> {
+    pub fn new(task: &'a T, context: RunContext<'a>) -> anyhow::Result<Self> {
         let plan = context.plan;
         task.check_held_out()?;
         let mut model = task.build()?;
@@ -111,12 +116,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         let step = resume.as_ref().map_or(0, |p| p.step);
         Ok(Self {
             task,
-            exchange,
+            exchange: GradientExchange::new(&model, plan.train.gradient_exchange),
             model,
             ema,
             optimizer,
             monitor: Monitor::new(task.device())?,
             step,
+            shift: resume.as_ref().map_or(0, |p| p.schedule_shift),
             evaluation_due: resume.as_ref().is_some_and(|p| p.evaluation_due),
             images: [Part::Train, Part::HeldOut].map(|part| resume::fingerprint(task, part)),
             resume,
@@ -143,8 +149,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         match self.evaluation.take() {
             Some(evaluation) => Ok(evaluation),
             None => {
-                let examples = self.context.plan.eval.examples;
-                self.task.evaluate(self.evaluated(), self.context.screen, examples)
+                let RunContext { plan, screen, processes, .. } = self.context;
+                self.task.evaluate(self.evaluated(), screen, plan.eval.examples, processes)
             }
         }
     }
@@ -163,17 +169,19 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     fn train(&mut self) -> anyhow::Result<Ended> {
-        let (plan, interrupt) = (self.context.plan, self.context.interrupt);
+        let RunContext { plan, interrupt, processes, .. } = self.context;
         let held = interrupt.hold();
         let t = &plan.train;
-        let mut loader = self.task.batches(self.resume.as_ref().map(|p| p.loader.clone()))?;
+        let mut loader =
+            self.task.batches(processes.shard(), self.resume.as_ref().map(|p| p.loader.clone()))?;
         let per_epoch = loader.batches_per_epoch();
         let steps_per_epoch = (per_epoch as usize / t.accumulate).max(1);
         let schedule = plan.schedule(steps_per_epoch);
-        let total = schedule.total() as u64;
+        self.find_place(&loader.state(), loader.batches_left(), steps_per_epoch);
+        let total = (schedule.total() as u64).saturating_add_signed(-self.shift);
         let resumed =
             self.resume.as_ref().map(|p| Resumed { step: p.step, evaluation_due: p.evaluation_due });
-        let mut logs = Logs::open(self.context.run, plan.tensorboard, resumed)?;
+        let mut logs = Logs::open(self.context.run, plan.tensorboard, resumed, processes.is_first())?;
         if self.evaluation_due && !self.evaluate(&mut logs, &loader.state(), &schedule, &held)? {
             return Ok(Ended::Interrupted(self.step));
         }
@@ -182,7 +190,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let before = loader.state();
             let mut gradients: Option<GradientSet<T::Device>> = None;
             for micro in 0..t.accumulate as u64 {
-                if interrupt.requested() {
+                if processes.is_alone() && interrupt.requested() {
                     // A step that is not complete is done again by the resumed run.
                     self.save(&self.context.run.last(), &before)?;
                     progress.finish();
@@ -196,23 +204,26 @@ impl<'a, T: Task> Trainer<'a, T> {
                 }
             }
             let Some(mut gradients) = gradients else { break };
-            self.exchange.average(&mut gradients)?;
-            self.update(&gradients, &schedule)?;
-            let lr = schedule.lr(self.step as usize - 1);
+            self.exchange.sum(&**processes.collective(), self.task.device(), &mut gradients)?;
+            let lr = schedule.lr(self.place());
+            self.update(&gradients, lr)?;
             let done = self.step == total;
             let log = self.step.is_multiple_of(t.log_every as u64) || done;
-            let epoch_ends = self.step.is_multiple_of(steps_per_epoch as u64);
-            let evaluate = done || self.step.is_multiple_of((steps_per_epoch * t.eval_every) as u64);
-            let stop = interrupt.requested();
+            let epoch_ends = self.place().is_multiple_of(steps_per_epoch);
+            let evaluate = done || self.place().is_multiple_of(steps_per_epoch * t.eval_every);
+            let stop = processes.agree_to_stop(interrupt)?;
             let due = t.save_every > 0 && self.step.is_multiple_of(t.save_every as u64);
             // A GPU is asked only when something depends on the answer.
             if !T::Device::IS_ASYNC || log || evaluate || epoch_ends || due || stop {
                 let seen = if log { self.monitor.take()? } else { self.monitor.read() };
-                self.check(&seen, &schedule)?;
+                let (seen, rank) = processes.readings(seen)?;
+                self.check(&seen, rank, &schedule)?;
                 progress.update(self.step, &[("loss", seen.loss), ("lr", lr)]);
                 if log {
                     let mut values = vec![("loss", seen.loss), ("lr", lr), ("gradient norm", seen.norm)];
-                    values.extend(self.monitor.take_parts()?);
+                    let mut parts = self.monitor.take_parts()?;
+                    processes.add_up(&mut parts)?;
+                    values.extend(parts);
                     logs.push(self.step, &values)?;
                 }
             }
@@ -237,18 +248,18 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// The gradients of one batch.
     fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
         let t = &self.context.plan.train;
-        let mut graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
+        let graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
+        let mut graph = graph.over(self.context.processes.collective());
         let losses = self.task.loss(&self.model, &mut graph, batch)?;
         self.monitor.losses(&losses, self.step)?;
         Ok(GradientSet::take(&self.model, graph.backward(&losses.total)?)?)
     }
 
     /// Clips, updates weights and averages.
-    fn update(&mut self, gradients: &GradientSet<T::Device>, schedule: &Schedule) -> anyhow::Result<()> {
+    fn update(&mut self, gradients: &GradientSet<T::Device>, lr: f64) -> anyhow::Result<()> {
         let t = &self.context.plan.train;
         let clip = Clip { mean: 1.0 / t.accumulate as f64, max_norm: t.clip_grad };
         self.monitor.gradients(gradients, clip, self.step)?;
-        let lr = schedule.lr(self.step as usize);
         self.optimizer.step(&mut self.model, gradients, lr, self.monitor.steps())?;
         if let Some(ema) = &mut self.ema {
             average_weights(ema, &self.model, ema::decay(t, self.step))?;
@@ -258,115 +269,34 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(())
     }
 
+    /// The place on the schedule.
+    fn place(&self) -> usize {
+        self.step.saturating_add_signed(self.shift) as usize
+    }
+
+    /// Finds the place on the schedule of a run that goes on with another number of processes than it had: its epochs
+    /// then have other numbers of steps.
+    fn find_place(&mut self, loader: &LoaderState, batches_left: u64, steps_per_epoch: usize) {
+        let Some(before) = self.resume.as_ref().map(|p| &p.loader) else { return };
+        let plan = self.context.plan;
+        if before.world != loader.world && matches!(plan.duration, Duration::Epochs(_)) {
+            let left = batches_left / plan.train.accumulate as u64;
+            let place = (loader.epoch + 1) * steps_per_epoch as u64 - left.min(steps_per_epoch as u64);
+            self.shift = place as i64 - self.step as i64;
+        }
+    }
+
     /// Stops at what the monitor saw fail; the weights are those before it.
-    fn check(&self, seen: &Readings, schedule: &Schedule) -> Result<(), TrainError> {
-        seen.failure.map_or(Ok(()), |failure| Err(self.not_finite(failure, schedule)))
+    fn check(&self, seen: &Readings, rank: Option<usize>, schedule: &Schedule) -> Result<(), TrainError> {
+        seen.failure.map_or(Ok(()), |failure| Err(self.not_finite(failure, rank, schedule)))
     }
 
-    fn not_finite(&self, Failure { what, value, step }: Failure, schedule: &Schedule) -> TrainError {
+    fn not_finite(&self, failure: Failure, rank: Option<usize>, schedule: &Schedule) -> TrainError {
+        let Failure { what, value, step } = failure;
+        self.context.processes.end_together();
         let last = Some(self.context.run.last()).filter(|path| state::is_good(path));
-        TrainError::NotFinite { what, value, step, lr: schedule.lr(step as usize), last }
-    }
-
-    /// Saves the newest checkpoint before it is evaluated, and keeps the one before it until that has gone well.
-    fn save_unevaluated(&mut self, loader: &LoaderState) -> anyhow::Result<()> {
-        let (last, previous) = (self.context.run.last(), self.context.run.previous());
-        if last.is_file() {
-            let refused = || format!("cannot write {}", previous.display());
-            if previous.exists() {
-                std::fs::remove_file(&previous).with_context(refused)?;
-            }
-            // A second name of the same file; where the file system has no such thing, a copy.
-            std::fs::hard_link(&last, &previous)
-                .or_else(|_| std::fs::copy(&last, &previous).map(|_| ()))
-                .with_context(refused)?;
-        }
-        self.evaluation_due = true;
-        self.save(&last, loader)
-    }
-
-    /// Evaluates the held-out part, keeps the checkpoint if it is the best so far, and saves that this is done. False
-    /// where somebody asked to stop: the run then goes on with the evaluation.
-    fn evaluate(
-        &mut self,
-        logs: &mut Logs<'_>,
-        loader: &LoaderState,
-        schedule: &Schedule,
-        held: &Held<'_>,
-    ) -> anyhow::Result<bool> {
-        let (run, screen) = (self.context.run, self.context.screen);
-        let saved = format!("{} is at step {}; --resume goes on", run.last().display(), self.step);
-        let failed = || format!("the evaluation at step {} failed; {saved}", self.step);
-        // Only the evaluation of the final weights is shown.
-        let examples = if self.step == schedule.total() as u64 { self.context.plan.eval.examples } else { 0 };
-        let evaluated = held.released(&saved, || self.task.evaluate(self.evaluated(), screen, examples));
-        let Some(evaluation) = evaluated else { return Ok(false) };
-        let evaluation = evaluation.with_context(failed)?;
-        let values = self.task.figures(&evaluation);
-        for (name, value) in &values {
-            if !value.is_finite() {
-                if run.previous().is_file() {
-                    // So that the last one stays a good one.
-                    std::fs::rename(run.previous(), run.last())
-                        .with_context(|| format!("cannot write {}", run.last().display()))?;
-                }
-                return Err(self
-                    .not_finite(Failure { what: name, value: *value, step: self.step }, schedule)
-                    .into());
-            }
-        }
-        let mut shown: Vec<(String, f64)> = values.iter().map(|(name, v)| (name.to_string(), *v)).collect();
-        match &self.ema {
-            Some(ema) if self.context.plan.eval.use_ema && ema::distance(&self.model, ema) > APART => {
-                let plain = held.released(&saved, || self.task.evaluate(&self.model, screen, 0));
-                let Some(plain) = plain else { return Ok(false) };
-                let plain = self.task.figures(&plain.with_context(failed)?);
-                shown.extend(plain.iter().map(|(name, v)| (name.replacen("val/", "without_ema/", 1), *v)));
-            }
-            _ => {}
-        }
-        let records: Vec<(&str, f64)> = shown.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        logs.push(self.step, &records)?;
-        let shown: Vec<String> = shown.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        tracing::info!("step {}: {}", self.step, shown.join(", "));
-        self.evaluation_due = false;
-        let figure = values.iter().find(|(name, _)| *name == self.task.criterion()).map(|(_, value)| *value);
-        if let Some(figure) = figure.filter(|f| self.best.is_none_or(|best| *f > best)) {
-            self.best = Some(figure);
-            self.save(&run.best(), loader)?;
-        }
-        self.evaluation = Some(evaluation);
-        self.save(&run.last(), loader)?;
-        if run.previous().exists() {
-            let refused = || format!("cannot remove {}", run.previous().display());
-            std::fs::remove_file(run.previous()).with_context(refused)?;
-        }
-        Ok(true)
-    }
-
-    fn save(&mut self, path: &std::path::Path, loader: &LoaderState) -> anyhow::Result<()> {
-        self.context.run.check()?;
-        let [train_images, held_out_images] = self.images.clone();
-        let progress = Progress {
-            step: self.step,
-            updates: self.optimizer.steps(),
-            loader: loader.clone(),
-            best: self.best.map(|best| format!("{best:?}")),
-            evaluation_due: self.evaluation_due,
-            train_images: Some(train_images),
-            held_out_images: Some(held_out_images),
-        };
-        let mut metadata = self.task.metadata(&self.model)?;
-        metadata.insert(PLAN_KEY.to_owned(), self.context.plan.to_toml());
-        let contents = Contents {
-            model: &self.model,
-            ema: self.ema.as_ref(),
-            optimizer: &self.optimizer,
-            progress: &progress,
-            metadata,
-        };
-        state::save(path, contents)?;
-        self.sessions.saved(self.step).context("cannot write the record of sessions")
+        let lr = schedule.lr(step.saturating_add_signed(self.shift) as usize);
+        TrainError::NotFinite { what, value, step, rank, lr, last }
     }
 }
 
@@ -387,6 +317,8 @@ fn warn_of_changes(plan: &Plan, stored: Option<&String>) {
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 #[path = "trainer_tests.rs"]
 mod tests;

@@ -1,8 +1,11 @@
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 
 use kat_backbone::Cpu;
 use kat_backbone::checkpoint::model::export;
 use kat_backbone::checkpoint::safetensors;
+use kat_backbone::collective::{Collective, CollectiveError, SingleProcess, Summands};
 
 use super::*;
 use crate::classify::trained::Trained;
@@ -14,15 +17,48 @@ use crate::run::run_dir::OpenMode;
 use crate::shell::progress::Style;
 
 /// Asks to stop after `0` more steps, as Ctrl-C would.
-struct StopAfter(u64, Interrupt);
+struct StopAfter(Cell<u64>, Interrupt);
 
-impl GradientExchange<Cpu> for StopAfter {
-    fn average(&mut self, _: &mut GradientSet<Cpu>) -> anyhow::Result<()> {
-        self.0 -= 1;
-        if self.0 == 0 {
+impl Collective for StopAfter {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn world(&self) -> usize {
+        1
+    }
+
+    /// What each step asks all processes.
+    fn all_gather(&self, own: &[f32], all: &mut [f32]) -> Result<(), CollectiveError> {
+        self.0.set(self.0.get() - 1);
+        if self.0.get() == 0 {
             self.1.press();
         }
-        Ok(())
+        SingleProcess.all_gather(own, all)
+    }
+
+    fn all_reduce(&self, numbers: Summands<'_>) -> Result<(), CollectiveError> {
+        SingleProcess.all_reduce(numbers)
+    }
+
+    fn reduce_scatter(&self, numbers: &[f32], own: &mut [f32]) -> Result<(), CollectiveError> {
+        SingleProcess.reduce_scatter(numbers, own)
+    }
+
+    fn all_gather_bytes(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+        SingleProcess.all_gather_bytes(own)
+    }
+
+    fn broadcast(&self, bytes: &mut Vec<u8>, root: usize) -> Result<(), CollectiveError> {
+        SingleProcess.broadcast(bytes, root)
+    }
+
+    fn barrier(&self) -> Result<(), CollectiveError> {
+        SingleProcess.barrier()
+    }
+
+    fn abort(&self, status: u8) -> ! {
+        SingleProcess.abort(status)
     }
 }
 
@@ -59,12 +95,13 @@ fn train(plan: &Plan, run: &Path, mode: OpenMode, stop_after: Option<u64>) -> an
     let run = RunDir::open(run, mode)?;
     let (screen, interrupt) = (Screen::new(Style::Hidden), Interrupt::default());
     let task = Classify::new(Cpu::default(), plan)?;
-    let exchange: Box<dyn GradientExchange<Cpu>> = match stop_after {
-        Some(steps) => Box::new(StopAfter(steps, interrupt.clone())),
-        None => Box::new(SingleProcess),
+    let processes = match stop_after {
+        Some(steps) => Processes::of(Rc::new(StopAfter(Cell::new(steps), interrupt.clone()))),
+        None => Processes::alone(),
     };
-    let context = RunContext { plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
-    Trainer::new(&task, context, exchange)?.run()
+    let (screen, interrupt, processes) = (&screen, &interrupt, &processes);
+    let context = RunContext { plan, run: &run, screen, interrupt, device: "cpu", processes };
+    Trainer::new(&task, context)?.run()
 }
 
 fn losses(run: &Path) -> Vec<(u64, Option<f64>)> {
@@ -188,7 +225,8 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
 
     let task = Classify::new(device, &plan).unwrap();
     let logged = read(&path.join("metrics.jsonl")).unwrap();
-    let evaluation = task.evaluate(&again.model, &Screen::new(Style::Hidden), 24).unwrap();
+    let evaluation =
+        task.evaluate(&again.model, &Screen::new(Style::Hidden), 24, &Processes::alone()).unwrap();
     for (name, value) in task.figures(&evaluation) {
         assert_eq!(logged.last().unwrap().get(name), Some(value), "{name}");
     }
@@ -209,9 +247,9 @@ fn the_final_evaluation_is_made_once_and_reaches_the_report() {
     let run = RunDir::open(&path, OpenMode::Fresh).unwrap();
     let (screen, interrupt) = (Screen::new(Style::Hidden), Interrupt::default());
     let task = Classify::new(Cpu::default(), &plan).unwrap();
-    let context =
-        RunContext { plan: &plan, run: &run, screen: &screen, interrupt: &interrupt, device: "cpu" };
-    let mut trainer = Trainer::new(&task, context, Box::new(SingleProcess)).unwrap();
+    let (screen, interrupt, processes) = (&screen, &interrupt, &Processes::alone());
+    let context = RunContext { plan: &plan, run: &run, screen, interrupt, device: "cpu", processes };
+    let mut trainer = Trainer::new(&task, context).unwrap();
     trainer.run().unwrap();
     // What was found is there: nobody looks at the images again.
     std::fs::remove_dir_all(dir.path().join("data/val")).unwrap();

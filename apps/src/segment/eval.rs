@@ -10,6 +10,7 @@ use kat_ade20k::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 use kat_backbone::Device;
 
 use super::args::ViewArgs;
+use crate::run::processes::Processes;
 use crate::run::run_dir::write_atomic;
 use crate::segment::data::{names_of, parts, split};
 use crate::segment::held_out::HeldOut;
@@ -56,11 +57,11 @@ impl EvalCommand {
     ///
     /// # Errors
     /// A checkpoint or data that cannot be read, data of other classes, or files that cannot be written.
-    pub fn run(&self, screen: &Screen) -> anyhow::Result<()> {
-        on_device!(&self.device, device => self.measure(&device, screen))
+    pub fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
+        on_device!(&self.device, device => self.measure(&device, screen, processes))
     }
 
-    fn measure<D: Device>(&self, device: &D, screen: &Screen) -> anyhow::Result<()> {
+    fn measure<D: Device>(&self, device: &D, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.weights)?;
         // data without names of their own are taken to have the checkpoint's
         let data = &trained.plan.data;
@@ -85,9 +86,10 @@ impl EvalCommand {
             images: &images,
             plan: &trained.plan,
             screen: &screen.on_terminal(),
+            processes,
         };
         let mut matrix = ConfusionMatrix::new(LabelConfig::new(trained.classes.len()))?;
-        let mut count = 0;
+        let mut count = 0u64;
         part.for_each_image(|seen| {
             let counted = matrix.update(seen.labels.as_raw(), seen.predicted.as_raw());
             counted.with_context(|| seen.sample.id.clone())?;
@@ -97,6 +99,10 @@ impl EvalCommand {
                 None => Ok(()),
             }
         })?;
+        processes.add_counts(matrix.counts_mut().chain([&mut count]))?;
+        if !processes.is_first() {
+            return Ok(());
+        }
         ensure!(count > 0, "{}: not one image could be looked at", images.images.display());
         let scores = matrix.scores();
         let json = to_json(&scores, &trained.classes, count)?;
@@ -118,14 +124,14 @@ fn save(dir: &Path, id: &str, labels: &GrayImage) -> anyhow::Result<()> {
     labels.save(&path).with_context(refused)
 }
 
-fn to_json(scores: &SegmentationScores, names: &[String], images: usize) -> anyhow::Result<String> {
+fn to_json(scores: &SegmentationScores, names: &[String], images: u64) -> anyhow::Result<String> {
     let mut object = serde_json::to_value(scores)?;
     object["classes"] = names.into();
     object["images"] = images.into();
     Ok(serde_json::to_string_pretty(&object)? + "\n")
 }
 
-fn as_text(scores: &SegmentationScores, names: &[String], images: usize) -> String {
+fn as_text(scores: &SegmentationScores, names: &[String], images: u64) -> String {
     let percent = |v: f64| if v.is_nan() { "-".to_owned() } else { format!("{:.2}", 100.0 * v) };
     let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).max("class".len());
     let mut out = String::new();

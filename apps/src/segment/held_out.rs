@@ -13,6 +13,7 @@ use super::examples::{Example, Kept};
 use super::inference::{Inference, Settings};
 use crate::config::{OnCorrupt, Plan};
 use crate::run::loading::MAX_BAD;
+use crate::run::processes::Processes;
 use crate::shell::progress::Screen;
 
 /// Images to evaluate on, with the network to evaluate.
@@ -29,6 +30,8 @@ pub struct HeldOut<'a, D: Device> {
     pub plan: &'a Plan,
     /// Where it is shown how far an evaluation is.
     pub screen: &'a Screen,
+    /// Those that have a stretch of the images each.
+    pub processes: &'a Processes,
 }
 
 /// What an evaluation found.
@@ -50,7 +53,7 @@ pub struct Seen<'a> {
 }
 
 impl<D: Device> HeldOut<'_, D> {
-    /// Goes through all images in order: `visit` is given each with its annotation and prediction.
+    /// Goes through this process's stretch of the images in order: `visit` is given each with its annotation and prediction.
     ///
     /// # Errors
     /// An image that cannot be read (where they are not to be skipped, or too many of them), or an error of
@@ -60,9 +63,10 @@ impl<D: Device> HeldOut<'_, D> {
         mut visit: impl FnMut(Seen<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let inference = Inference { device: self.device, model: self.model, settings: self.settings };
-        let mut progress = self.screen.progress("evaluating", "images", 0, self.images.len() as u64);
+        let own = self.processes.shard().stretch(self.images.len());
+        let mut progress = self.screen.progress("evaluating", "images", 0, own.len() as u64);
         let mut skipped = 0;
-        for index in 0..self.images.len() {
+        for index in own.clone() {
             let sample = match self.images.get(index) {
                 Ok(sample) => sample,
                 Err(error) if self.plan.data.on_corrupt == OnCorrupt::Skip => {
@@ -78,12 +82,13 @@ impl<D: Device> HeldOut<'_, D> {
             visit(Seen { sample: &sample, labels, predicted: &predicted })?;
         }
         progress.finish();
-        let share = skipped as f64 / self.images.len() as f64;
-        ensure!(share <= MAX_BAD, "{skipped} of {} held-out images cannot be read", self.images.len());
+        let share = skipped as f64 / own.len().max(1) as f64;
+        ensure!(share <= MAX_BAD, "{skipped} of {} held-out images cannot be read", own.len());
         Ok(())
     }
 
-    /// Counts all images and keeps up to `examples`: half of them the worst, half the first ones as they come.
+    /// Counts all images over all processes and keeps up to `examples` of this one's: half of them the worst, half the first
+    /// ones as they come.
     ///
     /// # Errors
     /// Those of [`HeldOut::for_each_image`]; not one pixel that counts.
@@ -97,6 +102,7 @@ impl<D: Device> HeldOut<'_, D> {
             kept.offer(&seen);
             Ok(())
         })?;
+        self.processes.add_counts(matrix.counts_mut())?;
         let folder = self.images.labels.display();
         ensure!(
             matrix.counts().iter().any(|n| *n > 0),

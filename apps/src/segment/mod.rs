@@ -14,6 +14,7 @@ pub mod miou;
 pub mod model;
 pub mod predict;
 pub mod report;
+pub mod serve;
 pub mod trained;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use anyhow::Context;
 use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::{Device, Graph, KatConfig, Size};
+use kat_images::Shard;
 use kat_images::loader::{Dataset as _, Loader, LoaderState};
 use kat_images::pipeline::{SegmentTrain, SegmentTrainConfig};
 use kat_images::transform::category_crop::CategoryCrop;
@@ -34,6 +36,7 @@ use crate::config::OnCorrupt;
 use crate::config::{Plan, TaskKind};
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
+use crate::run::processes::Processes;
 use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
@@ -68,7 +71,7 @@ impl<D: Device> Segment<D> {
         let trained = KatConfig { image_size: Size::square(plan.segment.crop), ..config.backbone.clone() };
         memory::check(&trained, plan.train.batch_size)?;
         let loss = segment_loss(plan, classes)?;
-        if plan.train.batch_size < 2 && plan.segment.pool_scales.contains(&1) {
+        if plan.ranks * plan.train.batch_size < 2 && plan.segment.pool_scales.contains(&1) {
             let reason = "train.batch_size is 1, expected at least 2: batch norm over a map pooled to one pixel \
                           needs two images, or take 1 out of segment.pool_scales";
             return Err(Misuse(reason.into()).into());
@@ -139,7 +142,6 @@ impl<D: Device> Task for Segment<D> {
 
     fn build(&self) -> anyhow::Result<Segmentor<D>> {
         let m = &self.plan.model;
-        // One process: the statistics of batch norm are its own.
         let norm = batch_norm::Options::default();
         let mut model = Segmentor::new(&self.device, &self.config, &norm, self.plan.train.seed)?;
         if let Some(path) = &m.init_from {
@@ -149,9 +151,9 @@ impl<D: Device> Task for Segment<D> {
         Ok(model)
     }
 
-    fn batches(&self, resume: Option<LoaderState>) -> anyhow::Result<Loader<SegmentBatch>> {
+    fn batches(&self, shard: Shard, resume: Option<LoaderState>) -> anyhow::Result<Loader<SegmentBatch>> {
         let (images, collate) = (decoded(&self.splits.train), Arc::new(TrainCollate(self.pipeline()?)));
-        Ok(Loader::start(images, collate, loading::training(&self.plan), resume)?)
+        Ok(Loader::start(images, collate, loading::training(&self.plan, shard), resume)?)
     }
 
     fn loss(
@@ -169,9 +171,16 @@ impl<D: Device> Task for Segment<D> {
         Ok(Losses { total, parts })
     }
 
-    fn evaluate(&self, model: &Segmentor<D>, screen: &Screen, examples: usize) -> anyhow::Result<Evaluation> {
+    fn evaluate(
+        &self,
+        model: &Segmentor<D>,
+        screen: &Screen,
+        examples: usize,
+        processes: &Processes,
+    ) -> anyhow::Result<Evaluation> {
         let (settings, images) = (&Settings::of(&self.plan), &self.splits.val);
-        let part = HeldOut { device: &self.device, model, settings, images, plan: &self.plan, screen };
+        let part =
+            HeldOut { device: &self.device, model, settings, images, plan: &self.plan, screen, processes };
         part.evaluate(self.classes().len(), examples)
     }
 

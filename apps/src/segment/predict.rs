@@ -1,6 +1,5 @@
 //! `segment predict`: label maps of images, and images of them.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,7 +15,7 @@ use crate::segment::report::{Colors, overlay};
 use crate::segment::trained::Trained;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, decode, image_files};
+use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
 use crate::shell::printable::one_line;
 use crate::shell::printable::print;
 use crate::shell::told;
@@ -52,7 +51,7 @@ pub struct PredictCommand {
 }
 
 /// A class and its share of an image.
-struct Share<'t> {
+pub(super) struct Share<'t> {
     class: u8,
     name: &'t str,
     share: f64,
@@ -75,7 +74,7 @@ impl PredictCommand {
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
         let files = image_files(&self.inputs)?;
-        let (count, mut failed, mut used) = (files.len(), 0, BTreeSet::new());
+        let (count, mut failed, mut names) = (files.len(), 0, OutputNames::default());
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
         for path in files {
@@ -92,7 +91,7 @@ impl PredictCommand {
                 }
             };
             let shares = shares(&labels, &trained.classes);
-            let name = unused_name(&path, &mut used);
+            let name = names.of(&path);
             let overlaid =
                 (!self.labels_only).then(|| draw(&image, &labels, &shares, Colors::of(&trained.classes)));
             let written = self.write(&name, &labels, overlaid)?;
@@ -121,10 +120,8 @@ impl PredictCommand {
     fn line(&self, path: &Path, shares: &[Share<'_>], written: &[PathBuf]) -> String {
         let path = path.display().to_string();
         if self.json {
-            let class =
-                |s: &Share<'_>| serde_json::json!({"class": s.name, "label": s.class, "share": s.share});
-            let classes: Vec<_> = shares.iter().map(class).collect();
-            return serde_json::json!({"image": path, "classes": classes, "files": written}).to_string()
+            return serde_json::json!({"image": path, "classes": shares_json(shares), "files": written})
+                .to_string()
                 + "\n";
         }
         let classes: Vec<String> =
@@ -142,8 +139,13 @@ fn draw(image: &RgbImage, labels: &GrayImage, shares: &[Share<'_>], colors: Colo
     with_legend(&overlay(image, labels, colors), &shares.iter().filter_map(entry).collect::<Vec<_>>())
 }
 
+/// The shares as `--json` gives them.
+pub(super) fn shares_json(shares: &[Share<'_>]) -> serde_json::Value {
+    shares.iter().map(|s| serde_json::json!({"class": s.name, "label": s.class, "share": s.share})).collect()
+}
+
 /// The classes that occur, the largest first.
-fn shares<'t>(labels: &GrayImage, names: &'t [String]) -> Vec<Share<'t>> {
+pub(super) fn shares<'t>(labels: &GrayImage, names: &'t [String]) -> Vec<Share<'t>> {
     let mut counts = [0u64; 256];
     labels.as_raw().iter().for_each(|label| counts[usize::from(*label)] += 1);
     let total = labels.as_raw().len() as f64;
@@ -156,19 +158,6 @@ fn shares<'t>(labels: &GrayImage, names: &'t [String]) -> Vec<Share<'t>> {
     shares
 }
 
-/// The name of the image's file, with a number where an earlier image of this call had the same.
-fn unused_name(path: &Path, used: &mut BTreeSet<String>) -> String {
-    let stem = match path.file_stem() {
-        Some(stem) if path != Path::new("-") => stem.to_string_lossy().into_owned(),
-        _ => "stdin".to_owned(),
-    };
-    let numbered = (2..).map(|n| format!("{stem}_{n}"));
-    let name = std::iter::once(stem.clone()).chain(numbered).find(|name| !used.contains(name));
-    let name = name.unwrap_or(stem);
-    used.insert(name.clone());
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,12 +168,5 @@ mod tests {
         let names = ["a", "b", "c"].map(str::to_owned);
         let found: Vec<_> = shares(&labels, &names).iter().map(|s| (s.name, s.share)).collect();
         assert_eq!(found, [("c", 0.75), ("a", 0.25)]);
-    }
-
-    #[test]
-    fn files_of_one_name_do_not_overwrite_each_other() {
-        let mut used = BTreeSet::new();
-        let names = ["a/x.jpg", "b/x.jpg", "-", "c/x.png"].map(|p| unused_name(Path::new(p), &mut used));
-        assert_eq!(names, ["x", "x_2", "stdin", "x_3"]);
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::printable;
 use crate::config::ConfigError;
+use crate::run::processes::Processes;
 use crate::run::signals::Stopped;
 
 /// The program was called in a way it cannot act on; it exits with status 2.
@@ -14,11 +15,12 @@ pub struct Misuse(pub String);
 
 /// Runs a command and ends the program as [`finish`] does. A panic is a bug, but no way to end: it is reported as a
 /// failure like others.
-pub fn run(program: &str, command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+pub fn run(program: &str, processes: &Processes, command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     // Nothing that the command leaves half done is used afterwards.
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(command));
     finish(
         program,
+        processes,
         outcome
             .unwrap_or_else(|_| Err(anyhow::anyhow!("an internal error, described above; please report it"))),
     )
@@ -26,15 +28,25 @@ pub fn run(program: &str, command: impl FnOnce() -> anyhow::Result<()>) -> ExitC
 
 /// Ends a program: prints the error once and picks the status. 0 is success, also where the reader of our output
 /// went away; 2 is misuse (flags, configuration); 128 and the signal's number where one asked to stop; 1 is any other
-/// failure.
-pub fn finish(program: &str, result: anyhow::Result<()>) -> ExitCode {
+/// failure. Of several processes the first tells what all end for; what one alone fails at is told with its rank, and ends
+/// the others.
+pub fn finish(program: &str, processes: &Processes, result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let status = status(&error);
+    let together = processes.ends_together();
+    if together && !processes.is_first() {
+        return ExitCode::from(status);
+    }
+    let alone = processes.is_alone() || together;
+    let program = if alone { program.to_owned() } else { format!("{program}: rank {}", processes.rank()) };
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         let _ = writeln!(io::stderr(), "{program}: {stopped}");
     } else if status != 0 {
         // With stderr closed nobody is there to tell.
         let _ = writeln!(io::stderr(), "{program}: error: {}", printable::printable(&told(&error)));
+    }
+    if !alone && status != 0 {
+        processes.collective().abort(status);
     }
     ExitCode::from(status)
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
 
 use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_run, load};
+use crate::run::processes::Processes;
 use crate::shell::printable::printable;
 use crate::shell::progress::{Screen, ScreenWriter, Style};
 
@@ -26,11 +27,13 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// The screen to write on, with the log set up to go through it.
-    pub fn start(&self) -> Screen {
+    /// The screen to write on, with the log set up to go through it. Of several processes only the first shows what is no
+    /// error.
+    pub fn start(&self, processes: &Processes) -> Screen {
+        let quiet = self.quiet || !processes.is_first();
         kat_backbone::memory::keep_freed_pages();
-        let screen = Screen::new(if self.quiet { Style::Hidden } else { Style::detect() });
-        let level = match (self.quiet, self.verbose) {
+        let screen = Screen::new(if quiet { Style::Hidden } else { Style::detect() });
+        let level = match (quiet, self.verbose) {
             (true, _) => tracing::Level::ERROR,
             (_, 0) => tracing::Level::INFO,
             (_, 1) => tracing::Level::DEBUG,
@@ -76,6 +79,9 @@ pub struct ConfigArgs {
     /// Change one value; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+    /// Take a value of the configuration file back; may be repeated
+    #[arg(long, value_name = "SECTION.KEY")]
+    pub unset: Vec<String>,
     /// Data directory [same as --set data.dir=DIR]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -132,12 +138,14 @@ impl ConfigArgs {
 
     /// The changes of the command line, in order.
     fn overrides(&self) -> anyhow::Result<Vec<Override>> {
-        let mut overrides =
-            self.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let unset = self.unset.iter().map(|text| Override::unset(text));
+        let set = self.set.iter().map(|text| Override::parse(text));
+        let mut overrides = unset.chain(set).collect::<Result<Vec<_>, _>>()?;
         // A path is a string whatever it looks like, so these do not go through the parser.
         let mut add = |section: &str, key: &str, value: toml::Value| {
             let (section, key) = (section.to_owned(), key.to_owned());
-            overrides.push(Override { text: format!("{section}.{key}={value}"), section, key, value });
+            let text = format!("{section}.{key}={value}");
+            overrides.push(Override { text, section, key, value: Some(value) });
         };
         if let Some(dir) = &self.data {
             add("data", "dir", dir.to_string_lossy().into_owned().into());
@@ -160,7 +168,7 @@ pub struct DeviceArgs {
     /// Where to compute: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
-    /// Threads to compute with [default: one for each core]
+    /// Threads to compute with [default: one for each core, of several processes on a host its share of them]
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
     /// Numbers on a GPU: off (f32), tf32 (f32, products on the tensor cores) or bf16 (mixed precision)

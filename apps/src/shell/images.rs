@@ -1,5 +1,6 @@
 //! The images that `predict` is given: files, folders, stdin.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -42,27 +43,62 @@ pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(input.clone());
             continue;
         }
-        let refused = || format!("cannot read {}", input.display());
-        let entries = std::fs::read_dir(input).with_context(refused)?.collect::<Result<Vec<_>, _>>();
-        let mut inside: Vec<PathBuf> = entries.with_context(refused)?.iter().map(|e| e.path()).collect();
-        let ends = |p: &Path, kind: fn(&str) -> bool| {
-            p.is_file()
-                && p.file_name()
-                    .is_some_and(|n| !n.as_encoded_bytes().starts_with(b".") && kind(&n.to_string_lossy()))
-        };
-        let other = inside.iter().filter(|p| ends(p, is_unsupported_image)).count();
-        if other > 0 {
-            let input = input.display();
-            tracing::warn!("{input}: {other} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)");
+        let (before, mut unsupported, mut visited) = (files.len(), 0, BTreeSet::new());
+        let mut open = vec![input.clone()];
+        while let Some(folder) = open.pop() {
+            // each real folder once, whatever links lead to it
+            if !visited.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
+                continue;
+            }
+            let refused = || format!("cannot read {}", folder.display());
+            let entries = std::fs::read_dir(&folder).with_context(refused)?.collect::<Result<Vec<_>, _>>();
+            let mut inside: Vec<PathBuf> = entries.with_context(refused)?.iter().map(|e| e.path()).collect();
+            inside.sort();
+            for path in inside {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if name.starts_with('.') {
+                    continue;
+                }
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.is_file() && is_image(&name) {
+                    files.push(path);
+                } else if path.is_file() && is_unsupported_image(&name) {
+                    unsupported += 1;
+                }
+            }
         }
-        inside.retain(|p| ends(p, is_image));
-        if inside.is_empty() {
-            bail!("{}: no images", input.display());
+        let shown = input.display();
+        if unsupported > 0 {
+            tracing::warn!(
+                "{shown}: {unsupported} images of kinds that are not decoded (AVIF, HEIC, JPEG 2000 …)"
+            );
         }
-        inside.sort();
-        files.extend(inside);
+        if files.len() == before {
+            bail!("{shown}: no images");
+        }
+        files[before..].sort();
     }
     Ok(files)
+}
+
+/// Names for what is written about images: that of the image's file, with a number where an earlier one had the same.
+#[derive(Debug, Default)]
+pub(crate) struct OutputNames(HashSet<String>);
+
+impl OutputNames {
+    /// A name without an extension for what is written about the image of `path`; an image on stdin is called "stdin".
+    pub(crate) fn of(&mut self, path: &Path) -> String {
+        let stem = match path.file_stem() {
+            Some(stem) if path != Path::new("-") => stem.to_string_lossy().into_owned(),
+            _ => "stdin".to_owned(),
+        };
+        let numbered = (2..).map(|n| format!("{stem}_{n}"));
+        let mut names = std::iter::once(stem.clone()).chain(numbered);
+        let name = names.find(|name| !self.0.contains(name)).unwrap_or(stem);
+        self.0.insert(name.clone());
+        name
+    }
 }
 
 /// The image of a file, or that on stdin.
@@ -78,4 +114,31 @@ pub(crate) fn decode(path: &Path, options: &DecodeOptions) -> anyhow::Result<Rgb
         return decode_bytes(&bytes, options).context("stdin");
     }
     Ok(decode_file(path, options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_looked_through_once_and_files_of_one_name_do_not_overwrite_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir_all(root.join("b/c")).unwrap();
+        for name in ["z.jpg", "b/a.png", "b/c/a.JPG", "b/.hidden.png", "b/notes.txt"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(root, root.join("b/c/loop")).unwrap();
+        let files = image_files(&[root.to_owned(), "-".into()]).unwrap();
+        let shown: Vec<_> =
+            files.iter().map(|f| f.strip_prefix(root).unwrap_or(f).to_str().unwrap()).collect();
+        assert_eq!(shown, ["b/a.png", "b/c/a.JPG", "z.jpg", "-"]);
+        let mut names = OutputNames::default();
+        let named: Vec<_> = files.iter().chain([&"x/a.tif".into()]).map(|path| names.of(path)).collect();
+        assert_eq!(named, ["a", "a_2", "z", "stdin", "a_3"]);
+        assert!(image_files(&[root.join("b/c/none")]).is_ok());
+        std::fs::create_dir(root.join("empty")).unwrap();
+        assert!(image_files(&[root.join("empty")]).unwrap_err().to_string().contains("no images"));
+    }
 }

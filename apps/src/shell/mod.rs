@@ -2,6 +2,7 @@
 //! subcommands that are the same for all.
 
 pub mod bench;
+pub mod completions;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -11,9 +12,11 @@ pub mod flags;
 pub mod images;
 pub mod info;
 pub mod inspect;
+pub mod launch;
 pub mod printable;
 pub mod progress;
 pub mod report;
+pub mod runs;
 pub mod threads;
 pub mod train;
 pub mod verify;
@@ -27,6 +30,8 @@ pub use exit::{Misuse, status, told};
 use flags::Verbosity;
 use progress::Screen;
 
+use crate::run::processes::Processes;
+
 /// A program's command line.
 pub trait Program: Parser {
     /// Its name, before messages.
@@ -35,11 +40,11 @@ pub trait Program: Parser {
     /// The flags of every subcommand.
     fn verbosity(&self) -> &Verbosity;
 
-    /// Carries the subcommand out.
+    /// Carries the subcommand out, with the others that the launcher started.
     ///
     /// # Errors
     /// Whatever keeps it from doing what it was asked for.
-    fn run(&self, screen: &Screen) -> anyhow::Result<()>;
+    fn run(&self, screen: &Screen, processes: &Processes) -> anyhow::Result<()>;
 }
 
 /// The whole of a program: parses the command line, starts the threads, runs the subcommand, ends with its status.
@@ -47,9 +52,13 @@ pub fn main<P: Program>() -> ExitCode {
     let matches = P::command().get_matches();
     let program =
         P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut P::command()).exit());
-    let screen = program.verbosity().start();
-    exit::run(P::NAME, || {
-        threads::start(threads::wanted(&matches))?;
-        program.run(&screen)
+    let processes = match launch::join() {
+        Ok(processes) => processes,
+        Err(error) => return exit::finish(P::NAME, &Processes::alone(), Err(error)),
+    };
+    let screen = program.verbosity().start(&processes);
+    exit::run(P::NAME, &processes, || {
+        threads::start(threads::wanted(&matches), &processes)?;
+        program.run(&screen, &processes)
     })
 }

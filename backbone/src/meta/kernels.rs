@@ -33,6 +33,7 @@ use crate::ops::softmax_cross_entropy::{Plan as LossPlan, PositionLosses, Softma
 use crate::ops::tokens::TokensKernel;
 use crate::ops::watch::{Clip, WatchKernel};
 use crate::ops::window_partition::{Geometry as WindowGeometry, WindowKernel};
+use kat_images::Run;
 
 fn area(sides: [usize; 2]) -> usize {
     sides[0] * sides[1]
@@ -213,7 +214,7 @@ impl Conv2dKernel for Meta {
 }
 
 impl DropoutKernel for Meta {
-    fn dropout(&self, x: usize, _: f32, _: u64) -> Result<usize> {
+    fn dropout(&self, x: usize, _: f32, _: u64, _: &[Run]) -> Result<usize> {
         Ok(x)
     }
 }

@@ -68,6 +68,18 @@ pub trait Backend: Recorder {
     fn upload_slice(&self, values: &[f32]) -> Result<Self::Buf> {
         self.upload_buf(values.to_vec())
     }
+    /// Copies a kernel's result to `values`, as long as it is.
+    fn read_buf(&self, buf: &Self::Buf, values: &mut [f32]) {
+        values.copy_from_slice(&self.download_buf(buf));
+    }
+    /// Replaces a kernel's result by `values`, as long as it is.
+    ///
+    /// # Errors
+    /// The device refuses.
+    fn write_buf(&self, buf: &mut Self::Buf, values: &[f32]) -> Result<()> {
+        *buf = self.upload_slice(values)?;
+        Ok(())
+    }
     /// `dst += src`, element by element.
     ///
     /// # Errors

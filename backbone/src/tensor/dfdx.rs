@@ -305,6 +305,15 @@ impl Backend for Cpu {
         Ok(values)
     }
 
+    fn read_buf(&self, buf: &Vec<f32>, values: &mut [f32]) {
+        values.copy_from_slice(buf);
+    }
+
+    fn write_buf(&self, buf: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+        buf.copy_from_slice(values);
+        Ok(())
+    }
+
     fn add_assign(&self, dst: &mut Vec<f32>, src: &[f32]) -> Result<()> {
         dst.par_chunks_mut(GRAIN).zip(src.par_chunks(GRAIN)).for_each(|(dst, src)| {
             dst.iter_mut().zip(src).for_each(|(d, s)| *d += s);

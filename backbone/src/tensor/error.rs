@@ -51,6 +51,9 @@ pub enum Error {
     /// Initial values could not be made.
     #[error(transparent)]
     Init(#[from] crate::init::InitError),
+    /// Another process failed.
+    #[error(transparent)]
+    Collective(#[from] crate::collective::CollectiveError),
     /// The device refused: memory, most often.
     #[error("{op}: the device failed: {reason}")]
     Device {

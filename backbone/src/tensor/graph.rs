@@ -23,7 +23,9 @@ use super::dfdx::Tape;
 use super::gradients::{Gradients, Grads};
 use super::random::RandomStream;
 use super::{Shape, Tensor};
+use crate::collective::{Collective, Summands};
 use crate::error::{Error, Result};
+use std::rc::Rc;
 
 /// Whether layers act as in training or as in evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Graph<D: Backend> {
     tape: Option<Tape<D>>,
     mode: Mode,
     random: RandomStream,
+    /// Those that have the other parts of the batch.
+    processes: Option<Rc<dyn Collective>>,
 }
 
 impl<D: Backend> Graph<D> {
@@ -58,17 +62,45 @@ impl<D: Backend> Graph<D> {
     }
 
     fn new(tape: Option<Tape<D>>, mode: Mode, random: RandomStream) -> Self {
-        Self { tape, mode, random }
+        Self { tape, mode, random, processes: None }
+    }
+
+    /// The same for a batch of which each of these processes has an equal part: means and batch statistics are those of
+    /// the whole batch, and what is drawn for a row depends on its place there. Each process has to record the same ops
+    /// that take means.
+    pub fn over(mut self, processes: &Rc<dyn Collective>) -> Self {
+        if !processes.is_alone() {
+            self.random = self.random.of(processes.shard());
+            self.processes = Some(processes.clone());
+        }
+        self
+    }
+
+    /// The processes that have the other parts of the batch, if there are any.
+    pub fn processes(&self) -> Option<&Rc<dyn Collective>> {
+        self.processes.as_ref()
+    }
+
+    /// Replaces each number by its sum over all parts of the batch: what a mean over the batch is divided by.
+    ///
+    /// # Errors
+    /// A process that is gone.
+    pub fn sum_over_batch(&self, numbers: &mut [f64]) -> Result<()> {
+        match &self.processes {
+            Some(processes) => Ok(processes.all_reduce(Summands::F64(numbers))?),
+            None => Ok(()),
+        }
     }
 
     /// A graph without a tape that behaves and draws as this one does from here on.
     pub(crate) fn unrecorded(&self) -> Self {
-        Self::new(None, self.mode, self.random.clone())
+        Self { processes: self.processes.clone(), ..Self::new(None, self.mode, self.random.clone()) }
     }
 
     /// As [`Graph::unrecorded`], with a tape of its own.
     pub(crate) fn fork_recording(&self) -> Self {
-        Self::new(Some(Tape::default()), self.mode, self.random.clone())
+        let processes = self.processes.clone();
+        Self { processes, ..Self::new(Some(Tape::default()), self.mode, self.random.clone()) }
     }
 
     /// Goes on with the random numbers where `other` stopped.

@@ -169,6 +169,11 @@ impl ConfusionMatrix {
         self.counts.view()
     }
 
+    /// All counts, to be added up over processes that count alike.
+    pub fn counts_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.counts.iter_mut()
+    }
+
     /// The figures of all that was counted.
     pub fn scores(&self) -> SegmentationScores {
         let classes = self.config.classes;

@@ -126,6 +126,12 @@ impl TopK {
         Ok(())
     }
 
+    /// All counts, to be added up over processes that count alike.
+    pub fn counts_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let own = [&mut self.seen, &mut self.top1, &mut self.top5, &mut self.not_a_number];
+        own.into_iter().chain(self.confusion.iter_mut().flatten())
+    }
+
     /// The accuracies of all that was seen.
     pub fn accuracy(&self) -> Accuracy {
         let samples = self.seen as f64;

@@ -15,6 +15,7 @@ mod rect;
 pub mod rle;
 pub mod sample;
 pub mod shapes;
+mod shard;
 pub mod simd;
 mod size;
 pub mod survey;
@@ -26,6 +27,7 @@ pub use mask::Mask;
 pub use polygon::Polygon;
 pub use rect::Rect;
 pub use rle::{MaskError, Rle};
+pub use shard::{Run, Shard};
 pub use size::Size;
 
 /// The README's example, compiled and run.

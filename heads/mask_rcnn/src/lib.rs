@@ -44,8 +44,8 @@ pub use matching::{BoxCoder, MatchLabel, Matcher, Matches, Sampled, sample_label
 pub use postprocess::{ClassBoxes, DetectionConfig, finish, paste_mask, select_detections};
 pub use pyramid::{LEVELS, NormedConv, SimpleFeaturePyramid};
 pub use roi_heads::{
-    BoxHead, BoxPredictor, MaskHead, Region, RegionPredictions, RoiLevels, RoiLoss, RoiPooler, RoiSampling,
-    RoiTargets, box_loss, mask_loss, sample_rois,
+    BatchCounts, BoxHead, BoxLossConfig, BoxPredictor, MaskHead, Region, RegionPredictions, RoiLevels,
+    RoiLoss, RoiPooler, RoiSampling, RoiTargets, box_loss, mask_loss, sample_rois,
 };
 pub use rpn::{
     AnchorConfig, AnchorGenerator, LevelLayout, LevelPredictions, ProposalConfig, Rpn, RpnHead, RpnLoss,

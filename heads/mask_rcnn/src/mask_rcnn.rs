@@ -14,8 +14,8 @@ use crate::roi_heads::mask_head::{MASK_BINS, MASK_SIDE};
 use crate::roi_heads::pooler::regions;
 use crate::structures::{Detections, Proposals, Targets};
 use crate::{
-    Backbone, BoxHead, BoxPredictor, BoxRegression, MaskHead, MaskRcnnConfig, RegionPredictions, RoiPooler,
-    Rpn, box_loss, mask_loss, rpn_loss,
+    Backbone, BatchCounts, BoxHead, BoxLossConfig, BoxPredictor, BoxRegression, MaskHead, MaskRcnnConfig,
+    RegionPredictions, RoiLoss, RoiPooler, Rpn, box_loss, mask_loss, rpn_loss,
 };
 use crate::{BoxCoder, ClassBoxes, RoiTargets, sample_rois, select_detections};
 use kat_images::{Boxes, Size};
@@ -148,35 +148,33 @@ impl<D: Device> MaskRcnn<D> {
         let rpn = &self.proposal_generator;
         let maps = rpn.rpn_head.forward(graph, &pyramid)?;
         let anchors = rpn.anchors(&maps)?;
-        let mut rng = graph.random().next_generator();
-        let first = rpn_loss(graph, &maps, &anchors, targets, &self.config.rpn, &mut rng)?;
+        // One for each image, so that what is drawn does not depend on the others of the batch.
+        let mut rngs = graph.random().row_generators(targets.len());
+        let first = rpn_loss(graph, &maps, &anchors, targets, &self.config.rpn, &mut rngs)?;
         let sizes: Vec<Size> = targets.iter().map(Targets::image).collect();
         let proposals = rpn.propose(&maps, &anchors, &sizes, &self.config.proposals_train)?;
         let drawn: Vec<(RoiTargets, &Targets)> = proposals
             .into_iter()
             .zip(targets)
-            .map(|(p, t)| Ok((sample_rois(p, t, self.config.classes, &self.config.roi, &mut rng)?, t)))
+            .zip(&mut rngs)
+            .map(|((p, t), rng)| Ok((sample_rois(p, t, self.config.classes, &self.config.roi, rng)?, t)))
             .collect::<Result<_, HeadError>>()?;
+        let counts = BatchCounts::of(graph, &drawn)?;
         let all = regions(drawn.iter().map(|(rois, _)| &rois.boxes));
-        if all.is_empty() {
+        let second = if all.is_empty() {
             let zero = Tensor::zeros(images.device(), [])?;
-            return Ok(Losses {
-                rpn_objectness: first.objectness,
-                rpn_boxes: first.boxes,
-                classes: zero.clone(),
-                boxes: zero,
-                masks: None,
-            });
-        }
-        let predictions = self.predict_boxes(graph, &pyramid, &all)?;
-        let (regression, beta) = (self.config.box_regression, self.config.smooth_l1_beta);
-        let second = box_loss(graph, &predictions, &drawn, regression, beta)?;
+            RoiLoss { classes: zero.clone(), boxes: zero }
+        } else {
+            let predictions = self.predict_boxes(graph, &pyramid, &all)?;
+            let (regression, smooth_l1_beta) = (self.config.box_regression, self.config.smooth_l1_beta);
+            box_loss(graph, &predictions, &drawn, &counts, BoxLossConfig { regression, smooth_l1_beta })?
+        };
         Ok(Losses {
             rpn_objectness: first.objectness,
             rpn_boxes: first.boxes,
             classes: second.classes,
             boxes: second.boxes,
-            masks: self.mask_losses(graph, &pyramid, &drawn)?,
+            masks: self.mask_losses(graph, &pyramid, &drawn, &counts)?,
         })
     }
 
@@ -185,19 +183,22 @@ impl<D: Device> MaskRcnn<D> {
         graph: &mut Graph<D>,
         pyramid: &[Tensor<D>],
         drawn: &[(RoiTargets, &Targets)],
+        counts: &BatchCounts,
     ) -> Result<Option<Tensor<D>>, HeadError> {
         let Some(head) = &self.roi_heads.mask_head else { return Ok(None) };
         let objects: Vec<Boxes> =
             drawn.iter().map(|(rois, _)| rois.boxes.as_slice()[..rois.foreground].to_vec().into()).collect();
         let objects = regions(&objects);
-        if objects.is_empty()
-            || drawn.iter().any(|(rois, targets)| rois.foreground > 0 && targets.masks().is_none())
-        {
+        if counts.objects == 0.0 || counts.unmasked > 0.0 {
             return Ok(None);
+        }
+        if objects.is_empty() {
+            // Other processes have objects.
+            return Ok(Some(Tensor::zeros(pyramid[0].device(), [])?));
         }
         let pooled = self.mask_pooler.forward(graph, pyramid, &objects)?;
         let logits = head.forward(graph, &pooled)?;
-        mask_loss(graph, &logits, drawn)
+        mask_loss(graph, &logits, drawn, counts)
     }
 
     /// What is in each image.

@@ -10,7 +10,7 @@ use kat_backbone::checkpoint::{HostTensor, TensorMap};
 use kat_backbone::nn::{Builder, Kind, Module};
 use kat_backbone::ops::batch_norm::Options;
 use kat_backbone::{Cpu, Graph, Tensor, module};
-use kat_upernet::{FcnHead, MultiLevelNeck, Scores, SegmentLoss, UperConfig, UperHead};
+use kat_upernet::{FcnHead, Halving, MultiLevelNeck, Scores, SegmentLoss, UperConfig, UperHead};
 use plain::{Map, Weights, add, concat, conv, conv_norm_act, cross_entropy, pool, resize};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -42,7 +42,7 @@ fn heads(rng: &mut ChaCha8Rng) -> Heads<Cpu> {
         classes,
     };
     let mut heads = Heads {
-        neck: MultiLevelNeck::new(&builder.at("neck"), CHANNELS).unwrap(),
+        neck: MultiLevelNeck::new(&builder.at("neck"), CHANNELS, Halving::ToSize).unwrap(),
         decode_head: UperHead::new(&builder.at("decode_head"), &config, &norm).unwrap(),
         auxiliary_head: FcnHead::new(&builder.at("auxiliary_head"), [CHANNELS, 5, classes], 0.0, &norm)
             .unwrap(),

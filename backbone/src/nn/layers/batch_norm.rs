@@ -26,19 +26,17 @@ module!(BatchNorm2d { weight, bias, running_mean, running_var });
 
 impl<D: Device> fmt::Debug for BatchNorm2d<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { eps, momentum, processes } = &self.options;
+        let Options { eps, momentum } = &self.options;
         f.debug_struct("BatchNorm2d")
             .field("channels", &self.weight.numel())
             .field("eps", eps)
             .field("momentum", momentum)
-            .field("synchronised", &processes.is_some())
             .finish()
     }
 }
 
 impl<D: Device> BatchNorm2d<D> {
-    /// Weight 1, bias 0, running mean 0, running variance 1. Where `options` say how processes add up, statistics are
-    /// those of the whole batch over all of them (SyncBN).
+    /// Weight 1, bias 0, running mean 0, running variance 1.
     ///
     /// # Errors
     /// Sizes that the device cannot hold.
@@ -73,7 +71,8 @@ mod tests {
     use std::rc::Rc;
 
     use crate::Cpu;
-    use crate::ops::batch_norm::SumOverProcesses;
+    use crate::collective::Collective;
+    use crate::collective::tests::on_each;
     use crate::optim::average_weights;
 
     use super::*;
@@ -116,24 +115,20 @@ mod tests {
         assert_eq!(average.running_var.get().to_vec(), model.running_var.get().to_vec());
     }
 
-    /// As if `0` processes had each seen the same batch.
-    struct Alike(f64);
-
-    impl SumOverProcesses for Alike {
-        fn sum(&self, numbers: &mut [f64]) -> Result<()> {
-            numbers.iter_mut().for_each(|n| *n *= self.0);
-            Ok(())
-        }
-    }
-
     #[test]
-    fn synchronised_statistics_are_those_of_all_processes() {
-        let synchronised = norm(&Options { processes: Some(Rc::new(Alike(3.0))), ..Options::default() });
-        let (alone, x) = (norm(&Options::default()), batch());
-        let both = [&alone, &synchronised].map(|n| n.forward(&mut Graph::training(0), &x).unwrap().to_vec());
-        assert!(both[0].iter().zip(&both[1]).all(|(a, b)| (a - b).abs() < 1e-6));
-        // three times the values: the unbiased variance is of 12 values, not of 4
-        let expected = 0.9 + 0.1 * 15.0 / 11.0;
-        assert!((synchronised.running_var.get().to_vec()[0] - expected).abs() < 1e-6);
+    fn statistics_are_those_of_all_processes() {
+        let apart = on_each(3, |rank| {
+            let norm = norm(&Options::default());
+            let processes: Rc<dyn Collective> = Rc::new(rank);
+            let y = norm.forward(&mut Graph::training(0).over(&processes), &batch()).unwrap();
+            (y.to_vec(), norm.running_var.get().to_vec())
+        });
+        let alone = norm(&Options::default()).forward(&mut Graph::training(0), &batch()).unwrap().to_vec();
+        for (y, variance) in apart {
+            assert!(alone.iter().zip(&y).all(|(a, b)| (a - b).abs() < 1e-6));
+            // three times the values: the unbiased variance is of 12 values, not of 4
+            let expected = 0.9 + 0.1 * 15.0 / 11.0;
+            assert!((variance[0] - expected).abs() < 1e-6);
+        }
     }
 }

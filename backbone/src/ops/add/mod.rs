@@ -97,7 +97,7 @@ pub fn add_drop_path<D: AddKernel + ReduceKernel>(
     let keep = 1.0 - rate;
     let factors: Vec<f32> = graph
         .random()
-        .keeps(a.shape().axes()[0], keep)
+        .keeps(a.shape().axes()[0], 1, keep)
         .into_iter()
         .map(|kept| if kept { 1.0 / keep } else { 0.0 })
         .collect();

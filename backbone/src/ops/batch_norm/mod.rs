@@ -1,7 +1,8 @@
 //! Batch norm: y = (x - mean)/√(variance + eps) · weight + bias, with one mean and variance for each channel.
 //!
 //! While training they are those of the batch (variance divided by n), and the running statistics move towards
-//! them by `momentum` (variance divided by n - 1), as torch has it. In evaluation they are the running ones.
+//! them by `momentum` (variance divided by n - 1), as torch has it. In evaluation they are the running ones. Where
+//! processes have a part of the batch each ([`Graph::over`]), they are those of the whole batch (SyncBN).
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -9,10 +10,10 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
+use crate::collective::{Collective, Summands};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
-use std::rc::Rc;
 
 const OP: &str = "batch norm";
 
@@ -38,31 +39,19 @@ impl<D: Backend> Running<D> {
     }
 }
 
-/// Sums numbers over the processes that train together, so that a batch split over them has one mean and one
-/// variance. Every process calls it in the same order with as many numbers.
-pub trait SumOverProcesses {
-    /// Replaces each number by its sum over all processes.
-    ///
-    /// # Errors
-    /// The device refuses.
-    fn sum(&self, numbers: &mut [f64]) -> Result<()>;
-}
-
 /// Settings of a batch norm.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Added to the variance.
     pub eps: f32,
     /// The share of a batch's statistics in the new running ones.
     pub momentum: f32,
-    /// Where the batch is split over processes: how they add up. `None` takes this process's part alone.
-    pub processes: Option<Rc<dyn SumOverProcesses>>,
 }
 
 impl Default for Options {
     /// torch's: eps 1e-5, momentum 0.1.
     fn default() -> Self {
-        Self { eps: 1e-5, momentum: 0.1, processes: None }
+        Self { eps: 1e-5, momentum: 0.1 }
     }
 }
 
@@ -194,20 +183,21 @@ pub fn batch_norm<D: BatchNormKernel>(
     }
     let (device, plane, eps) = (x.device(), height * width, options.eps);
     let (statistics, updated) = if graph.is_training() {
-        let (statistics, updated) = of_batch(x, running, options)?;
+        let (statistics, updated) = of_batch(graph, x, running, options)?;
         (statistics, Some(updated))
     } else {
         let (mean, variance) = (running.mean.clone(), running.variance.clone());
         (Statistics { mean, variance, share: 0.0 }, None)
     };
     let y = device.batch_norm_forward(x.view(), &statistics.terms([weight, bias], eps, plane))?;
+    let processes = graph.processes().cloned();
     let y = graph.record(device, y, x.shape(), &[x, weight, bias], || {
-        let (x, weight, bias, options) = (x.clone(), weight.clone(), bias.clone(), options.clone());
+        let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
         move |dy, grads| {
             let (device, terms) = (x.device(), statistics.terms([&weight, &bias], eps, plane));
             let local = device.batch_norm_parameter_gradients(x.view(), D::view_buf(&dy), &terms)?;
             // A process's own parameter gradients are summed with all others later; those at x need the sums now.
-            let all = match &options.processes {
+            let all = match &processes {
                 Some(processes) if statistics.share != 0.0 => {
                     Some(over_processes(device, &local, &**processes)?)
                 }
@@ -224,6 +214,7 @@ pub fn batch_norm<D: BatchNormKernel>(
 }
 
 fn of_batch<D: BatchNormKernel>(
+    graph: &Graph<D>,
     x: &Tensor<D>,
     running: &Running<D>,
     options: &Options,
@@ -231,7 +222,7 @@ fn of_batch<D: BatchNormKernel>(
     let [batch, channels, height, width] = x.axes(OP, "(B, C, H, W)")?;
     let (device, own) = (x.device(), (batch * height * width) as f64);
     let moments = device.channel_moments(x.view(), channels, height * width)?;
-    let (count, moments) = match &options.processes {
+    let (count, moments) = match graph.processes() {
         None => (own, moments),
         Some(processes) => {
             let (count, moments) = joined(&device.download_buf(&moments), own, &**processes)?;
@@ -252,7 +243,7 @@ fn of_batch<D: BatchNormKernel>(
 }
 
 /// The number of values and the moments of all processes' batches together.
-fn joined(moments: &[f32], count: f64, processes: &dyn SumOverProcesses) -> Result<(f64, Vec<f32>)> {
+fn joined(moments: &[f32], count: f64, processes: &dyn Collective) -> Result<(f64, Vec<f32>)> {
     let channels = moments.len() / 3;
     let moment = |kind: usize, c: usize| f64::from(moments[kind * channels + c]);
     // n, and for each channel Σ x and Σ x²: numbers that add up, in f64
@@ -261,7 +252,7 @@ fn joined(moments: &[f32], count: f64, processes: &dyn SumOverProcesses) -> Resu
         let mean = moment(0, c) + moment(1, c);
         sums.extend([count * mean, moment(2, c) + count * mean * mean]);
     }
-    processes.sum(&mut sums)?;
+    processes.all_reduce(Summands::F64(&mut sums))?;
     let mut joined = vec![0.0; 3 * channels];
     for (c, sum) in sums[1..].chunks_exact(2).enumerate() {
         let mean = sum[0] / sums[0];
@@ -275,11 +266,11 @@ fn joined(moments: &[f32], count: f64, processes: &dyn SumOverProcesses) -> Resu
 fn over_processes<D: BatchNormKernel>(
     device: &D,
     local: &ParameterGradients<D>,
-    processes: &dyn SumOverProcesses,
+    processes: &dyn Collective,
 ) -> Result<ParameterGradients<D>> {
     let (weight, bias) = (device.download_buf(&local.weight), device.download_buf(&local.bias));
     let mut sums: Vec<f64> = weight.iter().chain(&bias).map(|sum| f64::from(*sum)).collect();
-    processes.sum(&mut sums)?;
+    processes.all_reduce(Summands::F64(&mut sums))?;
     let mut sums = sums.into_iter().map(|sum| sum as f32);
     let weight = sums.by_ref().take(weight.len()).collect();
     Ok(ParameterGradients { weight: device.upload_buf(weight)?, bias: device.upload_buf(sums.collect())? })

@@ -1,7 +1,10 @@
 use super::*;
+use crate::collective::Collective;
+use crate::collective::tests::on_each;
 use crate::ops::check::{Case, relative_error};
 use crate::{Cpu, Graph};
 use std::cell::RefCell;
+use std::rc::Rc;
 
 const SHAPE: [usize; 4] = [3, 4, 2, 5];
 
@@ -61,41 +64,37 @@ fn training_uses_the_batch_and_moves_the_running_statistics() {
     assert!(relative_error(&running.variance.to_vec(), &variances) < 1e-6);
 }
 
-/// Two processes that hold the same half each: sums are doubled.
-struct Twin;
-
-impl SumOverProcesses for Twin {
-    fn sum(&self, numbers: &mut [f64]) -> Result<()> {
-        numbers.iter_mut().for_each(|n| *n *= 2.0);
-        Ok(())
-    }
-}
-
 #[test]
 fn a_batch_split_over_processes_has_the_statistics_of_the_whole() {
-    let dev = Cpu::default();
-    let half: Vec<f32> = (0..120).map(|i| ((i * 37 % 101) as f32 - 40.0) / 20.0).collect();
-    let whole: Vec<f32> = half.iter().chain(&half).copied().collect();
-    let run = |x: Vec<f32>, batch: usize, processes: Option<Rc<dyn SumOverProcesses>>| {
-        let x = Tensor::from_vec(&dev, x, [batch, 4, 2, 5]).unwrap().parameter().unwrap();
+    let whole: Vec<f32> = (0..240).map(|i| ((i * 37 % 101) as f32 - 40.0) / 20.0).collect();
+    let run = |x: &[f32], batch: usize, processes: Option<Rc<dyn Collective>>| {
+        let dev = Cpu::default();
+        let x = Tensor::from_vec(&dev, x.to_vec(), [batch, 4, 2, 5]).unwrap().parameter().unwrap();
         let weight = Tensor::from_vec(&dev, vec![0.5, 1.0, -2.0, 3.0], [4]).unwrap();
         let bias = Tensor::zeros(&dev, [4]).unwrap();
-        let mut graph = Graph::training(0);
-        let options = Options { processes, ..Options::default() };
+        let graph = Graph::training(0);
+        let mut graph = processes.iter().fold(graph, |graph, processes| graph.over(processes));
         let start = Running::new(&dev, 4).unwrap();
-        let (y, running) = batch_norm(&mut graph, &x, &weight, &bias, &start, &options).unwrap();
+        let (y, running) = batch_norm(&mut graph, &x, &weight, &bias, &start, &Options::default()).unwrap();
         let z = crate::ops::gelu(&mut graph, &y).unwrap();
         let loss = crate::ops::weighted_sum(&mut graph, &z, 1.0).unwrap();
         let dx = graph.backward(&loss).unwrap().take_host(&x).unwrap().unwrap();
         let running = running.unwrap();
-        (y.to_vec(), dx, running.mean.to_vec(), running.variance.to_vec())
+        [y.to_vec(), dx, running.mean.to_vec(), running.variance.to_vec()]
     };
-    let (one, two) = (run(whole, 6, None), run(half, 3, Some(Rc::new(Twin))));
+    let one = run(&whole, 6, None);
+    let parts = on_each(2, |rank| {
+        let half = &whole[120 * rank.rank()..120 * (rank.rank() + 1)];
+        run(half, 3, Some(Rc::new(rank)))
+    });
     let exact = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
-    assert!(relative_error(&two.0, &exact(&one.0[..120])) < 1e-6);
-    assert!(relative_error(&two.1, &exact(&one.1[..120])) < 1e-5);
-    assert!(relative_error(&two.3, &exact(&one.3)) < 1e-6);
-    assert!(relative_error(&two.2, &exact(&one.2)) < 1e-6);
+    for (rank, part) in parts.iter().enumerate() {
+        let own = 120 * rank..120 * (rank + 1);
+        assert!(relative_error(&part[0], &exact(&one[0][own.clone()])) < 1e-6);
+        assert!(relative_error(&part[1], &exact(&one[1][own])) < 1e-5);
+        assert!(relative_error(&part[2], &exact(&one[2])) < 1e-6);
+        assert!(relative_error(&part[3], &exact(&one[3])) < 1e-6);
+    }
 }
 
 #[test]

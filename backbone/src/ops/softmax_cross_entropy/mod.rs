@@ -46,7 +46,8 @@ impl Targets {
     }
 }
 
-/// What the sum of the positions' losses is divided by.
+/// What the sum of the positions' losses is divided by: a count over the whole batch, also where processes have a part
+/// of it each.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Normalizer {
     /// The class weights of the positions that count (their number, without class weights); for soft targets
@@ -175,16 +176,19 @@ impl Plan {
         self.class_weights.as_ref().map_or(self.geometry.classes as f32, |w| w.iter().sum())
     }
 
-    fn normalizer(&self, normalizer: Normalizer) -> f64 {
-        match (normalizer, &self.labels) {
-            (Normalizer::Value(value), _) => f64::from(value),
+    fn normalizer<D: Backend>(&self, graph: &Graph<D>, normalizer: Normalizer) -> Result<f64> {
+        let own = match (normalizer, &self.labels) {
+            (Normalizer::Value(value), _) => return Ok(f64::from(value)),
             (Normalizer::All, _) | (_, Labels::Soft(_)) => self.geometry.positions() as f64,
             (Normalizer::Valid, Labels::Hard(classes)) => classes
                 .iter()
                 .filter(|c| **c != IGNORED)
                 .map(|c| f64::from(self.class_weight(*c as usize)))
                 .sum(),
-        }
+        };
+        let mut whole = [own];
+        graph.sum_over_batch(&mut whole)?;
+        Ok(whole[0])
     }
 }
 
@@ -284,7 +288,7 @@ pub fn softmax_cross_entropy<D: SoftmaxCrossEntropyKernel + ReduceKernel>(
 ) -> Result<Tensor<D>> {
     let plan = Arc::new(Plan::new(logits.shape(), targets, options)?);
     let losses = each(graph, logits, plan.clone())?;
-    let divisor = plan.normalizer(options.normalizer);
+    let divisor = plan.normalizer(graph, options.normalizer)?;
     let factor = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
     let device = losses.device();
     let weights = options.position_weights.clone().map(|weights| device.upload_buf(weights)).transpose()?;

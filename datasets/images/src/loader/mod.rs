@@ -20,7 +20,7 @@ use crate::transform::crop::crop_sample;
 use crate::transform::target::BoxRule;
 use crate::{Rect, Size};
 
-pub use order::{LastBatch, Order, Remainder};
+pub use order::{LastBatch, Order};
 pub use resume::LoaderState;
 pub use stack::{Images, LabelMaps, Stack};
 pub use workers::{Loaded, Loader};

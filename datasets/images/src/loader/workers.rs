@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use super::order::{Use, keyed};
-use super::{Collate, LoaderConfig, LoaderError, LoaderState, OnBad, Source};
+use super::resume::Epochs;
+use super::{Collate, LastBatch, LoaderConfig, LoaderError, LoaderState, OnBad, Source};
+use crate::Shard;
 
 /// Most samples tried in place of a bad one.
 const TRIES: usize = 64;
@@ -22,7 +24,7 @@ pub struct Loader<B: Send + 'static> {
     threads: Vec<JoinHandle<()>>,
     config: LoaderConfig,
     samples: usize,
-    batches: u64,
+    epochs: Epochs,
     position: LoaderState,
     /// Distinct bad samples in the order they were met, with file and reason.
     bad: BTreeMap<usize, String>,
@@ -69,7 +71,7 @@ struct Job<S, C> {
     source: Arc<S>,
     collate: Arc<C>,
     config: LoaderConfig,
-    batches: u64,
+    epochs: Epochs,
 }
 
 impl<B: Send + 'static> Loader<B> {
@@ -90,16 +92,14 @@ impl<B: Send + 'static> Loader<B> {
         let samples = source.len();
         validate(&config, samples)?;
         let position = match resume {
-            Some(state) => {
-                state.check(&config, samples)?;
-                state
-            }
+            Some(state) => state.adopt(&config, samples)?,
             None => LoaderState::start(&config, samples),
         };
-        let batches = config.order.batches(samples, config.batch_size) as u64;
+        let epochs = Epochs::new(&config, samples, &position);
+        let some = position.epoch < config.epochs && epochs.in_first > 0;
         let state = State {
             free: (0..config.buffers).map(|_| collate.new_batch()).collect(),
-            next: (position.epoch < config.epochs).then_some((position.epoch, position.batch)),
+            next: some.then_some((position.epoch, position.batch)),
             order: Arc::new(config.order.epoch(samples, position.epoch)),
             order_of: position.epoch,
             filled: BTreeMap::new(),
@@ -113,13 +113,13 @@ impl<B: Send + 'static> Loader<B> {
             threads: Vec::new(),
             config: config.clone(),
             samples,
-            batches,
+            epochs,
             position,
             bad: BTreeMap::new(),
             first_bad: Vec::new(),
-            ended: false,
+            ended: !some,
         };
-        let job = Arc::new(Job { source, collate, config: config.clone(), batches });
+        let job = Arc::new(Job { source, collate, config: config.clone(), epochs });
         for i in 0..config.threads {
             let (job, shared) = (job.clone(), shared.clone());
             // on failure the loader is dropped here, which joins the threads already started
@@ -139,7 +139,12 @@ impl<B: Send + 'static> Loader<B> {
 
     /// Batches in an epoch.
     pub fn batches_per_epoch(&self) -> u64 {
-        self.batches
+        self.epochs.in_others
+    }
+
+    /// Batches left in the epoch of the next one.
+    pub fn batches_left(&self) -> u64 {
+        self.position.left(&self.config)
     }
 
     /// Distinct samples that could not be loaded so far: dataset index, file and reason.
@@ -161,10 +166,11 @@ impl<B: Send + 'static> Loader<B> {
         let (OnBad::Replace { max_fraction } | OnBad::Skip { max_fraction }) = self.config.on_bad else {
             return Ok(());
         };
-        if self.bad.len() as f64 > max_fraction * self.samples as f64 {
+        let samples = self.config.order.reach(self.samples);
+        if self.bad.len() as f64 > max_fraction * samples as f64 {
             return Err(LoaderError::TooManyBad {
                 bad: self.bad.len(),
-                samples: self.samples,
+                samples,
                 max_fraction,
                 first: self.first_bad.clone(),
             });
@@ -194,7 +200,7 @@ impl<B: Send + 'static> Iterator for Loader<B> {
                 state = self.shared.ready.wait(state).unwrap_or_else(|e| e.into_inner());
             }
         };
-        let last_of_epoch = batch + 1 == self.batches;
+        let last_of_epoch = batch + 1 == self.epochs.batches(epoch);
         let loaded =
             Loaded { epoch, batch, last_of_epoch, buffer: Some(filled.buffer), shared: self.shared.clone() };
         // counted here rather than by the workers, so that the outcome does not depend on who was faster
@@ -203,8 +209,11 @@ impl<B: Send + 'static> Iterator for Loader<B> {
             self.shared.stop();
             return Some(Err(error));
         }
-        (self.position.epoch, self.position.batch) =
-            if last_of_epoch { (epoch + 1, 0) } else { (epoch, batch + 1) };
+        if last_of_epoch {
+            (self.position.epoch, self.position.batch, self.position.visited) = (epoch + 1, 0, 0);
+        } else {
+            self.position.batch += 1;
+        }
         Some(Ok(loaded))
     }
 }
@@ -272,7 +281,7 @@ impl<S: Source, C: Collate<S::Item>> Job<S, C> {
                             state.order_of = ticket.0;
                         }
                         state.next = match ticket {
-                            (e, b) if b + 1 < self.batches => Some((e, b + 1)),
+                            (e, b) if b + 1 < self.epochs.batches(e) => Some((e, b + 1)),
                             (e, _) if e + 1 < self.config.epochs => Some((e + 1, 0)),
                             _ => None,
                         };
@@ -309,19 +318,18 @@ impl<S: Source, C: Collate<S::Item>> Job<S, C> {
         bad: &mut Vec<(usize, String)>,
     ) -> Result<(), LoaderError> {
         let size = self.config.batch_size;
-        let start = batch as usize * size;
-        let indices = &order[start..(start + size).min(order.len())];
+        let start = self.epochs.visited(epoch) + batch as usize * self.config.order.stride(size);
+        let indices = self.config.order.batch(order, start, size);
         self.collate.begin(buffer, indices.len());
-        for &index in indices {
+        for index in indices {
             let mut rng = keyed(self.config.order.seed, epoch, index.into(), Use::Sample);
             if let Some((at, item)) = self.load(index as usize, &mut rng, bad)? {
                 let put = self.collate.put(buffer, item, &mut rng);
                 put.map_err(|e| LoaderError::Collate { name: self.source.name(at), reason: e.to_string() })?;
             }
         }
-        // keyed by the place in the epoch over all ranks, so that no two ranks mix alike
-        let place = start * self.config.order.world + self.config.order.rank;
-        let mut rng = keyed(self.config.order.seed, epoch, place as u64, Use::Batch);
+        // keyed by the place in the epoch: the parts of one batch over all processes are mixed alike
+        let mut rng = keyed(self.config.order.seed, epoch, start as u64, Use::Batch);
         self.collate.finish(buffer, &mut rng).map_err(|e| LoaderError::Collate {
             name: format!("batch {batch} of epoch {epoch}"),
             reason: e.to_string(),
@@ -384,13 +392,11 @@ fn validate(config: &LoaderConfig, samples: usize) -> Result<(), LoaderError> {
     {
         return bad("max_fraction", max_fraction.to_string(), "a number in [0, 1]");
     }
-    if config.order.batches(samples, config.batch_size) == 0 {
-        return Err(LoaderError::NoBatch {
-            samples,
-            batch_size: config.batch_size,
-            rank: config.order.rank,
-            world: config.order.world,
-        });
+    // A process may have no part of an evaluation.
+    let shared = samples > 0 && config.order.last_batch == LastBatch::Keep;
+    if config.order.batches(samples, 0, config.batch_size) == 0 && !shared {
+        let Shard { rank, world } = config.order.shard;
+        return Err(LoaderError::NoBatch { samples, batch_size: config.batch_size, rank, world });
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! The losses of the box and mask heads, normalized as detectron2's: cross entropy as the mean over all regions drawn,
 //! (smooth) L1 of the objects' deltas divided by the number of all regions drawn, binary cross entropy as the mean over
-//! the mask pixels of the object's class.
+//! the mask pixels of the object's class. Where processes have a part of the batch each, "all" is over all of them.
 
 use kat_backbone::ops::elementwise_loss::Goal;
-use kat_backbone::ops::softmax_cross_entropy::{Options, Targets as ClassTargets};
+use kat_backbone::ops::softmax_cross_entropy::{Normalizer, Options, Targets as ClassTargets};
 use kat_backbone::{Device, Graph, Tensor, ops};
 
 use crate::error::{HeadError, same_length};
@@ -20,6 +20,46 @@ pub struct RoiLoss<D: Device> {
     pub boxes: Tensor<D>,
 }
 
+/// What the losses are means over, in the whole batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchCounts {
+    /// Regions drawn.
+    pub regions: f64,
+    /// Those of them that stand for an object.
+    pub objects: f64,
+    /// Images with such an object whose masks are not annotated.
+    pub unmasked: f64,
+}
+
+impl BatchCounts {
+    /// Counts the regions drawn of this process's images, and adds those of the others.
+    ///
+    /// # Errors
+    /// A process that is gone.
+    pub fn of<D: Device>(graph: &Graph<D>, drawn: &[(RoiTargets, &Targets)]) -> Result<Self, HeadError> {
+        let sum = |count: &dyn Fn(&RoiTargets, &Targets) -> usize| {
+            drawn.iter().map(|(rois, targets)| count(rois, targets)).sum::<usize>() as f64
+        };
+        let mut counts = [
+            sum(&|rois, _| rois.boxes.len()),
+            sum(&|rois, _| rois.foreground),
+            sum(&|rois, targets| usize::from(rois.foreground > 0 && targets.masks().is_none())),
+        ];
+        graph.sum_over_batch(&mut counts)?;
+        let [regions, objects, unmasked] = counts;
+        Ok(Self { regions, objects, unmasked })
+    }
+}
+
+/// How boxes are compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxLossConfig {
+    /// Boxes of a region.
+    pub regression: BoxRegression,
+    /// Where the loss turns from squares to absolute values.
+    pub smooth_l1_beta: f32,
+}
+
 /// The box head's loss over the regions drawn of all images, listed image after image as in `drawn`.
 ///
 /// # Errors
@@ -28,13 +68,13 @@ pub fn box_loss<D: Device>(
     graph: &mut Graph<D>,
     predictions: &RegionPredictions<D>,
     drawn: &[(RoiTargets, &Targets)],
-    regression: BoxRegression,
-    beta: f32,
+    counts: &BatchCounts,
+    config: BoxLossConfig,
 ) -> Result<RoiLoss<D>, HeadError> {
     let [regions, columns] = predictions.scores.axes("box loss", "scores (R, K + 1)")?;
     let classes: Vec<u32> = drawn.iter().flat_map(|(rois, _)| rois.classes.iter().copied()).collect();
     same_length("regions drawn", classes.len(), regions)?;
-    let boxes_each = match regression {
+    let boxes_each = match config.regression {
         BoxRegression::PerClass => columns - 1,
         BoxRegression::Agnostic => 1,
     };
@@ -49,13 +89,15 @@ pub fn box_loss<D: Device>(
         first += rois.classes.len();
     }
     let targets = ClassTargets::hard(classes);
-    let classes = ops::softmax_cross_entropy(graph, &predictions.scores, &targets, &Options::default())?;
+    let normalizer = Normalizer::Value(counts.regions as f32);
+    let options = Options { normalizer, ..Options::default() };
+    let classes = ops::softmax_cross_entropy(graph, &predictions.scores, &targets, &options)?;
     let boxes = if rows.is_empty() {
         Tensor::zeros(predictions.deltas.device(), [])?
     } else {
         let each = predictions.deltas.reshape([regions * boxes_each, 4])?;
         let picked = ops::gather_rows(graph, &each, &rows)?;
-        ops::smooth_l1(graph, &picked, Goal::sum(goals, regions as f32), beta)?
+        ops::smooth_l1(graph, &picked, Goal::sum(goals, counts.regions as f32), config.smooth_l1_beta)?
     };
     Ok(RoiLoss { classes, boxes })
 }
@@ -69,6 +111,7 @@ pub fn mask_loss<D: Device>(
     graph: &mut Graph<D>,
     logits: &Tensor<D>,
     drawn: &[(RoiTargets, &Targets)],
+    counts: &BatchCounts,
 ) -> Result<Option<Tensor<D>>, HeadError> {
     let [regions, classes, side, width] = logits.axes("mask loss", "logits (F, K, side, side)")?;
     same_length("columns of a mask", width, side)?;
@@ -86,7 +129,8 @@ pub fn mask_loss<D: Device>(
     same_length("masks drawn", rows.len(), regions)?;
     let each = logits.reshape([regions * classes, side * side])?;
     let picked = ops::gather_rows(graph, &each, &rows)?;
-    Ok(Some(ops::binary_cross_entropy(graph, &picked, Goal::mean(goals))?))
+    let pixels = (counts.objects * (side * side) as f64) as f32;
+    Ok(Some(ops::binary_cross_entropy(graph, &picked, Goal::sum(goals, pixels))?))
 }
 
 #[cfg(test)]
@@ -131,7 +175,11 @@ mod tests {
         let predictions = RegionPredictions { scores, deltas: tensor(deltas, [3, 8]) };
         let mut graph = Graph::recording();
         let drawn = [(rois, &targets)];
-        let loss = box_loss(&mut graph, &predictions, &drawn, BoxRegression::PerClass, 0.0).unwrap();
+        let counts = BatchCounts::of(&graph, &drawn).unwrap();
+        assert_eq!(counts, BatchCounts { regions: 3.0, objects: 2.0, unmasked: 0.0 });
+        let config = |regression| BoxLossConfig { regression, smooth_l1_beta: 0.0 };
+        let loss =
+            box_loss(&mut graph, &predictions, &drawn, &counts, config(BoxRegression::PerClass)).unwrap();
         let e = std::f64::consts::E;
         let entropy = ((2.0 + e) / e).ln() + ((2.0 + e * e) / (e * e)).ln() + 3f64.ln();
         assert!((f64::from(loss.classes.scalar().unwrap()) - entropy / 3.0).abs() < 1e-6);
@@ -143,7 +191,8 @@ mod tests {
         assert!(slopes[..4].iter().chain(&slopes[12..]).all(|v| *v == 0.0));
         let agnostic = RegionPredictions { deltas: tensor(vec![1.0; 12], [3, 4]), ..predictions };
         let loss =
-            box_loss(&mut Graph::inference(), &agnostic, &drawn, BoxRegression::Agnostic, 0.0).unwrap();
+            box_loss(&mut Graph::inference(), &agnostic, &drawn, &counts, config(BoxRegression::Agnostic))
+                .unwrap();
         assert!((loss.boxes.scalar().unwrap() - (4.0 + 4.0 + 3.0) / 3.0).abs() < 1e-6);
     }
 
@@ -156,12 +205,17 @@ mod tests {
         values[16..32].fill(1.0); // region 0, class 1
         values[32..48].fill(-1.0); // region 1, class 0
         let logits = Tensor::from_vec(&dev, values, [2, 2, 4, 4]).unwrap();
-        let loss = mask_loss(&mut Graph::inference(), &logits, &[(rois.clone(), &targets)]).unwrap().unwrap();
+        let graph = &mut Graph::inference();
+        let drawn = [(rois.clone(), &targets)];
+        let counts = BatchCounts::of(graph, &drawn).unwrap();
+        let loss = mask_loss(graph, &logits, &drawn, &counts).unwrap().unwrap();
         let softplus = |x: f64| x.exp().ln_1p();
         let expected = (16.0 * softplus(-1.0) + 8.0 * softplus(1.0) + 8.0 * softplus(-1.0)) / 32.0;
         assert!((f64::from(loss.scalar().unwrap()) - expected).abs() < 1e-6, "{loss:?}");
         let boxes = targets.boxes().clone();
         let without = Targets::new(targets.image(), boxes, vec![1, 0], None, vec![false; 2]).unwrap();
-        assert!(mask_loss(&mut Graph::inference(), &logits, &[(rois, &without)]).unwrap().is_none());
+        let drawn = [(rois, &without)];
+        assert_eq!(BatchCounts::of(graph, &drawn).unwrap().unmasked, 1.0);
+        assert!(mask_loss(graph, &logits, &drawn, &counts).unwrap().is_none());
     }
 }

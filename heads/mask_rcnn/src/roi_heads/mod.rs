@@ -10,7 +10,7 @@ mod targets;
 
 pub use box_head::{BoxHead, BoxPredictor, RegionPredictions};
 pub use levels::RoiLevels;
-pub use losses::{RoiLoss, box_loss, mask_loss};
+pub use losses::{BatchCounts, BoxLossConfig, RoiLoss, box_loss, mask_loss};
 pub use mask_head::MaskHead;
 pub use pooler::{Region, RoiPooler};
 pub use targets::{RoiSampling, RoiTargets, sample_rois};

@@ -49,7 +49,8 @@ impl Picked {
     }
 }
 
-/// Draws anchors for each image of the batch and compares their predictions with its annotation.
+/// Draws anchors for each image of the batch, by a generator of its own, and compares their predictions with its
+/// annotation.
 ///
 /// # Errors
 /// Maps that do not fit the anchors or the number of images.
@@ -59,13 +60,14 @@ pub fn rpn_loss<D: Device>(
     anchors: &[Boxes],
     targets: &[Targets],
     sampling: &RpnSampling,
-    rng: &mut impl Rng,
+    rngs: &mut [impl Rng],
 ) -> Result<RpnLoss<D>, HeadError> {
     let layouts = maps.layouts()?;
     same_length("anchors of the levels", anchors.len(), layouts.len())?;
     let all: Vec<[f32; 4]> = anchors.iter().flat_map(|level| level.as_slice().iter().copied()).collect();
     let mut levels: Vec<Picked> = layouts.iter().map(|_| Picked::default()).collect();
-    for (image, targets) in targets.iter().enumerate() {
+    same_length("random generators of the batch", rngs.len(), targets.len())?;
+    for (image, (targets, rng)) in targets.iter().zip(rngs).enumerate() {
         let drawn = assign_anchors(&all, targets, sampling, rng)?;
         let mut first = 0;
         for (level, layout) in levels.iter_mut().zip(&layouts) {
@@ -73,7 +75,9 @@ pub fn rpn_loss<D: Device>(
             first += layout.len();
         }
     }
-    let normalizer = (sampling.number * targets.len()).max(1) as f32;
+    let mut sampled = [(sampling.number * targets.len()) as f64];
+    graph.sum_over_batch(&mut sampled)?;
+    let normalizer = sampled[0].max(1.0) as f32;
     let (mut logits, mut deltas) = (Vec::new(), Vec::new());
     for (level, (logit_map, delta_map)) in levels.iter().zip(maps.logits.iter().zip(&maps.deltas)) {
         logits.extend(take(graph, logit_map, &level.logits)?);
@@ -131,9 +135,10 @@ mod tests {
         let object = Targets::new(size, vec![[8., 0., 16., 8.]].into(), vec![0], None, vec![false]).unwrap();
         let sampling = RpnSampling { number: 4, ..RpnSampling::default() };
         let mut graph = Graph::recording();
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let loss = rpn_loss(&mut graph, &maps, &anchors, &[object, Targets::none(size)], &sampling, &mut rng)
-            .unwrap();
+        let mut rngs = [ChaCha8Rng::seed_from_u64(0), ChaCha8Rng::seed_from_u64(1)];
+        let loss =
+            rpn_loss(&mut graph, &maps, &anchors, &[object, Targets::none(size)], &sampling, &mut rngs)
+                .unwrap();
         // image 0: anchor 1 is the object (deltas 0), anchor 0 background; image 1: both background
         let softplus = |x: f64| x.exp().ln_1p();
         let expected = (softplus(-1.0) + softplus(0.0) + softplus(-1.0) + softplus(2.0)) / 8.0;

@@ -1,0 +1,200 @@
+//! Several processes under `mpirun`: the same training, evaluation and resumed run as one process, and an end of all in
+//! time where one fails. With the feature `mpi`, and skipped where there is no launcher.
+
+#![cfg(all(target_os = "linux", feature = "mpi"))]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kat_backbone::checkpoint::{TensorMap, safetensors};
+use kat_tests::mpi::{can_launch, finished, processes, run, run_in_shell, start};
+use kat_tests::place::{Place, ok, refused, step_of, until};
+use kat_tests::program;
+
+/// Within which all processes end after one of them did.
+const IN_TIME: Duration = Duration::from_secs(30);
+
+/// Weights and averaged weights of a run.
+fn weights(dir: &Path, name: &str) -> TensorMap {
+    safetensors::load(&dir.join(name).join("last.safetensors")).unwrap()
+}
+
+/// The largest |a - b| / |b| of tensors that are `among` those compared, as roots of mean squares, with its name. Of
+/// tensors of small values (what is left of a bias that began at 0, gradients that are 0 but for rounding), |a - b| / `small`.
+fn furthest(a: &TensorMap, b: &TensorMap, small: f64, among: impl Fn(&str) -> bool) -> (f64, String) {
+    let distance = |(name, a): (&String, &kat_backbone::checkpoint::HostTensor)| {
+        let pairs = || a.data.iter().zip(&b.tensors[name].data).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        let rms = |squares: f64| (squares / a.data.len().max(1) as f64).sqrt();
+        let difference = rms(pairs().map(|(a, b)| (a - b) * (a - b)).sum());
+        (difference / rms(pairs().map(|(_, b)| b * b).sum()).max(small), name.clone())
+    };
+    assert!(a.tensors.keys().eq(b.tensors.keys()));
+    let compared = a.tensors.iter().filter(|(name, _)| among(name));
+    compared.map(distance).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
+}
+
+/// Twenty steps of a quickstart on one process, twice on two, with the same batch over all. Where a gradient is 0 but for
+/// rounding (a key's bias, one before a batch norm), Adam would make steps of the full rate of that rounding: `more` puts
+/// its eps above it, and the rate below that at which a detector's choices flip by it. The first moments, which are means
+/// of gradients, are compared too.
+fn quickstart(name: &str, batch: usize, more: &[&str]) {
+    if !can_launch() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let config = format!("{}/../configs/{name}/quickstart.toml", env!("CARGO_MANIFEST_DIR"));
+    let train = |ranks: usize, output: &str| {
+        let (output, batch) = (format!("output.dir={output}"), format!("train.batch_size={}", batch / ranks));
+        let keys = ["data.dir=data", "train.steps=20", "output.report=false", &output, &batch];
+        let mut args = vec!["train", "--config", &config];
+        keys.iter().chain(more).for_each(|key| args.extend(["--set", key]));
+        match ranks {
+            1 => ok(program::run(name, &args, temp.path())),
+            _ => ok(run(ranks, name, &args, temp.path())),
+        }
+    };
+    train(1, "one");
+    let said = train(2, "two").stderr;
+    assert!(
+        said.contains(&format!("global batch {batch} = 2 ranks × {} × 1 accumulated", batch / 2)),
+        "{said}"
+    );
+    train(2, "again");
+    let [one, two, again] = ["one", "two", "again"].map(|run| weights(temp.path(), run));
+    assert!(two.tensors == again.tensors, "two runs on two processes have other bits");
+    let moment = |name: &str| name.starts_with("optimizer.");
+    let (distance, name) = furthest(&two, &one, 1e-2, |name| !moment(name));
+    assert!(distance <= 1e-5, "{name} differs by {distance:.1e}");
+    let (distance, name) = furthest(&two, &one, 1e-4, |name| name.starts_with("optimizer.first."));
+    assert!(distance <= 1e-3, "{name} differs by {distance:.1e}");
+}
+
+#[test]
+fn the_quickstart_of_classify_is_the_same_on_two_processes() {
+    quickstart("classify", 50, &["data.generate_train=400", "data.generate_val=20", "optimizer.eps=1e-3"]);
+}
+
+#[test]
+fn the_quickstart_of_detect_is_the_same_on_two_processes() {
+    let data = ["data.generate_train=60", "data.generate_val=7"];
+    quickstart("detect", 8, &[&data[..], &["optimizer.eps=1", "optimizer.lr=2e-4"]].concat());
+}
+
+#[test]
+fn the_quickstart_of_segment_is_the_same_on_two_processes() {
+    let data = ["data.generate_train=60", "data.generate_val=7"];
+    quickstart("segment", 8, &[&data[..], &["optimizer.eps=1", "optimizer.lr=5e-4"]].concat());
+}
+
+/// A small run of `classify`: 60 images in batches of 8.
+fn place(changes: &[(&str, &str)]) -> Option<Place> {
+    can_launch().then(|| Place::new(changes))
+}
+
+fn train(place: &Place, ranks: usize, more: &[&str]) -> program::Run {
+    run(ranks, "classify", &[&["train", "--config", "c.toml"], more].concat(), place.dir())
+}
+
+#[test]
+fn held_out_images_are_counted_once_on_any_number_of_processes() {
+    let Some(place) = place(&[("generate_val = 20", "generate_val = 7")]) else { return };
+    ok(place.train(&["--set", "train.epochs=1"]));
+    let args = ["eval", "--checkpoint", "run/last.safetensors", "--data", "shapes", "--json"];
+    let one = ok(place.classify(&args)).stdout;
+    assert!(one.contains("\"samples\":7"), "{one}");
+    for ranks in [2, 3] {
+        assert_eq!(ok(run(ranks, "classify", &args, place.dir())).stdout, one);
+    }
+}
+
+#[test]
+fn a_run_of_two_processes_goes_on_with_one_and_with_three() {
+    let Some(place) = place(&[("epochs = 2", "epochs = 1")]) else { return };
+    ok(train(&place, 2, &[]));
+    // 60 images: 3 steps of 2 × 8, 2 of 3 × 8, 7 of 8.
+    assert_eq!(step_of(&place.path("run/last.safetensors")), 3);
+    ok(train(&place, 3, &["--resume", "--set", "train.epochs=2"]));
+    assert_eq!(step_of(&place.path("run/last.safetensors")), 5);
+    ok(place.train(&["--resume", "--set", "train.epochs=3"]));
+    assert_eq!(step_of(&place.path("run/last.safetensors")), 12);
+}
+
+#[test]
+fn a_process_that_is_killed_ends_all_and_the_run_goes_on_to_the_same_weights() {
+    let Some(place) = place(&[("epochs = 2", "epochs = 12")]) else { return };
+    let every = ["--set", "train.save_every=1"];
+    ok(train(&place, 2, &[&every[..], &["-o", "whole"]].concat()));
+    for rank in [1, 0] {
+        let args = ["train", "--config", "c.toml", "--overwrite", every[0], every[1]];
+        let child = start(2, "classify", &args, place.dir());
+        until("training", || {
+            std::fs::read_to_string(place.path("run/metrics.jsonl"))
+                .is_ok_and(|text| text.lines().count() > 4)
+        });
+        let all = processes(&child);
+        assert_eq!(all.len(), 2, "{all:?}");
+        let killed = std::process::Command::new("kill").args(["-KILL", &all[rank].to_string()]).status();
+        assert!(killed.unwrap().success());
+        let ended = finished(child, IN_TIME);
+        assert_ne!(ended.status, 0, "{ended:?}");
+        assert!(ended.stderr.contains(&format!("rank {rank}")), "{ended:?}");
+        ok(train(&place, 2, &["--resume"]));
+        let [whole, parts] = ["whole", "run"].map(|name| weights(place.dir(), name));
+        assert!(whole.tensors == parts.tensors, "killed rank {rank}");
+    }
+}
+
+#[test]
+fn a_signal_to_one_process_or_to_the_launcher_saves_and_ends_all() {
+    let Some(place) = place(&[("epochs = 2", "epochs = 100000")]) else { return };
+    for to_launcher in [false, true] {
+        let child = start(2, "classify", &["train", "--config", "c.toml", "--overwrite"], place.dir());
+        until("training", || place.path("run/metrics.jsonl").is_file());
+        std::thread::sleep(Duration::from_millis(500));
+        let to = if to_launcher { child.id() } else { processes(&child)[1] };
+        assert!(
+            std::process::Command::new("kill").args(["-TERM", &to.to_string()]).status().unwrap().success()
+        );
+        let ended = finished(child, IN_TIME);
+        assert_ne!(ended.status, 0, "{ended:?}");
+        let step = step_of(&place.path("run/last.safetensors"));
+        assert_eq!(
+            ended.stderr.matches(&format!("is at step {step}; --resume goes on")).count(),
+            1,
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn what_one_process_fails_at_is_told_once_with_its_rank_and_ends_all() {
+    let Some(place) = place(&[]) else { return };
+    ok(train(&place, 2, &["--set", "train.epochs=1"]));
+    let good = std::fs::read(place.path("run/last.safetensors")).unwrap();
+    let begun = Instant::now();
+    // A loss that is no number: all processes know it, and the first tells.
+    let wild = train(&place, 2, &["--resume", "--set", "train.epochs=2", "--set", "optimizer.lr=1e38"]);
+    refused(&wild, &["is NaN at step", "The last good checkpoint is run/last.safetensors"]);
+    assert_eq!(wild.stderr.matches("training stopped").count(), 1, "{wild:?}");
+    assert!(
+        std::fs::read(place.path("run/last.safetensors")).unwrap() == good,
+        "the good checkpoint is kept"
+    );
+    // A damaged image, which one of them reads.
+    let image = std::fs::read_dir(place.path("shapes/train/star")).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&image).unwrap();
+    std::fs::write(&image, "damaged").unwrap();
+    let damaged = train(&place, 3, &["-o", "other"]);
+    refused(&damaged, &["classify: rank ", &image.file_name().unwrap().to_string_lossy()]);
+    assert_eq!(damaged.stderr.matches("classify: rank ").count(), 1, "{damaged:?}");
+    std::fs::write(&image, whole).unwrap();
+    // A disk that takes no more: the first process cannot write its checkpoint, of 28 MB. MPI's own files have 4.
+    let large = ["--set", "model.dim=192", "--set", "model.depth=4", "--set", "model.heads=3", "-o", "full"];
+    let args = [&["train", "--config", "c.toml"], &large[..]].concat();
+    let full = run_in_shell(2, "classify", &args, place.dir(), "trap '' XFSZ; ulimit -f 32768; ");
+    refused(&full, &["classify: rank 0: error: ", "last.safetensors"]);
+    assert!(begun.elapsed() < 3 * IN_TIME);
+    // Misuse is told before anything is exchanged.
+    let unknown = train(&place, 2, &["--set", "train.batchsize=3"]);
+    refused(&unknown, &["batchsize"]);
+}
