@@ -25,7 +25,7 @@ mod gpu {
     use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
     use kat_backbone::ops::{self, add::AddKernel as _};
     use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
-    use kat_backbone::watch::{Clip, Watch};
+    use kat_backbone::step_monitor::{Clip, StepMonitor};
     use kat_backbone::{Backend as _, Cuda, Error, Graph, Kat, KatConfig, Precision, Tensor, variants};
     use std::time::Instant;
 
@@ -177,7 +177,7 @@ mod gpu {
             lr_scale: 1.0,
             weight_decay: 0.05,
         })?;
-        let mut watch = Watch::new(device)?;
+        let mut watch = StepMonitor::new(device)?;
         let pixels: Vec<f32> = (0..batch * 3 * 224 * 224).map(wave).collect();
         let targets = Targets::hard((0..batch as u32).collect());
         let mut step = || {

@@ -13,8 +13,8 @@ use dfdx::prelude::{
 };
 use kat_backbone::nn::Module as _;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
+use kat_backbone::step_monitor::{Clip, StepMonitor};
 use kat_backbone::tensor::dfdx::take_gradient;
-use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Cpu, Graph, Kat, KatConfig, Size, Tensor, ops};
 
 const BATCH: usize = 6;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("backbone: {} parameters", backbone.parameter_count());
     let options = |_: &str, _| ParameterOptions { lr_scale: 1.0, weight_decay: 0.0 };
     let mut optimizer = AdamW::new(&backbone, AdamWConfig::default(), options)?;
-    let mut watch = Watch::new(&device)?;
+    let mut watch = StepMonitor::new(&device)?;
 
     let mut head = device.build_module::<dfdx::nn::builders::Linear<WIDTH, CLASSES>, f32>();
     let mut sgd = Sgd::new(&head, SgdConfig { lr: 0.1, ..SgdConfig::default() });

@@ -31,10 +31,10 @@ pub mod meta;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod step_monitor;
 pub mod tensor;
 pub mod variants;
 pub mod verify;
-pub mod watch;
 
 pub use config::{InitScheme, KatConfig, Pool, Size};
 #[cfg(feature = "cuda")]

@@ -5,8 +5,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Kind, Module};
 use crate::ops::adamw::{Averages, Moments, Update, Updates};
+use crate::step_monitor::StepMonitor;
 use crate::tensor::Gradients;
-use crate::watch::Watch;
 use std::collections::BTreeMap;
 
 pub use crate::ops::adamw::AdamWConfig;
@@ -107,7 +107,7 @@ impl<D: Device> AdamW<D> {
         module: &mut impl Module<D>,
         gradients: &GradientSet<D>,
         lr: f64,
-        watch: &Watch<D>,
+        watch: &StepMonitor<D>,
     ) -> Result<()> {
         if gradients.buffers.len() != self.entries.len() {
             let (found, expected) = (gradients.buffers.len(), self.entries.len());
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::model::export;
     use crate::nn::{Builder, Linear};
-    use crate::watch::Clip;
+    use crate::step_monitor::Clip;
     use crate::{Cpu, Graph, Tensor, ops};
 
     fn one_pass(module: &Linear<Cpu>) -> GradientSet<Cpu> {
@@ -230,7 +230,7 @@ mod tests {
         // mean over 4 outputs: weight gradients (x0 + x1) / 4, bias gradients 2 / 4
         let exact = (2.0 * (1.5f64.powi(2) + 1.0 + 3f64.powi(2)) / 16.0 + 2.0 * 0.25).sqrt();
         let norm = |sum: &GradientSet<Cpu>| {
-            let mut watch = Watch::new(&Cpu::default()).unwrap();
+            let mut watch = StepMonitor::new(&Cpu::default()).unwrap();
             watch.gradients(sum, Clip::NONE, 0).unwrap();
             watch.read().norm
         };
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_restored_optimizer_goes_on_to_the_same_bits() {
         let (mut module, mut optimizer) = setup();
-        let watch = Watch::new(&Cpu::default()).unwrap();
+        let watch = StepMonitor::new(&Cpu::default()).unwrap();
         for _ in 0..3 {
             let gradients = one_pass(&module);
             optimizer.step(&mut module, &gradients, 0.1, &watch).unwrap();

@@ -32,7 +32,7 @@ fn detectron2s_vitdet_finds_the_same() {
     let config = kat_mask_rcnn::recognize::recognize(&map).unwrap().config;
     let mut detector = MaskRcnn::new(&Cpu::default(), &config, 1).unwrap();
     let report = detector.load(&peer.file, HeadPolicy::Strict).unwrap();
-    assert!(report.reinitialised.is_empty() && report.missing.is_empty(), "{report}");
+    assert!(report.reinitialized.is_empty() && report.missing.is_empty(), "{report}");
     let (image, size) = on_canvas(&peer, config.backbone.image_size);
     let found = detector.detect(&image, &[size]).unwrap().remove(0);
     let (boxes, scores) = (peer.expected.get("boxes"), peer.expected.get("scores"));

@@ -9,8 +9,8 @@ use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::ops::linear;
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets, softmax_cross_entropy};
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
+use kat_backbone::step_monitor::{Clip, StepMonitor};
 use kat_backbone::variants::{self, Variant};
-use kat_backbone::watch::{Clip, Watch};
 use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, count};
 use serde::Serialize;
 
@@ -141,7 +141,7 @@ fn train_step<D: Device>(
     let targets = Targets::hard((0..batch).map(|i| (i % classes) as u32).collect());
     let loss = softmax_cross_entropy(&mut graph, &logits, &targets, &Options::smoothed(0.1))?;
     let gradients = GradientSet::take(model, graph.backward(&loss)?)?;
-    let mut monitor = Watch::new(image.device())?;
+    let mut monitor = StepMonitor::new(image.device())?;
     monitor.gradients(&gradients, Clip::NONE, round as u64)?;
     Ok(optimizer.step(model, &gradients, 1e-4, &monitor)?)
 }

@@ -64,7 +64,7 @@ impl ModelPlan {
             image_size: m.image_size,
             init_from: m.init_from.as_ref().map(PathBuf::from),
             load: LoadPolicy {
-                head: if m.allow_head_mismatch { HeadPolicy::Reinitialise } else { HeadPolicy::Strict },
+                head: if m.allow_head_mismatch { HeadPolicy::Reinitialize } else { HeadPolicy::Strict },
                 leftover: if m.allow_unused { LeftoverPolicy::Allow } else { LeftoverPolicy::Refuse },
                 averages: if m.init_averaged { Averages::Prefer } else { Averages::Ignore },
             },

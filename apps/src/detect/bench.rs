@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
-use kat_backbone::watch::{Clip, Watch};
+use kat_backbone::step_monitor::{Clip, StepMonitor};
 use kat_backbone::{Device, Graph, Tensor};
 use kat_images::{Mask, Polygon, Size};
 use kat_mask_rcnn::finish;
@@ -196,7 +196,7 @@ fn train<D: Device>(
     let gradients =
         round.stage(device, "backward", || Ok(GradientSet::take(model, graph.backward(&loss)?)?))?;
     round.stage(device, "update", || {
-        let mut monitor = Watch::new(device)?;
+        let mut monitor = StepMonitor::new(device)?;
         monitor.gradients(&gradients, Clip::NONE, number)?;
         Ok(optimizer.step(model, &gradients, 1e-6, &monitor)?)
     })?;

@@ -3,22 +3,22 @@
 
 use kat_backbone::Device;
 use kat_backbone::optim::GradientSet;
-use kat_backbone::watch::{Clip, Readings, Watch};
+use kat_backbone::step_monitor::{Clip, Readings, StepMonitor};
 
 use super::task::Losses;
 
 /// A monitor of the whole step, and one for each part of the loss.
 pub(super) struct Monitor<D: Device> {
     device: D,
-    steps: Watch<D>,
+    steps: StepMonitor<D>,
     /// In the order in which they first came up; a part may be absent from a batch.
-    parts: Vec<(&'static str, Watch<D>)>,
+    parts: Vec<(&'static str, StepMonitor<D>)>,
 }
 
 impl<D: Device> Monitor<D> {
     /// One that has seen nothing.
     pub(super) fn new(device: &D) -> kat_backbone::Result<Self> {
-        Ok(Self { device: device.clone(), steps: Watch::new(device)?, parts: Vec::new() })
+        Ok(Self { device: device.clone(), steps: StepMonitor::new(device)?, parts: Vec::new() })
     }
 
     /// Notes the loss of step `step` and its parts.
@@ -28,7 +28,7 @@ impl<D: Device> Monitor<D> {
             let at = match self.parts.iter().position(|(known, _)| known == name) {
                 Some(at) => at,
                 None => {
-                    self.parts.push((name, Watch::new(&self.device)?));
+                    self.parts.push((name, StepMonitor::new(&self.device)?));
                     self.parts.len() - 1
                 }
             };
@@ -48,7 +48,7 @@ impl<D: Device> Monitor<D> {
     }
 
     /// What the optimizer asks for the factor.
-    pub(super) fn steps(&self) -> &Watch<D> {
+    pub(super) fn steps(&self) -> &StepMonitor<D> {
         &self.steps
     }
 

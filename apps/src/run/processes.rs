@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use kat_backbone::collective::{Collective, CollectiveError, SingleProcess, Summands};
-use kat_backbone::watch::{Failure, Readings};
+use kat_backbone::step_monitor::{Failure, Readings};
 use kat_images::Shard;
 
 use super::signals::Interrupt;

@@ -8,7 +8,7 @@
 use anyhow::Context;
 use kat_backbone::collective::GradientExchange;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
-use kat_backbone::watch::{Clip, Failure, Readings};
+use kat_backbone::step_monitor::{Clip, Failure, Readings};
 use kat_backbone::{Backend as _, Graph};
 use kat_images::loader::LoaderState;
 

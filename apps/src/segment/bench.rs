@@ -8,7 +8,7 @@ use clap::Args;
 use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::ops::{batch_norm, resize};
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
-use kat_backbone::watch::{Clip, Watch};
+use kat_backbone::step_monitor::{Clip, StepMonitor};
 use kat_backbone::{Device, Graph, Size, Tensor};
 use kat_upernet::{Segmentor, SegmentorConfig};
 use serde::Serialize;
@@ -188,7 +188,7 @@ impl BenchCommand {
         let labels: Vec<u8> =
             (0..batch * height * width).map(|i| (i / 64 % config.classes.min(255)) as u8).collect();
         let loss = segment_loss(plan, config.classes)?;
-        let mut monitor = Watch::new(image.device())?;
+        let mut monitor = StepMonitor::new(image.device())?;
         for round in 0..=self.rounds.get() {
             let mut graph = Graph::training(round as u64);
             clock.start();

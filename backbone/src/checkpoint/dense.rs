@@ -42,14 +42,14 @@ impl<D: Device> Kat<D> {
             prefix_tokens: 0,
             dense: true,
             vit_activation: activation,
-            head: HeadPolicy::Reinitialise,
+            head: HeadPolicy::Reinitialize,
             ..TransferOptions::new(self.position_grid())
         };
         let (map, mut report) = transfer::adapt(source, &shapes, &options)?;
         let (relative, missing): (Vec<_>, Vec<_>) =
             std::mem::take(&mut report.missing).into_iter().partition(|name| name.contains(".rel_pos_"));
         report.missing = missing;
-        report.reinitialised.extend(relative);
+        report.reinitialized.extend(relative);
         let mut report = report.require_complete(path)?;
         if leftover == LeftoverPolicy::Refuse {
             report = report.require_used(path, self.config().depth)?;
@@ -185,7 +185,7 @@ mod tests {
             trained.save(&path).unwrap();
             let mut vit = Kat::dense(&Builder::new(&Cpu::default(), 1), &config(), Size::square(32)).unwrap();
             let report = vit.load_dense(&path, LeftoverPolicy::Refuse).unwrap();
-            assert_eq!(report.reinitialised.len(), 4, "two tables a block: {report}");
+            assert_eq!(report.reinitialized.len(), 4, "two tables a block: {report}");
             assert_eq!(vit.blocks[1].attn.qkv.weight.to_vec(), trained.blocks[1].attn.qkv.weight.to_vec());
             assert_eq!(vit.pos_embed.to_vec(), trained.pos_embed.to_vec()[(1 + registers) * 32..]);
         }

@@ -197,7 +197,7 @@ mod tests {
         let error = model.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
         assert!(error.contains("head.weight") && error.contains("[5, 32]"), "{error}");
         assert_eq!(export(&model), before, "nothing is set when the file does not fit");
-        let report = model.load(&path, HeadPolicy::Reinitialise).unwrap();
-        assert!(report.reinitialised.contains(&"head.weight".to_owned()));
+        let report = model.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert!(report.reinitialized.contains(&"head.weight".to_owned()));
     }
 }

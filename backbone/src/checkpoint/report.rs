@@ -29,7 +29,7 @@ pub struct LoadReport {
     /// In both, with different shapes.
     pub mismatched: Vec<Mismatch>,
     /// Left at the model's own initial values, by a rule that the notes state (a new head, for instance).
-    pub reinitialised: Vec<String>,
+    pub reinitialized: Vec<String>,
     /// What was chosen, converted or left out, in sentences.
     pub notes: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl LoadReport {
     pub fn add_part(&mut self, part: Self, prefix: &str) {
         let whole = |names: Vec<String>| names.into_iter().map(move |name| format!("{prefix}{name}"));
         self.loaded.extend(whole(part.loaded));
-        self.reinitialised.extend(whole(part.reinitialised));
+        self.reinitialized.extend(whole(part.reinitialized));
         self.notes.extend(part.notes);
     }
 
@@ -109,7 +109,7 @@ impl fmt::Display for LoadReport {
         }
         list(f, "missing", "in the model, not in the file", &self.missing)?;
         list(f, "unexpected", "in the file, not in the model; ignored", &self.unexpected)?;
-        list(f, "re-initialised", "kept at the model's initial values", &self.reinitialised)?;
+        list(f, "re-initialized", "kept at the model's initial values", &self.reinitialized)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }

@@ -214,9 +214,9 @@ fn another_class_count_and_grid_are_reported() {
     assert_eq!(strict.mismatched.len(), 2);
     let error = strict.require_complete(Path::new("f.pth")).unwrap_err().to_string();
     assert!(error.contains("head.weight  file [10, 4], model [7, 4]"), "{error}");
-    options.head = HeadPolicy::Reinitialise;
+    options.head = HeadPolicy::Reinitialize;
     let (out, report) = adapt(vit(10, 5), &kat(7, 7), &options).unwrap();
-    assert_eq!(report.reinitialised, ["head.bias", "head.weight"]);
+    assert_eq!(report.reinitialized, ["head.bias", "head.weight"]);
     assert_eq!(out.get("pos_embed").unwrap().shape, [1, 7, 4]);
     assert_eq!(out.get("pos_embed").unwrap().data[..4], vit(10, 5).get("pos_embed").unwrap().data[..4]);
     assert!(report.to_string().contains("from 2x2 to 3x2 patches"), "{report}");
@@ -225,14 +225,14 @@ fn another_class_count_and_grid_are_reported() {
 
 #[test]
 fn autoencoders_and_distilled_models_lose_their_extras_with_a_note() {
-    let options = TransferOptions { head: HeadPolicy::Reinitialise, ..TransferOptions::new(Size::new(2, 2)) };
+    let options = TransferOptions { head: HeadPolicy::Reinitialize, ..TransferOptions::new(Size::new(2, 2)) };
     let mut mae = vit(10, 5);
     mae.tensors.retain(|name, _| !names::is_head(name));
     for name in ["mask_token", "decoder_pos_embed", "decoder_blocks.0.norm1.weight"] {
         mae.insert(name, tensor(&[4], 0.0));
     }
     let (_, report) = adapt(mae, &kat(10, 5), &options).unwrap();
-    assert!(report.is_clean() && report.reinitialised.len() == 2, "{report}");
+    assert!(report.is_clean() && report.reinitialized.len() == 2, "{report}");
     assert!(report.notes[0].contains("3 tensors of its decoder"));
 
     let mut deit = vit(10, 6);

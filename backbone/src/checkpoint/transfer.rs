@@ -18,7 +18,7 @@ pub type Expected = BTreeMap<String, Vec<usize>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HeadPolicy {
     /// Keep the model's initial head and report it: fine-tuning on other classes.
-    Reinitialise,
+    Reinitialize,
     /// Report it as missing or mis-shaped: evaluation.
     #[default]
     Strict,
@@ -105,8 +105,8 @@ pub fn adapt(
     let mut tensors = source.tensors;
     for (name, shape) in expected {
         let Some(tensor) = tensors.remove(name) else {
-            if names::is_head(name) && options.head == HeadPolicy::Reinitialise {
-                report.reinitialised.push(name.clone());
+            if names::is_head(name) && options.head == HeadPolicy::Reinitialize {
+                report.reinitialized.push(name.clone());
             } else {
                 report.missing.push(name.clone());
             }
@@ -114,9 +114,9 @@ pub fn adapt(
         };
         let fitted = match fit_shape(name, tensor, shape, (options, file_prefix), &mut report)? {
             Ok(tensor) => tensor,
-            Err(found) if names::is_head(name) && options.head == HeadPolicy::Reinitialise => {
+            Err(found) if names::is_head(name) && options.head == HeadPolicy::Reinitialize => {
                 report.notes.push(format!("{name}: the file's {found:?} left out for the model's {shape:?}"));
-                report.reinitialised.push(name.clone());
+                report.reinitialized.push(name.clone());
                 continue;
             }
             Err(found) => {

@@ -42,9 +42,9 @@ pub fn split(
         let found = source.tensors.get(name).map(|tensor| tensor.shape.clone());
         match found {
             Some(found) if found == *shape => report.loaded.push(name.clone()),
-            _ if starts(name, parts.by_class) && policy.head == HeadPolicy::Reinitialise => {
+            _ if starts(name, parts.by_class) && policy.head == HeadPolicy::Reinitialize => {
                 source.tensors.remove(name);
-                report.reinitialised.push(name.clone());
+                report.reinitialized.push(name.clone());
             }
             Some(found) => {
                 report.mismatched.push(Mismatch { name: name.clone(), found, expected: shape.clone() });

@@ -12,7 +12,7 @@ use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::ops::window::Placement;
 use kat_backbone::ops::{self, RelativePositions, batch_norm, resize};
 use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions, average_weights};
-use kat_backbone::watch::{Clip, Watch};
+use kat_backbone::step_monitor::{Clip, StepMonitor};
 use kat_backbone::{Cpu, Cuda, Device, Graph, Kat, KatConfig, Precision, Result, Size, Tensor, variants};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

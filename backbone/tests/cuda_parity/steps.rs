@@ -37,7 +37,7 @@ fn optimize<D: Device>(device: &D, config: &KatConfig) -> Result<Vec<Vec<f32>>> 
         lr_scale: if rank > 1 { 1.0 } else { 0.5 },
         weight_decay: if rank > 1 { 0.05 } else { 0.0 },
     })?;
-    let mut watch = Watch::new(device)?;
+    let mut watch = StepMonitor::new(device)?;
     let mut step = |number: u64, factor: f32, results: &mut Vec<Vec<f32>>| -> Result<()> {
         let images = random(2 * 3 * 32 * 32, number).iter().map(|v| v * factor).collect();
         let images = Tensor::from_vec(device, images, [2, 3, 32, 32])?;
@@ -81,7 +81,7 @@ struct Training {
     gpu: Cuda,
     model: Kat<Cuda>,
     optimizer: AdamW<Cuda>,
-    watch: Watch<Cuda>,
+    watch: StepMonitor<Cuda>,
 }
 
 impl Training {
@@ -89,7 +89,7 @@ impl Training {
         let model = Kat::new(&gpu, config, 3).unwrap();
         let options = |_: &str, _: usize| ParameterOptions { lr_scale: 1.0, weight_decay: 0.05 };
         let optimizer = AdamW::new(&model, AdamWConfig::default(), options).unwrap();
-        let watch = Watch::new(&gpu).unwrap();
+        let watch = StepMonitor::new(&gpu).unwrap();
         Self { gpu, model, optimizer, watch }
     }
 

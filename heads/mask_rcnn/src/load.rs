@@ -104,8 +104,8 @@ mod tests {
         let error = other.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
         assert!(error.contains("roi_heads.box_predictor.cls_score.weight"), "{error}");
         assert_eq!(export(&other), before, "nothing is set when the file does not fit");
-        let report = other.load(&path, HeadPolicy::Reinitialise).unwrap();
-        assert_eq!(report.reinitialised.len(), 6, "{report}");
+        let report = other.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert_eq!(report.reinitialized.len(), 6, "{report}");
         let (found, expected) = (export(&other), export(&trained));
         for (name, tensor) in &found.tensors {
             let own = PARTS.by_class.iter().any(|start| name.starts_with(start));

@@ -52,7 +52,7 @@ impl<D: Device> Segmentor<D> {
             return self.backbone.load_map(
                 source,
                 path,
-                LoadPolicy { head: HeadPolicy::Reinitialise, ..policy },
+                LoadPolicy { head: HeadPolicy::Reinitialize, ..policy },
             );
         }
         let place = (path, self.config().backbone.depth);
@@ -92,14 +92,14 @@ mod tests {
         let mut other = segmentor(3, 4);
         let error = other.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
         assert!(error.contains("decode_head.conv_seg.weight"), "{error}");
-        let report = other.load(&path, HeadPolicy::Reinitialise).unwrap();
-        assert_eq!(report.reinitialised.len(), 4, "{report}");
+        let report = other.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert_eq!(report.reinitialized.len(), 4, "{report}");
         let name = "decode_head.fpn_bottleneck.conv.weight";
         assert_eq!(model::export(&other).get(name), averaged.get(name));
         // the backbone alone, into a classifier of the same size
         let config = KatConfig { classes: 7, ..small().backbone };
         let mut classifier = kat_backbone::Kat::new(&Cpu::default(), &config, 0).unwrap();
-        let report = classifier.load(&path, HeadPolicy::Reinitialise).unwrap();
+        let report = classifier.load(&path, HeadPolicy::Reinitialize).unwrap();
         assert!(report.notes.iter().any(|note| note.contains("\"ema.backbone.\"")), "{report}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a run keeps: checkpoints, before and after an evaluation, and the evaluation between them.
 
 use anyhow::Context;
-use kat_backbone::watch::Failure;
+use kat_backbone::step_monitor::Failure;
 use kat_images::loader::LoaderState;
 
 use super::{APART, RunContext, Trainer};

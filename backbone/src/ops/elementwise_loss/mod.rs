@@ -154,7 +154,7 @@ fn loss<D: ElementwiseLossKernel>(
         }
     }
     if goal.normalizer.is_nan() || goal.normalizer <= 0.0 {
-        return Err(Error::config(op, format!("the normaliser is {}, it must be positive", goal.normalizer)));
+        return Err(Error::config(op, format!("the normalizer is {}, it must be positive", goal.normalizer)));
     }
     let device = x.device();
     let goal = DeviceGoal::<D>::new(device, goal)?;

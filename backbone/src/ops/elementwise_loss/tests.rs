@@ -60,6 +60,6 @@ fn bad_goals_are_named() {
     let x = Tensor::zeros(&dev, [2]).unwrap();
     let run = |goal, beta| smooth_l1(&mut Graph::inference(), &x, goal, beta).unwrap_err().to_string();
     assert!(run(Goal::mean(vec![0.0; 3]), 1.0).contains("3 targets"));
-    assert!(run(Goal::sum(vec![0.0; 2], 0.0), 1.0).contains("normaliser is 0"));
+    assert!(run(Goal::sum(vec![0.0; 2], 0.0), 1.0).contains("normalizer is 0"));
     assert!(run(Goal::mean(vec![0.0; 2]), f32::NAN).contains("beta is NaN"));
 }

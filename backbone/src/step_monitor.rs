@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 pub use crate::ops::watch::Clip;
 
 /// What a device notes of a run's steps; see [`crate::ops::watch`].
-pub struct Watch<D: Device> {
+pub struct StepMonitor<D: Device> {
     device: D,
     values: D::Buf,
 }
@@ -17,7 +17,7 @@ pub struct Watch<D: Device> {
 /// A reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Readings {
-    /// The mean loss since the last [`Watch::take`]; NaN without one.
+    /// The mean loss since the last [`StepMonitor::take`]; NaN without one.
     pub loss: f64,
     /// The norm of the newest step's gradient, before clipping.
     pub norm: f64,
@@ -36,8 +36,8 @@ pub struct Failure {
     pub step: u64,
 }
 
-impl<D: Device> Watch<D> {
-    /// A watch that has seen nothing; gradients are taken as they are.
+impl<D: Device> StepMonitor<D> {
+    /// A monitor that has seen nothing; gradients are taken as they are.
     ///
     /// # Errors
     /// The device refuses.
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn means_norms_and_the_first_failure() {
-        let mut watch = Watch::new(&Cpu::default()).unwrap();
+        let mut watch = StepMonitor::new(&Cpu::default()).unwrap();
         let gradients = GradientSet { buffers: vec![Some(vec![3.0, 0.0]), None, Some(vec![4.0])] };
         for (step, loss) in [1.0, 2.0, 6.0].into_iter().enumerate() {
             watch.loss(&scalar(loss), step as u64).unwrap();
