@@ -92,6 +92,8 @@ pub struct KatConfig {
     pub layer_scale: Option<f32>,
     /// A norm before the blocks, and no bias in the patch projection (CLIP).
     pub pre_norm: bool,
+    /// Whether the patch projection has a bias, where no norm follows it (not in mmsegmentation 1.x).
+    pub patch_bias: bool,
     /// ε of every layer norm.
     pub norm_eps: f32,
     /// Whether queries, keys and values have a bias.
@@ -143,6 +145,7 @@ impl Default for KatConfig {
             resampling: Resampling::Antialiased,
             layer_scale: None,
             pre_norm: false,
+            patch_bias: true,
             norm_eps: LAYER_NORM_EPS,
             qkv_bias: true,
             drop_path: 0.0,

@@ -132,7 +132,7 @@ impl<D: Device> Kat<D> {
                 patches,
                 config.channels,
                 config.patch_size,
-                (dim, !config.pre_norm),
+                (dim, config.patch_bias && !config.pre_norm),
             )?,
             norm_pre: (config.pre_norm)
                 .then(|| LayerNorm::with_eps(&builder.at("norm_pre"), dim, config.norm_eps))

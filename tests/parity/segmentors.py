@@ -51,6 +51,7 @@ def model(neck, final_norm):
                 norm_cfg=dict(type="LN", eps=1e-6),
                 final_norm=final_norm,
                 interpolate_mode="bicubic",
+                patch_bias=not neck,
             )
             if neck:
                 self.neck = MultiLevelNeck(in_channels=[DIM] * 4, out_channels=DIM, scales=[4, 2, 1, 0.5])

@@ -112,6 +112,7 @@ impl ModelPlan {
         switch(&mut config.distilled, m.distilled);
         switch(&mut config.prefix_positions, m.prefix_positions);
         switch(&mut config.pre_norm, m.pre_norm);
+        switch(&mut config.patch_bias, m.patch_bias);
         switch(&mut config.qkv_bias, m.qkv_bias);
         config.resampling = m.position_resampling.unwrap_or(config.resampling);
         config.layer_scale = m.layer_scale.map(|value| value as f32).or(config.layer_scale);

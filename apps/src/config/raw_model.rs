@@ -58,6 +58,8 @@ section! {
         layer_scale: Option<f64> = None;
         /// A norm before the blocks, and no bias in the patch projection (CLIP).
         pre_norm: Option<bool> = None;
+        /// Whether the patch projection has a bias (mmsegmentation 1.x has none).
+        patch_bias: Option<bool> = None;
         /// ε of every layer norm.
         norm_eps: Option<f64> = None;
         /// Whether queries, keys and values have a bias.

@@ -70,6 +70,7 @@ fn model(c: &KatConfig) -> anyhow::Result<String> {
         ("distilled", c.distilled),
         ("prefix_positions", c.prefix_positions),
         ("pre_norm", c.pre_norm),
+        ("patch_bias", c.patch_bias),
         ("qkv_bias", c.qkv_bias),
     ] {
         key(name, value.to_string());

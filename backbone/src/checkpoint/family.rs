@@ -98,8 +98,15 @@ fn fit(map: &TensorMap, encoder: &Encoder, variant: Variant) -> Result<Fit, Chec
         head: HeadPolicy::Strict,
         ..TransferOptions::new(config.grid())
     };
-    let (_, report) =
-        transfer::adapt(part::of_model(map.clone(), &shapes, Averages::Prefer), &shapes, &options)?;
+    let source = part::of_model(map.clone(), &shapes, Averages::Prefer);
+    let report = match transfer::adapt(source, &shapes, &options) {
+        Ok((_, report)) => report,
+        // positions of another number of tokens
+        Err(error) => {
+            let obstacle = Some(error.to_string());
+            return Ok(Fit { name: variant.name, loaded: 0, obstacle, notes: Vec::new() });
+        }
+    };
     let obstacle = match (report.missing.first(), report.mismatched.first(), report.left_over.first()) {
         (Some(first), ..) => Some(format!("{} tensors are missing, first {first}", report.missing.len())),
         (_, Some(first), _) => {

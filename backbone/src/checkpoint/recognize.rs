@@ -123,6 +123,7 @@ fn encoder(map: &TensorMap) -> Result<Recognized, String> {
         registers,
         layer_scale: has("blocks.0.ls1.gamma").then_some(1e-5),
         pre_norm: has("norm_pre.weight"),
+        patch_bias: has("patch_embed.proj.bias") || has("norm_pre.weight"),
         qkv_bias: has("blocks.0.attn.qkv.bias"),
         mimetic: false,
         init: InitScheme::Published,
