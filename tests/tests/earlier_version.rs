@@ -43,8 +43,9 @@ fn assert_close(expected: &Value, found: &Value, at: &str) {
     }
 }
 
-/// Resumes the run to eight steps, then evaluates the checkpoint it was resumed from.
-fn evaluates_and_resumes(program: &str, data: &str) {
+/// Resumes the run to eight steps, whose losses may differ by `tolerance`, a share; then evaluates the checkpoint it was
+/// resumed from.
+fn evaluates_and_resumes(program: &str, data: &str, tolerance: f64) {
     let (fixture, temp) = (fixture(program), tempfile::tempdir().unwrap());
     let dir = temp.path().join(program);
     fs::create_dir(&dir).unwrap();
@@ -59,7 +60,7 @@ fn evaluates_and_resumes(program: &str, data: &str) {
     assert_eq!(now.len(), 4);
     for ((step, then), (same_step, now)) in then.into_iter().zip(now) {
         assert_eq!(step, same_step);
-        assert!((then - now).abs() <= TOLERANCE * then.abs(), "step {step}: loss {then} then, {now} now");
+        assert!((then - now).abs() <= tolerance * then.abs(), "step {step}: loss {then} then, {now} now");
     }
     let checkpoint = fixture.join("last.safetensors");
     let checkpoint = checkpoint.to_str().unwrap();
@@ -71,15 +72,17 @@ fn evaluates_and_resumes(program: &str, data: &str) {
 
 #[test]
 fn classify_goes_on_with_a_run_of_0_1_0() {
-    evaluates_and_resumes("classify", "shapes");
+    evaluates_and_resumes("classify", "shapes", TOLERANCE);
 }
 
 #[test]
 fn detect_goes_on_with_a_run_of_0_1_0() {
-    evaluates_and_resumes("detect", "shapes_detect");
+    // weights, moments, rates and images are those of then, and the figures too; but which anchors and regions a loss looks
+    // at is drawn for each image since then, so that it does not depend on the number of processes
+    evaluates_and_resumes("detect", "shapes_detect", 0.05);
 }
 
 #[test]
 fn segment_goes_on_with_a_run_of_0_1_0() {
-    evaluates_and_resumes("segment", "shapes_segment");
+    evaluates_and_resumes("segment", "shapes_segment", TOLERANCE);
 }
