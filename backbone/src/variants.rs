@@ -46,6 +46,9 @@ pub struct Variant {
     pub preparation: Option<Preparation>,
 }
 
+/// Means and standard deviations of red, green and blue.
+type Statistics = ([f64; 3], [f64; 3]);
+
 /// Models that differ in size only.
 struct Family {
     /// What stands before the size and after it.
@@ -56,7 +59,8 @@ struct Family {
     pixels: (usize, usize),
     /// What sets it apart from a plain ViT.
     form: fn(KatConfig) -> KatConfig,
-    preparation: Option<(([f64; 3], [f64; 3]), f64)>,
+    /// Means and deviations, and the share of the image that is kept.
+    preparation: Option<(Statistics, f64)>,
 }
 
 fn kat(vit: KatConfig) -> KatConfig {

@@ -121,7 +121,7 @@ fn a_run_of_two_processes_goes_on_with_one_and_with_three() {
 
 #[test]
 fn a_process_that_is_killed_ends_all_and_the_run_goes_on_to_the_same_weights() {
-    let Some(place) = place(&[("epochs = 2", "epochs = 12")]) else { return };
+    let Some(place) = place(&[("epochs = 2", "epochs = 80")]) else { return };
     let every = ["--set", "train.save_every=1"];
     ok(train(&place, 2, &[&every[..], &["-o", "whole"]].concat()));
     for rank in [1, 0] {

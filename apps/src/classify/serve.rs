@@ -52,7 +52,7 @@ impl<D: Device> Served for ServedClassifier<D> {
     }
 
     fn decoding(&self) -> DecodeOptions {
-        self.decoding.clone()
+        self.decoding
     }
 
     fn answer(&self, images: Vec<(RgbImage, Query)>) -> Vec<anyhow::Result<Answer>> {

@@ -213,7 +213,10 @@ mod tests {
     fn the_first_goes_ahead() {
         let done = std::sync::Mutex::new(Vec::new());
         on_each(3, |processes| {
-            let work = || Ok(done.lock().unwrap().push(processes.rank()));
+            let work = || {
+                done.lock().unwrap().push(processes.rank());
+                Ok(())
+            };
             processes.first_then_others(work).unwrap();
         });
         assert_eq!(done.into_inner().unwrap()[0], 0);

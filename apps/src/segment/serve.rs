@@ -50,7 +50,7 @@ impl<D: Device> Served for ServedSegmentor<D> {
     }
 
     fn decoding(&self) -> DecodeOptions {
-        self.decoding.clone()
+        self.decoding
     }
 
     fn answer(&self, images: Vec<(RgbImage, Query)>) -> Vec<anyhow::Result<Answer>> {

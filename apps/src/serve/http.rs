@@ -91,7 +91,7 @@ impl State {
     }
 
     async fn decode(&self, worker: &Worker, bytes: Bytes) -> Result<RgbImage, Failure> {
-        let options = worker.decoding.clone();
+        let options = worker.decoding;
         // not closed as long as the server runs
         let permit = self.0.decoding.acquire().await.map_err(|_| Failure::from(Refusal::Stopped))?;
         let decoded = tokio::task::spawn_blocking(move || decode_bytes(&bytes, &options)).await;

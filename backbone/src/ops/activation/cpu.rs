@@ -7,7 +7,7 @@ use crate::error::Result;
 use std::f32::consts::FRAC_1_SQRT_2;
 
 /// 2 √(2/π)
-const GELU_TANH: f32 = 1.595_769_1;
+const GELU_TANH: f32 = 1.595_769;
 /// What σ's argument is multiplied by in QuickGELU.
 const QUICK_GELU: f32 = 1.702;
 
