@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use kat_backbone::checkpoint::recognize::recognize;
 use kat_backbone::checkpoint::{Averages, TensorMap, load_choosing};
 use kat_backbone::{Device, variants};
-use kat_images::files::read_text;
 
 use crate::classify::trained::Trained;
 use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_text_with, preparation, sections};
 use crate::run::state;
 use crate::shell::Misuse;
+use crate::shell::weights::names_in;
 
 /// A checkpoint and how to read it.
 #[derive(Debug, Args)]
@@ -62,6 +61,9 @@ impl CheckpointArgs {
             return Trained::open(device, &self.checkpoint, &overrides);
         }
         let named = self.classes.as_deref().map(names_in).transpose()?;
+        if let (Some(path), Some([])) = (&self.classes, named.as_deref()) {
+            anyhow::bail!("{}: no class names", path.display());
+        }
         let averages = if self.no_averages { Averages::Ignore } else { Averages::Prefer };
         let file = load_choosing(&self.checkpoint, averages)?;
         let (sections, told, count) = match &self.model {
@@ -110,12 +112,4 @@ impl CheckpointArgs {
         let sections = sections(&found, overrides)?;
         Ok((sections, found.classes, found.config.classes))
     }
-}
-
-fn names_in(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let names: Vec<String> =
-        text.lines().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
-    anyhow::ensure!(!names.is_empty(), "{}: no class names", path.display());
-    Ok(names)
 }

@@ -80,9 +80,7 @@ impl WeightsArgs {
     /// A file that cannot be read or names another number of classes.
     pub fn names(&self, map: &TensorMap, count: usize, usual: &[&str]) -> anyhow::Result<Vec<String>> {
         if let Some(path) = &self.classes {
-            let text = read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let names: Vec<String> =
-                text.lines().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+            let names = names_in(path)?;
             let (shown, found) = (path.display(), names.len());
             anyhow::ensure!(
                 found == count,
@@ -102,4 +100,13 @@ impl WeightsArgs {
     pub fn tell(&self, notes: &[String]) {
         notes.iter().for_each(|note| tracing::info!("{}: {note}", self.checkpoint.display()));
     }
+}
+
+/// The names in a file, one a line.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn names_in(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.lines().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect())
 }
