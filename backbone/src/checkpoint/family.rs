@@ -2,8 +2,8 @@
 
 use super::transfer::{self, Expected, HeadPolicy, TransferOptions};
 use super::{Averages, CheckpointError, TensorMap, model, names, part};
-use crate::Cpu;
 use crate::kat::Kat;
+use crate::meta::Meta;
 use crate::nn::MixerKind;
 use crate::variants::{self, Variant};
 
@@ -84,7 +84,8 @@ fn fit(map: &TensorMap, encoder: &Encoder, variant: Variant) -> Result<Fit, Chec
         let obstacle = Some("its channel mixers are of another kind".to_owned());
         return Ok(Fit { name: variant.name, loaded: 0, obstacle, notes: Vec::new() });
     }
-    let built = Kat::new(&Cpu::default(), &config, 0);
+    // its shapes are all that is asked for
+    let built = Kat::new(&Meta::default(), &config, 0);
     let shapes: Expected = match &built {
         Ok(built) => model::expected(built),
         Err(error) => {
