@@ -8,6 +8,7 @@ pub mod classify;
 pub mod config;
 pub mod detect;
 pub mod draw;
+pub mod onnx;
 pub mod plot;
 pub mod report;
 pub mod run;

@@ -313,7 +313,13 @@ impl<D: Device> Kat<D> {
     }
 
     /// The position embedding for `grid`, resampled where it was made for another.
-    fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
+    ///
+    /// # Shapes
+    /// (1, placed + N, C): of the patches, and of the tokens before them where those have positions.
+    ///
+    /// # Errors
+    /// The device refuses.
+    pub fn positions(&self, graph: &mut Graph<D>, grid: Size) -> Result<Tensor<D>> {
         let (own, prefix) = (self.positions.grid, self.config.placed_tokens());
         if grid == own {
             return Ok(self.pos_embed.clone());

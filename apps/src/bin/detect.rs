@@ -72,9 +72,7 @@ impl shell::Program for Program {
             Command::CocoEval(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Serve(command) => command.run::<detect::serve::DetectServer>(),
-            Command::Export(command) => {
-                command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
-            }
+            Command::Export(command) => command.run(|weights| Trained::open(&Cpu::default(), weights)),
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),
             Command::Inspect(command) => command.run(),

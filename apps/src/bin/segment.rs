@@ -71,9 +71,7 @@ impl shell::Program for Program {
             Command::Eval(command) => command.run(screen, processes),
             Command::Predict(command) => command.run(),
             Command::Serve(command) => command.run::<segment::serve::SegmentServer>(),
-            Command::Export(command) => {
-                command.run(|weights| Ok(Trained::open(&Cpu::default(), weights)?.map))
-            }
+            Command::Export(command) => command.run(|weights| Trained::open(&Cpu::default(), weights)),
             Command::Miou(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Data(args) => args.run(&TOOLS),

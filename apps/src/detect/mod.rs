@@ -7,6 +7,7 @@ pub mod coco_eval;
 pub mod data;
 pub mod draw;
 pub mod eval;
+pub mod export;
 pub mod foreign;
 pub mod held_out;
 pub mod model;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod data;
 pub mod eval;
 pub mod examples;
+pub mod export;
 pub mod foreign;
 pub mod held_out;
 pub mod inference;

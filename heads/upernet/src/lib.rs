@@ -39,7 +39,7 @@ mod views;
 pub use cost::Operations;
 pub use fcn_head::FcnHead;
 pub use loss::{IGNORE, SegmentLoss, SegmentLosses};
-pub use neck::{Bare, Halving, MultiLevelNeck, Scales};
+pub use neck::{Bare, Halving, MultiLevelNeck, SCALES, Scales};
 pub use pyramid_pooling::PyramidPooling;
 pub use resized::ResizedRows;
 pub use segmentor::{FinalNorm, NeckKind, Scores, Segmentor, SegmentorConfig};
