@@ -12,10 +12,17 @@ use rayon::prelude::*;
 
 use crate::classify::data::{held_out, part, parts};
 use crate::config::{DataPlan, TaskKind};
+use crate::shell::Misuse;
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `classify data`.
-pub const TOOLS: DataTools = DataTools { task: TaskKind::Classify, check, make_shapes };
+pub const TOOLS: DataTools =
+    DataTools { task: TaskKind::Classify, check, make_shapes, convert: |_| Err(not_converted()) };
+
+fn not_converted() -> anyhow::Error {
+    let reason = "data convert is of detect and segment: classify reads folders of classes, lists and tar shards as they are";
+    Misuse(reason.to_owned()).into()
+}
 
 /// Decodes every image of the parts that training would take, and of any other held-out part, or of DIR itself.
 fn check(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {

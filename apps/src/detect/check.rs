@@ -11,7 +11,8 @@ use crate::config::{DataPlan, TaskKind};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `detect data`.
-pub const TOOLS: DataTools = DataTools { task: TaskKind::Detect, check: check_coco, make_shapes };
+pub const TOOLS: DataTools =
+    DataTools { task: TaskKind::Detect, check: check_coco, make_shapes, convert: super::convert::convert };
 
 /// Surveys every split of a COCO folder: decodes each image, checks each annotation.
 ///

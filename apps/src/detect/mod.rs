@@ -4,6 +4,7 @@ pub mod batch;
 pub mod bench;
 pub mod check;
 pub mod coco_eval;
+pub mod convert;
 pub mod data;
 pub mod draw;
 pub mod eval;

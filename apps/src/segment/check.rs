@@ -17,7 +17,8 @@ use crate::segment::data::{BACKGROUND, class_names, parts, split_labelled};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `segment data`.
-pub const TOOLS: DataTools = DataTools { task: TaskKind::Segment, check, make_shapes };
+pub const TOOLS: DataTools =
+    DataTools { task: TaskKind::Segment, check, make_shapes, convert: super::convert::convert };
 
 /// Reads every image and label map of every split under DIR/images by the rule that training reads them by. A label
 /// above the classes is said with the file, the place and what would be allowed.

@@ -4,6 +4,7 @@ pub mod args;
 pub mod batch;
 pub mod bench;
 pub mod check;
+pub mod convert;
 pub mod data;
 pub mod eval;
 pub mod examples;

@@ -1,4 +1,4 @@
-//! `data check` and `data make-shapes`, in each program for its own kind of dataset.
+//! `data check`, `data convert` and `data make-shapes`, in each program for its own kind of dataset.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use kat_images::decode::{DecodeOptions, check_file};
 use kat_images::shapes::{Layout, ShapesConfig, ShapesSummary, write_shapes};
 use kat_images::survey::{Survey, compare_classes};
 
+use super::convert::ConvertArgs;
 use super::printable::{one_line, print};
 use crate::config::{DataPlan, Override, TaskKind, load};
 
@@ -28,6 +29,8 @@ pub enum DataCommand {
     Check(CheckArgs),
     /// Writes generated sample data
     MakeShapes(MakeShapesArgs),
+    /// Converts the annotations of other tools (YOLO, Pascal VOC, LabelMe, COCO files of any layout …) to what is trained on
+    Convert(ConvertArgs),
 }
 
 /// `data check DIR`.
@@ -98,6 +101,8 @@ pub struct DataTools {
     pub check: Check,
     /// Writes sample data; what was written, in words.
     pub make_shapes: fn(&MakeShapesArgs) -> anyhow::Result<String>,
+    /// Converts other tools' annotations; what was written, in words.
+    pub convert: fn(&ConvertArgs) -> anyhow::Result<String>,
 }
 
 impl DataArgs {
@@ -109,6 +114,7 @@ impl DataArgs {
         match &self.command {
             DataCommand::Check(args) => args.run(tools),
             DataCommand::MakeShapes(args) => print(&((tools.make_shapes)(args)? + "\n")),
+            DataCommand::Convert(args) => args.run(tools.convert),
         }
     }
 }
@@ -231,8 +237,12 @@ mod tests {
         Ok(format!("{} {} {}", args.dir.display(), args.images, args.seed))
     }
 
-    const TOOLS: DataTools =
-        DataTools { task: TaskKind::Detect, check: check::check_coco, make_shapes: written };
+    const TOOLS: DataTools = DataTools {
+        task: TaskKind::Detect,
+        check: check::check_coco,
+        make_shapes: written,
+        convert: crate::detect::convert::convert,
+    };
 
     fn check_coco(dir: &Path) -> anyhow::Result<Vec<Survey>> {
         check::check_coco(dir, &DataPlan::unconfigured(TaskKind::Detect))

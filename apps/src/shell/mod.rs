@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod convert;
 pub mod data;
 pub mod device;
 pub mod exit;

@@ -1,6 +1,7 @@
 //! ADE20K in the SceneParsing layout, and any other pair of an image folder and a label folder; mean IoU.
 
 pub mod classes;
+pub mod convert;
 pub mod folder;
 pub mod label_png;
 pub mod miou;

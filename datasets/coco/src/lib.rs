@@ -6,6 +6,7 @@ pub mod arena;
 pub mod bench;
 pub mod categories;
 pub mod check;
+pub mod convert;
 pub mod dataset;
 pub(crate) mod engine;
 pub mod error;
