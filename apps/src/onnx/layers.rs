@@ -148,8 +148,13 @@ pub fn resize(graph: &mut GraphBuilder, x: &Value, size: [usize; 2]) -> Value {
 /// # Errors
 /// One that no MLP has.
 pub fn activation(graph: &mut GraphBuilder, x: &Value, kind: Activation) -> anyhow::Result<Value> {
-    let half = graph.scalar(0.5);
-    let one = graph.scalar(1.0);
+    // x/2 (1 + gate)
+    let halved = |graph: &mut GraphBuilder, gate: &Value| {
+        let (half, one) = (graph.scalar(0.5), graph.scalar(1.0));
+        let gate = graph.binary("Add", gate, &one);
+        let x = graph.binary("Mul", x, &half);
+        graph.binary("Mul", &x, &gate)
+    };
     Ok(match kind {
         Activation::Relu => graph.unary("Relu", x),
         Activation::Swish => {
@@ -166,22 +171,18 @@ pub fn activation(graph: &mut GraphBuilder, x: &Value, kind: Activation) -> anyh
             let factor = graph.scalar(std::f32::consts::FRAC_1_SQRT_2);
             let scaled = graph.binary("Mul", x, &factor);
             let erf = graph.unary("Erf", &scaled);
-            let gate = graph.binary("Add", &erf, &one);
-            let x = graph.binary("Mul", x, &half);
-            graph.binary("Mul", &x, &gate)
+            halved(graph, &erf)
         }
         Activation::GeluTanh => {
             // x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))
-            let (cubic, factor) = (graph.scalar(0.044715), graph.scalar(0.797_884_6));
+            let (cubic, factor, one) = (graph.scalar(0.044715), graph.scalar(0.797_884_6), graph.scalar(1.0));
             let square = graph.binary("Mul", x, x);
             let inner = graph.binary("Mul", &square, &cubic);
             let inner = graph.binary("Add", &inner, &one);
             let inner = graph.binary("Mul", &inner, x);
             let inner = graph.binary("Mul", &inner, &factor);
             let gate = graph.unary("Tanh", &inner);
-            let gate = graph.binary("Add", &gate, &one);
-            let x = graph.binary("Mul", x, &half);
-            graph.binary("Mul", &x, &gate)
+            halved(graph, &gate)
         }
         other => anyhow::bail!("the activation {other} of an MLP cannot be exported"),
     })

@@ -47,7 +47,7 @@ fn run(python: &Path, graph: GraphBuilder, inputs: TensorMap) -> TensorMap {
     let (input, normalize) = (Input::Planes, Normalize::default());
     save(&model, graph, &About { task: "test", classes: &classes, input, normalize, crop: None }).unwrap();
     safetensors::save(&given, &inputs).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/run_onnx.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/run_onnx.py");
     let output = Command::new(python).arg(script).args([&model, &given, &got]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     safetensors::load(&got).unwrap()
@@ -70,7 +70,8 @@ fn shaken(model: &mut impl Module<Cpu>, by: f32) -> TensorMap {
     let mut map = export(model);
     for (seed, (name, tensor)) in map.tensors.iter_mut().enumerate() {
         let variance = name.ends_with("running_var");
-        for (value, noise) in tensor.data.iter_mut().zip(noise(tensor.data.len(), seed as u64)) {
+        let shifts = noise(tensor.data.len(), seed as u64);
+        for (value, noise) in tensor.data.iter_mut().zip(shifts) {
             *value += by * if variance { noise.abs() } else { noise };
         }
     }
@@ -138,7 +139,7 @@ fn the_graph_prepares_images_as_predict_does() {
     };
     let mut model = Kat::new(&Cpu::default(), &config, 3).unwrap();
     let map = shaken(&mut model, 0.05);
-    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/photo.jpg");
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/photo.jpg");
     let photo = image::open(photo).unwrap().to_rgb8();
     let normalize = Normalize::default();
     let crop = CenterCrop { size: 64, crop_pct: 0.875, filter: Filter::Bicubic };
