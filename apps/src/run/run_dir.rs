@@ -7,6 +7,7 @@
 //!   previous.safetensors   the one before it, while the newest is being evaluated
 //!   best.safetensors       best on the held-out part
 //!   metrics.jsonl          one record a line
+//!   metrics.csv            the same as a table
 //!   tensorboard/           event files
 //!   sessions.jsonl         when, where and by which command it was trained
 //!   report.html, plots/    written at the end
@@ -79,6 +80,7 @@ const LAST: &str = "last.safetensors";
 const PREVIOUS: &str = "previous.safetensors";
 const BEST: &str = "best.safetensors";
 const METRICS: &str = "metrics.jsonl";
+const TABLE: &str = "metrics.csv";
 const EVENTS: &str = "tensorboard";
 const SESSIONS: &str = "sessions.jsonl";
 const REPORT: &str = "report.html";
@@ -86,8 +88,8 @@ const CURVES: &str = "curves.html";
 const PLOTS: &str = "plots";
 const LOCK: &str = "lock";
 /// Everything a run writes; nothing else is ever removed.
-pub(super) const OWN: [&str; 10] =
-    [CONFIG, LAST, PREVIOUS, BEST, METRICS, EVENTS, SESSIONS, REPORT, CURVES, PLOTS];
+pub(super) const OWN: [&str; 11] =
+    [CONFIG, LAST, PREVIOUS, BEST, METRICS, TABLE, EVENTS, SESSIONS, REPORT, CURVES, PLOTS];
 /// What a run is worth keeping for; without any of these it can be neither continued nor used.
 const WORTH: [&str; 4] = [LAST, PREVIOUS, BEST, REPORT];
 
@@ -215,6 +217,11 @@ impl RunDir {
     /// The metric records.
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)
+    }
+
+    /// The metric records as a table.
+    pub fn table(&self) -> PathBuf {
+        self.path.join(TABLE)
     }
 
     /// The directory of TensorBoard event files.

@@ -1,4 +1,4 @@
-//! The images that `predict` is given: files, folders, stdin.
+//! The images that `predict` is given: files, folders, stdin, a stream of them on stdin.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Read as _;
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
-use kat_images::decode::{DecodeOptions, decode_bytes, decode_file};
+use kat_images::decode::{DecodeOptions, ImageStream, decode_bytes, decode_file};
 use kat_images::files::MAX_IMAGE_BYTES;
 use kat_images::names::{is_image, is_unsupported_image};
 
 use crate::config::Plan;
+use crate::shell::printable::one_line;
+use crate::shell::told;
 
 /// How much one image may take.
 #[derive(Debug, Clone, Args)]
@@ -32,11 +34,67 @@ impl ImageLimits {
     }
 }
 
+/// The images to look at.
+#[derive(Debug, Clone, Args)]
+pub struct ImageInputs {
+    /// Images, folders of images, or - for an image on stdin
+    #[arg(required_unless_present = "stream", value_name = "IMAGE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    /// Read JPEG or PNG images from stdin one after another, as `ffmpeg -f image2pipe` writes the frames of a video; a line
+    /// for each as it comes
+    #[arg(long, conflicts_with = "inputs")]
+    stream: bool,
+}
+
+impl ImageInputs {
+    /// Gives each image with its path to `look` and what that finds to `show`. An image of which the first fails is told and
+    /// left out; images of a stream are called frame_000001 and so on.
+    ///
+    /// # Errors
+    /// A folder or stream that cannot be read, what `show` fails at; at the end, if an image could not be looked at.
+    pub(crate) fn for_each<T>(
+        &self,
+        options: &DecodeOptions,
+        mut look: impl FnMut(&Path, RgbImage) -> anyhow::Result<T>,
+        mut show: impl FnMut(&Path, T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (mut seen, mut failed) = (0u64, 0u64);
+        let mut one = |path: &Path, image: anyhow::Result<RgbImage>| {
+            seen += 1;
+            match image.and_then(|image| look(path, image)) {
+                Ok(found) => show(path, found),
+                Err(error) => {
+                    failed += 1;
+                    tracing::error!("{}", one_line(&told(&error)));
+                    Ok(())
+                }
+            }
+        };
+        if self.stream {
+            let mut stream = ImageStream::new(std::io::BufReader::with_capacity(1 << 16, std::io::stdin()));
+            for number in 1u64.. {
+                let Some(bytes) = stream.next_image()? else { break };
+                let name = format!("frame_{number:06}");
+                let image = decode_bytes(bytes, options).with_context(|| name.clone());
+                one(Path::new(&name), image)?;
+            }
+        } else {
+            for path in image_files(&self.inputs)? {
+                one(&path, decode(&path, options))?;
+            }
+        }
+        if failed > 0 {
+            bail!("{failed} of {seen} images could not be read");
+        }
+        Ok(())
+    }
+}
+
 /// The images named, folders opened; in each folder by name. "-" stands for stdin and stays.
 ///
 /// # Errors
 /// A folder that cannot be read or holds no images.
-pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
         if !input.is_dir() {
@@ -105,7 +163,7 @@ impl OutputNames {
 ///
 /// # Errors
 /// A file that cannot be read or decoded.
-pub(crate) fn decode(path: &Path, options: &DecodeOptions) -> anyhow::Result<RgbImage> {
+fn decode(path: &Path, options: &DecodeOptions) -> anyhow::Result<RgbImage> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         let most = MAX_IMAGE_BYTES + 1;

@@ -45,8 +45,7 @@ impl<T: Task> Trainer<'_, T> {
         }
         let saved = format!("{} is at step {}; --resume goes on", run.last().display(), self.step);
         let failed = || format!("the evaluation at step {} failed; {saved}", self.step);
-        // Only the evaluation of the final weights is shown.
-        let examples = if self.place() == schedule.total() { self.context.plan.eval.examples } else { 0 };
+        let examples = self.context.plan.eval.examples;
         let evaluate = |model: &T::Model, examples| self.task.evaluate(model, screen, examples, processes);
         let evaluated = held.released(&saved, || evaluate(self.evaluated(), examples));
         let Some(evaluation) = evaluated else { return self.not_begun(&saved) };
@@ -80,9 +79,12 @@ impl<T: Task> Trainer<'_, T> {
         tracing::info!("step {}: {}", self.step, shown.join(", "));
         self.evaluation_due = false;
         let figure = values.iter().find(|(name, _)| *name == self.task.criterion()).map(|(_, value)| *value);
-        if let Some(figure) = figure.filter(|f| self.best.is_none_or(|best| *f > best)) {
-            self.best = Some(figure);
-            self.save(&run.best(), loader)?;
+        match figure.filter(|f| self.best.is_none_or(|best| *f > best)) {
+            Some(figure) => {
+                (self.best, self.stale) = (Some(figure), 0);
+                self.save(&run.best(), loader)?;
+            }
+            None => self.stale += 1,
         }
         self.evaluation = Some(evaluation);
         self.save(&run.last(), loader)?;
@@ -112,6 +114,7 @@ impl<T: Task> Trainer<'_, T> {
             updates: self.optimizer.steps(),
             loader: loader.clone(),
             best: self.best.map(|best| format!("{best:?}")),
+            stale: self.stale,
             evaluation_due: self.evaluation_due,
             schedule_shift: self.shift,
             train_images: Some(train_images),
