@@ -144,9 +144,10 @@ mod tests {
         assert_eq!((figures[1].recall, figures[1].precision, figures[1].f1), (1.0, 0.5, 2.0 / 3.0));
         assert!(figures[2].recall.is_nan() && figures[2].f1.is_nan());
         let text = text(&found, &names(3));
-        for part in
-            ["class 0              2          1          0\n", "class 2       0       -         -       -\n"]
-        {
+        for part in [
+            "class 0                 2          1          0\n",
+            "class 2       0       -         -       -\n",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.trim_end().ends_with("of 4 images") && !text.contains("top-5"), "{text}");

@@ -141,7 +141,7 @@ impl Evaluation {
             let row = Array2::from_shape_fn((1, N), |(_, class)| f32::from(u8::from(class == predicted)));
             (0..counts[truth][predicted]).for_each(|_| top.update(row.view(), &[truth as u32]).unwrap());
         }
-        let names = (0..N).map(|i| i.to_string()).collect();
+        let names = (0..N).map(|i| format!("class {i}")).collect();
         let confusion = Confusion::of_counts(names, top.confusion().unwrap().view());
         let confidences = answers.iter().map(|(c, right)| if *right { *c } else { -c }).collect();
         Self { top, confusion, mistakes: Vec::new(), loss: 0.0, confidences }

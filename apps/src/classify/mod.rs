@@ -15,6 +15,7 @@ pub mod held_out;
 pub mod hub;
 pub mod mistakes;
 pub mod predict;
+pub mod program;
 pub mod report;
 pub mod serve;
 pub mod trained;
@@ -34,10 +35,10 @@ use kat_images::transform::random_erasing::RandomErasing;
 use kat_images::transform::random_resized_crop::RandomResizedCrop;
 
 use crate::config::{Plan, TaskKind};
+use crate::report::run_page::ReportContext;
 use crate::run::loading;
 use crate::run::memory;
 use crate::run::processes::Processes;
-use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
@@ -143,16 +144,6 @@ impl<D: Device> Trainable for Classify<D> {
         let (train, val) = self.counts();
         format!("{} classes, {train} training and {val} held-out images", self.classes().len())
     }
-
-    fn report(
-        &self,
-        model: &Kat<D>,
-        evaluation: &Evaluation,
-        plan: &Plan,
-        run: &RunDir,
-    ) -> anyhow::Result<()> {
-        report::write(self, model, evaluation, plan, run)
-    }
 }
 
 impl<D: Device> Task for Classify<D> {
@@ -257,6 +248,15 @@ impl<D: Device> Task for Classify<D> {
 
     fn metadata(&self, model: &Kat<D>) -> anyhow::Result<BTreeMap<String, String>> {
         metadata(model.config(), self.classes())
+    }
+
+    fn report(
+        &self,
+        model: &Kat<D>,
+        evaluation: &Evaluation,
+        context: ReportContext<'_>,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, context)
     }
 }
 

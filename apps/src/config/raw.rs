@@ -245,7 +245,7 @@ section! {
         masks: bool = true;
         /// Lowest score of a detection.
         score_threshold: f64 = 0.05;
-        /// Lowest score of a detection that `predict`, `serve` and the report show.
+        /// Lowest score of a detection that `predict` and the report show.
         show_threshold: f64 = 0.5;
         /// Overlap above which the lower-scored detection of a class goes.
         nms: f64 = 0.5;

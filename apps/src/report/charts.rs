@@ -24,6 +24,18 @@ fn place(name: &str) -> (&str, &str) {
     }
 }
 
+/// What is looked at first: figures of the held-out part, then losses, then how it was trained.
+fn order(title: &str, names: &[&str]) -> usize {
+    let evaluated = names.iter().any(|name| name.contains('/') && place(name).0 == title);
+    match title {
+        "loss" => 1,
+        PARTS => 2,
+        _ if evaluated => 0,
+        "lr" => 3,
+        _ => 4,
+    }
+}
+
 /// Charts of all values of a run, each with a name for a file.
 ///
 /// # Errors
@@ -52,11 +64,13 @@ pub fn charts(records: &[Record]) -> Result<Vec<(String, Plot)>, PlotError> {
             }
         });
         let mut chart = LineChart::new(title, "step", series.collect());
+        chart.ends = true;
         if title.contains("loss") && spans_decades(&chart.series) {
             chart.spread = Spread::Log;
         }
         Ok((title.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), chart.plot()?))
     };
+    titles.sort_by_key(|title| order(title, &names));
     titles.into_iter().map(chart).collect()
 }
 
@@ -110,7 +124,10 @@ mod tests {
         let all = charts(&records).unwrap();
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["loss", "parts_of_the_loss"]);
+        let first = Record::new(1, &[("gradient norm", 1.0), ("lr", 1.0), ("loss", 1.0), ("val/top1", 1.0)]);
+        let titles = charts(&[first]).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(titles, ["top1", "loss", "lr", "gradient_norm"]);
         assert_eq!([0, 1].map(|i| polylines(all[i].1.svg()).len()), [1, 2]);
-        assert!(all[1].1.svg().contains("\ncls\n") && all[1].1.svg().contains("\nmask\n"));
+        assert!(all[1].1.svg().contains("\ncls  1.00") && all[1].1.svg().contains("\nmask  1.00"));
     }
 }

@@ -3,4 +3,6 @@
 pub mod about;
 pub mod charts;
 pub mod html;
+pub mod mosaic;
+pub mod run_page;
 pub mod thumbnails;

@@ -18,12 +18,18 @@ pub struct MetricsCsv {
 }
 
 impl MetricsCsv {
-    /// A table of the `records` so far: none for a run from the start.
+    /// A table of the `records` so far: none for a run from the start. One that is there already keeps its columns.
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn of(path: &Path, records: &[Record]) -> io::Result<Self> {
-        let mut columns = Vec::new();
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let columns = text.lines().next().map(names).unwrap_or_default();
+        Self::with(path, columns, records)
+    }
+
+    /// A table with these columns first.
+    fn with(path: &Path, mut columns: Vec<String>, records: &[Record]) -> io::Result<Self> {
         records.iter().for_each(|record| add_new(&mut columns, record));
         let mut text = head(&columns);
         records.iter().for_each(|record| text += &line(&columns, record));
@@ -39,7 +45,8 @@ impl MetricsCsv {
         if record.values.iter().all(|(name, _)| self.columns.contains(name)) {
             return self.file.write_all(line(&self.columns, record).as_bytes());
         }
-        *self = Self::of(&self.path, &all()?)?;
+        add_new(&mut self.columns, record);
+        *self = Self::with(&self.path, std::mem::take(&mut self.columns), &all()?)?;
         Ok(())
     }
 }
@@ -65,6 +72,22 @@ fn line(columns: &[String], record: &Record) -> String {
         Some(v) => format!(",{v}"),
     };
     format!("{}{}\n", record.step, columns.iter().map(value).collect::<String>())
+}
+
+/// The columns beside "step" of a head that [`head`] wrote.
+fn names(head: &str) -> Vec<String> {
+    let (mut names, mut name, mut inside) = (Vec::new(), String::new(), false);
+    let mut characters = head.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if inside && characters.peek() == Some(&'"') => name.extend(characters.next()),
+            '"' => inside = !inside,
+            ',' if !inside => names.push(std::mem::take(&mut name)),
+            c => name.push(c),
+        }
+    }
+    names.push(name);
+    names.split_off(1)
 }
 
 fn quoted(name: &str) -> String {

@@ -167,6 +167,17 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
+    /// Notes that all is done, the report too.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn completed(&mut self) -> anyhow::Result<()> {
+        match self.context.processes.is_first() {
+            true => self.sessions.completed().context("cannot write the record of sessions"),
+            false => Ok(()),
+        }
+    }
+
     /// Trains to the end, or until asked to stop.
     ///
     /// # Errors
@@ -221,7 +232,8 @@ impl<'a, T: Task> Trainer<'a, T> {
             let lr = schedule.lr(self.place());
             self.update(&gradients, lr)?;
             let done = self.step == total;
-            let log = self.step.is_multiple_of(t.log_every as u64) || done;
+            // The first step too: curves begin where the run does.
+            let log = self.step == 1 || self.step.is_multiple_of(t.log_every as u64) || done;
             let epoch_ends = self.place().is_multiple_of(steps_per_epoch);
             let evaluate = done || self.place().is_multiple_of(eval_every);
             let stop = processes.agree_to_stop(interrupt)?;

@@ -12,6 +12,7 @@ use crate::classify::trained::Trained;
 use crate::classify::{Classify, report};
 use crate::config::TaskKind;
 use crate::config::{Override, load};
+use crate::report::run_page::ReportContext;
 use crate::run::metrics_log::read;
 use crate::run::run_dir::OpenMode;
 use crate::shell::progress::Style;
@@ -231,7 +232,8 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
         assert_eq!(logged.last().unwrap().get(name), Some(value), "{name}");
     }
     let run = RunDir::open(&path, OpenMode::Resume).unwrap();
-    report::write(&task, &again.model, &evaluation, &plan, &run).unwrap();
+    let context = ReportContext { plan: &plan, run: &run, under_way: None };
+    report::write(&task, &again.model, &evaluation, context).unwrap();
     let page = std::fs::read_to_string(run.report()).unwrap();
     for part in ["top-1, held out", "Most confident mistakes", "blocks.1.mlp.act2", "data:image/jpeg;base64,"]
     {
@@ -258,7 +260,8 @@ fn the_final_evaluation_is_made_once_and_reaches_the_report() {
     let (top1, samples) = (evaluation.top.accuracy().top1, evaluation.top.accuracy().samples);
     assert_eq!(wrong as f64, ((1.0 - top1) * samples as f64).round());
     assert_eq!(evaluation.mistakes.len() as u64, wrong.min(plan.eval.examples as u64));
-    report::write(&task, trainer.evaluated(), &evaluation, &plan, &run).unwrap();
+    let context = ReportContext { plan: &plan, run: &run, under_way: None };
+    report::write(&task, trainer.evaluated(), &evaluation, context).unwrap();
     assert!(run.report().is_file());
 }
 
