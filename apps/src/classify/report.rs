@@ -2,12 +2,8 @@
 
 use anyhow::Context;
 use image::RgbImage;
-use kat_backbone::checkpoint::model::export;
-use kat_backbone::init::Activation;
-use kat_backbone::init::tables::coefficients;
 use kat_backbone::{Device, Kat};
 use kat_images::Shard;
-use ndarray::ArrayView2;
 
 use super::Classify;
 use super::calibration::Calibration;
@@ -15,7 +11,6 @@ use super::figures::{ClassFigures, TOP5_FROM, by_class};
 use super::held_out::Evaluation;
 use crate::plot::confusion::Confused;
 use crate::plot::curves::{LineChart, Series};
-use crate::plot::rationals::{Rational, RationalLayer, rational_panels};
 use crate::plot::{Plot, PlotError};
 use crate::report::html::{Column, Figure, Page, Width};
 use crate::report::mosaic::mosaic;
@@ -63,10 +58,7 @@ pub fn write<D: Device>(
     classes(&mut page.page, evaluation, task.classes());
     mistakes(&mut page.page, evaluation)?;
     page.training_batch(|| batch(task))?;
-    if let Some(functions) = functions(model)? {
-        page.page.section("Learned functions", Width::Whole);
-        page.plots(vec![("rational".to_owned(), functions)]);
-    }
+    page.functions(model)?;
     page.write()
 }
 
@@ -154,30 +146,4 @@ fn mistakes(page: &mut Page, evaluation: &Evaluation) -> anyhow::Result<()> {
     });
     page.gallery(&figures.collect::<anyhow::Result<Vec<_>>>()?, THUMBNAIL);
     Ok(())
-}
-
-/// The rational functions of every layer, nothing for models without.
-///
-/// # Errors
-/// A chart that cannot be drawn.
-pub fn functions<D: Device>(model: &Kat<D>) -> anyhow::Result<Option<Plot>> {
-    let (map, config) = (export(model), model.config());
-    let start = |activation: Activation| -> anyhow::Result<Rational> {
-        let c = coefficients(activation, config.order)?;
-        Ok(Rational { numerator: c.numerator, denominator: c.denominator })
-    };
-    let mut layers = Vec::new();
-    for block in 0..config.depth {
-        for (act, activation) in [("act1", config.act1), ("act2", config.act2)] {
-            let name = format!("blocks.{block}.mlp.{act}");
-            let rows = |part: &str| {
-                let tensor = map.get(&format!("{name}.{part}"))?;
-                let [rows, columns] = tensor.shape[..].try_into().ok()?;
-                ArrayView2::from_shape((rows, columns), &tensor.data[..]).ok()
-            };
-            let (Some(p), Some(q)) = (rows("weight_numerator"), rows("weight_denominator")) else { continue };
-            layers.extend(RationalLayer::new(name.as_str(), p, q, start(activation)?));
-        }
-    }
-    Ok((!layers.is_empty()).then(|| rational_panels(&layers, 4)).transpose()?)
 }

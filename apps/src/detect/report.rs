@@ -65,6 +65,7 @@ pub fn write<D: Device>(
     let pairs = pairs(task, evaluation, context)?;
     page.page.gallery(&pairs, PAIR);
     page.training_batch(|| batch(task, &categories))?;
+    page.functions(&model.backbone.net)?;
     page.write()
 }
 

@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod charts;
+pub mod functions;
 pub mod html;
 pub mod mosaic;
 pub mod run_page;

@@ -2,9 +2,11 @@
 
 use anyhow::Context as _;
 use image::RgbImage;
+use kat_backbone::{Device, Kat};
 
 use super::about::about;
 use super::charts::{charts, write_plots};
+use super::functions::functions;
 use super::html::{Page, Width};
 use super::thumbnails::data_uri;
 use crate::config::Plan;
@@ -82,6 +84,9 @@ impl<'a> RunPage<'a> {
     }
 
     /// Adds the first batch of training as it is augmented. It is drawn once a run and kept as plots/train_batch.jpg.
+    ///
+    /// # Errors
+    /// Images that cannot be read, or a file that cannot be written.
     pub fn training_batch(&mut self, draw: impl FnOnce() -> anyhow::Result<RgbImage>) -> anyhow::Result<()> {
         let path = self.context.run.plots().join("train_batch.jpg");
         let kept = path.is_file().then(|| image::open(&path).ok()).flatten();
@@ -98,6 +103,18 @@ impl<'a> RunPage<'a> {
         self.page.section("A batch of training, augmented", Width::Whole);
         self.page
             .picture(&data_uri(&picture, BATCH)?, "images of the first batch as the model was given them");
+        Ok(())
+    }
+
+    /// Adds the learned functions of a backbone that has some.
+    ///
+    /// # Errors
+    /// A chart that cannot be drawn.
+    pub fn functions<D: Device>(&mut self, backbone: &Kat<D>) -> anyhow::Result<()> {
+        if let Some(functions) = functions(backbone)? {
+            self.page.section("Learned functions", Width::Whole);
+            self.plots(vec![("rational".to_owned(), functions)]);
+        }
         Ok(())
     }
 

@@ -44,7 +44,7 @@ use crate::shell::Misuse;
 use crate::shell::progress::Screen;
 use batch::{SegmentBatch, TrainCollate};
 use data::Splits;
-use held_out::{Evaluation, HeldOut};
+use held_out::{Evaluation, HeldOut, leave_out};
 use inference::Settings;
 use model::{segment_loss, segmentor_config};
 
@@ -184,7 +184,7 @@ impl<D: Device> Task for Segment<D> {
         // Opening the folder has found its images and that each has labels. Where a faulty one would end the run, all
         // are read now rather than at the first evaluation.
         match self.plan.data.on_corrupt {
-            OnCorrupt::Fail => Ok(self.splits.val.scan().map(|_| ())?),
+            OnCorrupt::Fail => self.splits.val.scan().map(|_| ()).map_err(|error| leave_out(error.into())),
             OnCorrupt::Skip => Ok(()),
         }
     }

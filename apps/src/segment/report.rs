@@ -100,6 +100,7 @@ pub fn write<D: Device>(
     page.page.section("Held-out images, the worst first", Width::Whole);
     page.page.gallery(&figures(&evaluation.examples, names)?, PAIR);
     page.training_batch(|| batch(task))?;
+    page.functions(&model.backbone)?;
     page.write()
 }
 
