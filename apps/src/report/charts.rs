@@ -8,6 +8,7 @@ use crate::plot::curves::{LineChart, Series};
 use crate::plot::range::Spread;
 use crate::plot::{Plot, PlotError};
 use crate::run::metrics_log::Record;
+use crate::runs::MAIN;
 
 /// Values of one batch, drawn with their moving average; parts of the loss are such too.
 const NOISY: [&str; 2] = ["loss", "gradient norm"];
@@ -28,11 +29,12 @@ fn place(name: &str) -> (&str, &str) {
 fn order(title: &str, names: &[&str]) -> usize {
     let evaluated = names.iter().any(|name| name.contains('/') && place(name).0 == title);
     match title {
-        "loss" => 1,
-        PARTS => 2,
-        _ if evaluated => 0,
-        "lr" => 3,
-        _ => 4,
+        _ if MAIN.iter().any(|main| main.ends_with(&format!("/{title}"))) => 0,
+        "loss" => 2,
+        PARTS => 3,
+        _ if evaluated => 1,
+        "lr" => 4,
+        _ => 5,
     }
 }
 
@@ -124,9 +126,12 @@ mod tests {
         let all = charts(&records).unwrap();
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["loss", "parts_of_the_loss"]);
-        let first = Record::new(1, &[("gradient norm", 1.0), ("lr", 1.0), ("loss", 1.0), ("val/top1", 1.0)]);
+        let first = Record::new(
+            1,
+            &[("gradient norm", 1.0), ("lr", 1.0), ("loss", 1.0), ("val/a", 1.0), ("val/top1", 1.0)],
+        );
         let titles = charts(&[first]).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        assert_eq!(titles, ["top1", "loss", "lr", "gradient_norm"]);
+        assert_eq!(titles, ["top1", "a", "loss", "lr", "gradient_norm"]);
         assert_eq!([0, 1].map(|i| polylines(all[i].1.svg()).len()), [1, 2]);
         assert!(all[1].1.svg().contains("\ncls  1.00") && all[1].1.svg().contains("\nmask  1.00"));
     }

@@ -14,7 +14,7 @@ use crate::run::sessions::{self, Session};
 use crate::shell::Misuse;
 
 /// Figures by which a run of each program is judged, and others like them.
-const MAIN: [&str; 3] = ["val/top1", "val/box_AP", "val/mIoU"];
+pub const MAIN: [&str; 3] = ["val/top1", "val/box_AP", "val/mIoU"];
 /// Keys that runs of one experiment differ in.
 const OWN: [&str; 2] = ["train.seed", "output.dir"];
 /// How deep under a folder runs are looked for.
