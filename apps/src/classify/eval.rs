@@ -21,6 +21,9 @@ use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
 use crate::shell::progress::Screen;
 
+/// Most classes whose confusion matrix is printed as JSON.
+const PRINTED: usize = 100;
+
 /// Measure a checkpoint on class folders, tar shards or a folder with a list of labels: accuracy, each class, confusion,
 /// calibration
 #[derive(Debug, Args)]
@@ -45,7 +48,8 @@ pub struct EvalCommand {
     /// Write the figures to this file as JSON
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
-    /// Print one JSON object instead of text: with each class, the confusion matrix and the bins of the calibration
+    /// Print one JSON object instead of text: with each class, the bins of the calibration and, of up to 100 classes (of more,
+    /// in --output alone), the confusion matrix
     #[arg(long)]
     json: bool,
 }
@@ -89,11 +93,14 @@ impl EvalCommand {
         if !processes.is_first() {
             return Ok(());
         }
-        let json = as_json(&evaluation, &trained.classes)?.to_string() + "\n";
+        let mut json = as_json(&evaluation, &trained.classes)?;
         if let Some(path) = &self.output {
-            write_atomic(path, json.as_bytes())
+            write_atomic(path, format!("{json}\n").as_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        print(&if self.json { json } else { text(&evaluation, &trained.classes) })
+        if let Some(figures) = json.as_object_mut().filter(|_| trained.classes.len() > PRINTED) {
+            figures.remove("confusion");
+        }
+        print(&if self.json { format!("{json}\n") } else { text(&evaluation, &trained.classes) })
     }
 }

@@ -22,6 +22,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::identity::{Identity, identity};
 use super::leftovers;
 
 /// Why a directory cannot serve as the run's.
@@ -256,20 +257,6 @@ impl Drop for RunDir {
             let _ = leftovers::bring_back(&self.path);
         }
     }
-}
-
-/// Device and number of a directory; its path alone where the system has no such numbers.
-type Identity = (u64, u64);
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
-    path.is_dir().then_some((0, 0))
 }
 
 fn resumable(path: &Path) -> bool {
