@@ -18,7 +18,7 @@ use crate::classify::trained::Trained;
 use crate::run::finite;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageInputs, ImageLimits, OutputNames};
+use crate::shell::images::{ImageInputs, ImageLimits};
 use crate::shell::printable::{one_line, print};
 
 /// Name what images show
@@ -61,15 +61,14 @@ impl PredictCommand {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let options = self.limits.options(&trained.plan);
-        let mut names = OutputNames::default();
         let prepared = |path: &Path, image| {
             prepare(&pipeline, image, trained.side()).with_context(|| path.display().to_string())
         };
-        self.images.for_each(&options, prepared, |path, planes| {
+        self.images.for_each(&options, prepared, |path, name, planes| {
             let ranked = rank(&trained, device, planes.clone(), path)?;
             if let Some(dir) = &self.explain {
                 let drawn = explain(device, &trained, planes, &ranked)?;
-                save(&drawn, dir, &names.of(path))?;
+                save(&drawn, dir, name)?;
             }
             print(&self.line(path, &ranked)?)
         })

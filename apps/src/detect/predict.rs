@@ -22,7 +22,7 @@ use crate::detect::{detect, eval_pipeline};
 use crate::shell::Misuse;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageInputs, ImageLimits, OutputNames};
+use crate::shell::images::{ImageInputs, ImageLimits};
 use crate::shell::printable::{one_line, print};
 use crate::shell::weights::WeightsArgs;
 
@@ -72,13 +72,12 @@ impl PredictCommand {
         if let Some(output) = &self.output {
             std::fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
         }
-        let mut names = OutputNames::default();
         let looked = |path: &Path, image: RgbImage| {
             let found = look(&trained, &pipeline, device, image.clone());
             Ok((found.with_context(|| path.display().to_string())?, image))
         };
-        self.images.for_each(&options, looked, |path, (found, image)| {
-            self.show(path, &names.of(path), (&image, &found), &trained)
+        self.images.for_each(&options, looked, |path, name, (found, image)| {
+            self.show(path, name, (&image, &found), &trained)
         })
     }
 

@@ -15,7 +15,7 @@ use crate::segment::report::{Colors, overlay};
 use crate::segment::trained::Trained;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageInputs, ImageLimits, OutputNames};
+use crate::shell::images::{ImageInputs, ImageLimits};
 use crate::shell::printable::one_line;
 use crate::shell::printable::print;
 use crate::shell::weights::WeightsArgs;
@@ -72,18 +72,17 @@ impl PredictCommand {
         let options = self.limits.options(&trained.plan);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
-        let mut names = OutputNames::default();
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
         let looked = |path: &Path, image: RgbImage| {
             let labels = inference.labels(&image).with_context(|| path.display().to_string())?;
             Ok((gray(&labels)?, image))
         };
-        self.images.for_each(&options, looked, |path, (labels, image)| {
+        self.images.for_each(&options, looked, |path, name, (labels, image)| {
             let shares = shares(&labels, &trained.classes);
             let overlaid =
                 (!self.labels_only).then(|| draw(&image, &labels, &shares, Colors::of(&trained.classes)));
-            let written = self.write(&names.of(path), &labels, overlaid)?;
+            let written = self.write(name, &labels, overlaid)?;
             print(&self.line(path, &shares, &written))
         })
     }

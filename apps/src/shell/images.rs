@@ -47,8 +47,8 @@ pub struct ImageInputs {
 }
 
 impl ImageInputs {
-    /// Gives each image with its path to `look` and what that finds to `show`. An image of which the first fails is told and
-    /// left out; images of a stream are called frame_000001 and so on.
+    /// Gives each image with its path to `look`, and what that finds to `show`, with a name for what is written about it: that
+    /// of its file, or frame_000001 and so on. An image of which the first fails is told and left out.
     ///
     /// # Errors
     /// A folder or stream that cannot be read, what `show` fails at; at the end, if an image could not be looked at.
@@ -56,13 +56,13 @@ impl ImageInputs {
         &self,
         options: &DecodeOptions,
         mut look: impl FnMut(&Path, RgbImage) -> anyhow::Result<T>,
-        mut show: impl FnMut(&Path, T) -> anyhow::Result<()>,
+        mut show: impl FnMut(&Path, &str, T) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let (mut seen, mut failed) = (0u64, 0u64);
-        let mut one = |path: &Path, image: anyhow::Result<RgbImage>| {
+        let mut one = |path: &Path, image: anyhow::Result<RgbImage>, name: &mut dyn FnMut() -> String| {
             seen += 1;
             match image.and_then(|image| look(path, image)) {
-                Ok(found) => show(path, found),
+                Ok(found) => show(path, &name(), found),
                 Err(error) => {
                     failed += 1;
                     tracing::error!("{}", one_line(&told(&error)));
@@ -76,11 +76,12 @@ impl ImageInputs {
                 let Some(bytes) = stream.next_image()? else { break };
                 let name = format!("frame_{number:06}");
                 let image = decode_bytes(bytes, options).with_context(|| name.clone());
-                one(Path::new(&name), image)?;
+                one(Path::new(&name), image, &mut || name.clone())?;
             }
         } else {
+            let mut names = OutputNames::default();
             for path in image_files(&self.inputs)? {
-                one(&path, decode(&path, options))?;
+                one(&path, decode(&path, options), &mut || names.of(&path))?;
             }
         }
         if failed > 0 {
@@ -142,11 +143,11 @@ fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Names for what is written about images: that of the image's file, with a number where an earlier one had the same.
 #[derive(Debug, Default)]
-pub(crate) struct OutputNames(HashSet<String>);
+struct OutputNames(HashSet<String>);
 
 impl OutputNames {
     /// A name without an extension for what is written about the image of `path`; an image on stdin is called "stdin".
-    pub(crate) fn of(&mut self, path: &Path) -> String {
+    fn of(&mut self, path: &Path) -> String {
         let stem = match path.file_stem() {
             Some(stem) if path != Path::new("-") => stem.to_string_lossy().into_owned(),
             _ => "stdin".to_owned(),
