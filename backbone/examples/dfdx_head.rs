@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut optimizer = AdamW::new(&backbone, AdamWConfig::default(), options)?;
     let mut watch = StepMonitor::new(&device)?;
 
-    let mut head = device.build_module::<dfdx::nn::builders::Linear<WIDTH, CLASSES>, f32>();
+    let mut head = device.as_dfdx().build_module::<dfdx::nn::builders::Linear<WIDTH, CLASSES>, f32>();
     let mut sgd = Sgd::new(&head, SgdConfig { lr: 0.1, ..SgdConfig::default() });
 
     let (images, targets) = samples(&device)?;
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // dfdx: features to a loss, and back to the features
         let x = features.to_dfdx(Rank2::<BATCH, WIDTH>::default())?;
         let logits = head.forward(x.leaky_trace());
-        let loss = cross_entropy_with_logits_loss(logits, device.tensor(targets));
+        let loss = cross_entropy_with_logits_loss(logits, device.as_dfdx().tensor(targets));
         losses.push(loss.array());
         let mut gradients = loss.backward();
         let at_features = take_gradient(&mut gradients, &x)?;

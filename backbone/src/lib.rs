@@ -38,11 +38,13 @@ pub mod verify;
 
 pub use config::{InitScheme, KatConfig, Pool, Size};
 #[cfg(feature = "cuda")]
-pub use cuda::{Cuda, Precision};
+pub use cuda::Cuda;
 pub use device::Device;
 pub use kat::Kat;
 pub use tensor::dfdx::Cpu;
-pub use tensor::{Backend, Error, Gradients, Grads, Graph, Mode, Result, Shape, Tensor, error, shape};
+pub use tensor::{
+    Backend, Error, Gradients, Grads, Graph, Mode, Precision, Result, Shape, Tensor, error, shape,
+};
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

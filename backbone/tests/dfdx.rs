@@ -6,7 +6,7 @@ use dfdx::prelude::{
 };
 use dfdx::prelude::{Axes2, Const, TensorFrom as _, TensorFromVec as _};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
-use kat_backbone::tensor::dfdx::take_gradient;
+use kat_backbone::tensor::dfdx::{DfdxCpu, take_gradient};
 use kat_backbone::{Cpu, Graph, Kat, KatConfig, Size, Tensor, ops};
 
 /// Values that are all different.
@@ -35,7 +35,7 @@ fn conversions_share_storage_and_writing_does_not_reach_the_other_side() {
 #[test]
 fn tensors_that_dfdx_made_are_read_where_they_are_and_copied_before_a_write() {
     let device = Cpu::default();
-    let theirs = device.tensor_from_vec(values(24), (4usize, Const::<6>));
+    let theirs = device.as_dfdx().tensor_from_vec(values(24), (4usize, Const::<6>));
     let mut ours = Tensor::from_dfdx(theirs.clone()).unwrap();
     assert!(std::ptr::eq(ours.view().as_ptr(), &raw const theirs[[0, 0]]));
     assert_eq!((ours.shape().axes(), ours.to_vec()), (&[4, 6][..], values(24)));
@@ -43,10 +43,11 @@ fn tensors_that_dfdx_made_are_read_where_they_are_and_copied_before_a_write() {
     ours.view_mut()[23] = 3.0;
     assert_eq!(ours.to_vec()[22..], [values(24)[22], 3.0]);
 
-    let permuted = device.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).permute::<Rank2<3, 2>, Axes2<1, 0>>();
+    let permuted =
+        device.as_dfdx().tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).permute::<Rank2<3, 2>, Axes2<1, 0>>();
     let ours = Tensor::from_dfdx(permuted).unwrap();
     assert_eq!((ours.shape().axes(), ours.to_vec()), (&[3, 2][..], vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
-    let empty: dfdx::tensor::Tensor<(usize, usize), f32, Cpu> = device.zeros_like(&(0, 5));
+    let empty: dfdx::tensor::Tensor<(usize, usize), f32, DfdxCpu> = device.as_dfdx().zeros_like(&(0, 5));
     assert!(Tensor::from_dfdx(empty).unwrap().to_vec().is_empty());
     assert!(ours.to_dfdx((7usize,)).is_err());
 }
@@ -85,7 +86,8 @@ fn a_dfdx_head_gives_the_gradients_of_our_own() {
     let their_weight = weight.to_dfdx(Rank2::<3, 16>::default()).unwrap();
     let transposed = their_weight.leaky_trace().permute::<Rank2<16, 3>, Axes2<1, 0>>();
     let logits = theirs.leaky_trace().matmul(transposed);
-    let one_hot = device.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]);
+    let one_hot =
+        device.as_dfdx().tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]);
     let loss = cross_entropy_with_logits_loss(logits, one_hot);
     assert!((loss.array() - expected_loss).abs() < 1e-5);
     let mut gradients = loss.backward();

@@ -1,9 +1,10 @@
 //! Values on the GPU: f32, or bfloat16 under mixed precision; what they are is a tag of the buffer.
 
 use super::kernels;
-use super::launch::{Context, Grid, Precision};
+use super::launch::{Context, Grid};
 use super::products::{Kind, Matrix, MatrixValues};
 use crate::error::Result;
+use crate::tensor::Precision;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaSlice, DevicePtrMut as _, DeviceSlice as _};
 use std::sync::OnceLock;

@@ -45,19 +45,6 @@ impl Grid {
     }
 }
 
-/// In what numbers the GPU computes; sums are f32 or f64 in each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// f32: the one of every check against the CPU.
-    #[default]
-    F32,
-    /// f32, but the factors of matrix products rounded to TF32 for the tensor cores.
-    Tf32,
-    /// Mixed: weights, the residual stream, statistics and losses in f32; the factors of the layers' products and what
-    /// lies between them (activations and their gradients) in bfloat16; other products as with [`Precision::Tf32`].
-    Bf16,
-}
-
 /// Functions of the loaded modules.
 struct Kernels {
     modules: Vec<sys::CUmodule>,

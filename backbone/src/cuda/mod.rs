@@ -18,7 +18,7 @@ pub(crate) mod sums;
 pub(crate) mod windows;
 
 pub use buffer::Buffer;
-pub use launch::{Precision, Work};
+pub use launch::Work;
 
 use crate::error::{Error, Result};
 use buffer::Bf16;

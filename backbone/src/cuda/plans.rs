@@ -1,8 +1,9 @@
 //! How cublasLt does each kind of product: asked once, and kept.
 
-use super::launch::{Precision, failed};
+use super::launch::failed;
 use super::products::{Kind, Order};
 use crate::error::Result;
+use crate::tensor::Precision;
 use cudarc::cublas::{CudaBlas, sys as blas_sys};
 use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use cudarc::driver::{CudaDevice, CudaSlice};

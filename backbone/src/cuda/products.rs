@@ -4,9 +4,10 @@
 //! Sums are f32 throughout: partial sums of a product that is split over K are added in f32 and in a fixed order.
 
 use super::Buffer;
-use super::launch::{Context, Precision, failed};
+use super::launch::{Context, failed};
 use super::plans::{Question, WORKSPACE};
 use crate::error::{Error, Result};
+use crate::tensor::Precision;
 use cudarc::cublas::{result as blas, sys as blas_sys};
 use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use cudarc::driver::sys::CUdeviceptr;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Meta, Tally, no_values};
+use super::{Length, Meta, Tally, no_values};
 use crate::error::Result;
 use crate::ops::activation::{ActivationKernel, Function};
 use crate::ops::adamw::{AdamWKernel, Coefficients};
@@ -273,7 +273,7 @@ impl LayoutKernel for Meta {
 }
 
 impl LinearKernel for Meta {
-    fn linear_forward(&self, _: usize, _: usize, _: Option<usize>, g: LinearGeometry) -> Result<usize> {
+    fn linear_forward(&self, _: usize, _: &Length, _: Option<usize>, g: LinearGeometry) -> Result<usize> {
         let outputs = g.rows * g.outputs;
         self.add(Tally { linear: outputs * g.inputs, outputs, ..Tally::default() });
         Ok(outputs)

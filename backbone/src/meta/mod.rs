@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::tensor::backend::Backend;
-use crate::tensor::dfdx::{Cpu, DfdxGradients, Entry, Operations, Recorder, Stop};
+use crate::tensor::dfdx::{Cpu, DfdxCpu, DfdxGradients, Entry, Operations, Recorder, Stop};
 
 /// What the kernels of a [`Meta`] would have done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Tally {
 /// The device; clones add to one tally.
 #[derive(Clone, Debug, Default)]
 pub struct Meta {
-    dfdx: Cpu,
+    dfdx: DfdxCpu,
     counters: Arc<Counters>,
 }
 
@@ -86,11 +86,11 @@ pub struct Length {
 }
 
 impl Recorder for Meta {
-    type Dfdx = Cpu;
+    type Dfdx = DfdxCpu;
     type Buf = usize;
     type Tag = usize;
 
-    fn dfdx(&self) -> &Cpu {
+    fn dfdx(&self) -> &DfdxCpu {
         &self.dfdx
     }
 

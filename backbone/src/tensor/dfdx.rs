@@ -8,8 +8,9 @@
 
 use super::backend::Backend;
 use super::gradients::Gradients;
-use super::{Shape, Stored, Tensor};
+use super::{Precision, Shape, Stored, Tensor};
 use crate::cpu::GRAIN;
+use crate::cpu::gemm::{self, Hand, Packed};
 use crate::error::{Error, Result};
 use ::dfdx::prelude::{Backward as _, HasShape as _, ReshapeTo as _, Shape as DfdxShape};
 use ::dfdx::tensor::{
@@ -21,10 +22,41 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-pub use ::dfdx::tensor::Cpu;
+pub use ::dfdx::tensor::Cpu as DfdxCpu;
+
+/// The CPU: dfdx's, and in what numbers matrix products are computed on it.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu {
+    dfdx: DfdxCpu,
+    precision: Precision,
+}
+
+impl Cpu {
+    /// The CPU, with products of this precision.
+    ///
+    /// # Errors
+    /// A precision below f32 on a processor without tile products (AMX).
+    pub fn with_precision(precision: Precision) -> Result<Self> {
+        if precision != Precision::F32 && !gemm::has_tile_products() {
+            let reason = "this processor has no tile products of bfloat16 numbers (AMX-BF16)".to_owned();
+            return Err(Error::Device { op: "mixed precision", reason });
+        }
+        Ok(Self { dfdx: DfdxCpu::default(), precision })
+    }
+
+    /// In what numbers matrix products are computed.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// dfdx's CPU beneath: what a dfdx program makes its own tensors on.
+    pub fn as_dfdx(&self) -> &DfdxCpu {
+        &self.dfdx
+    }
+}
 
 /// dfdx's own gradients.
 pub type DfdxGradients<D> = ::dfdx::tensor::Gradients<f32, <D as Recorder>::Dfdx>;
@@ -167,12 +199,15 @@ pub struct Values(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    device: Cpu,
     /// Contiguous.
-    tensor: DfdxTensor<(usize,), f32, Cpu>,
+    tensor: DfdxTensor<(usize,), f32, DfdxCpu>,
     /// Where its values are; may read them all.
     start: NonNull<f32>,
     /// Whether `start` may write them.
     writable: bool,
+    /// The values as a factor of the device's products, once they were one; gone when the values change.
+    packed: OnceLock<Packed>,
 }
 
 // SAFETY: `start` points into the storage that `tensor` keeps alive, which may itself be sent and shared; it is read
@@ -186,18 +221,42 @@ impl Values {
     fn adopt(device: &Cpu, mut values: Vec<f32>) -> Result<Self> {
         let start = NonNull::new(values.as_mut_ptr()).unwrap_or(NonNull::dangling());
         let len = values.len();
-        let tensor = device.try_tensor_from_vec(values, (len,)).map_err(failed("store"))?;
-        Ok(Self(Arc::new(Shared { tensor, start, writable: true })))
+        let tensor = device.dfdx.try_tensor_from_vec(values, (len,)).map_err(failed("store"))?;
+        let packed = OnceLock::new();
+        Ok(Self(Arc::new(Shared { device: device.clone(), tensor, start, writable: true, packed })))
     }
 
     /// Values that dfdx made, where they are.
-    fn lent(tensor: DfdxTensor<(usize,), f32, Cpu>) -> Self {
+    fn lent(tensor: DfdxTensor<(usize,), f32, DfdxCpu>) -> Self {
         let mut start = std::ptr::dangling::<f32>();
         for i in (0..tensor.shape().0).rev() {
             start = std::ptr::with_exposed_provenance((&raw const tensor[[i]]).expose_provenance());
         }
         let start = NonNull::new(start.cast_mut()).unwrap_or(NonNull::dangling());
-        Self(Arc::new(Shared { tensor, start, writable: false }))
+        let (device, packed) = (Cpu { dfdx: tensor.device().clone(), ..Cpu::default() }, OnceLock::new());
+        Self(Arc::new(Shared { device, tensor, start, writable: false, packed }))
+    }
+
+    /// The values, seen as `rows` × `columns` and transposed, as the right-hand factor of the device's products: a linear
+    /// layer's weight. Made once a change of the values; `None` where products are in f32, or the first shape asked for was
+    /// another.
+    pub(crate) fn packed_weight(&self, rows: usize, columns: usize) -> Option<&Packed> {
+        let precision = self.0.device.precision;
+        if precision == Precision::F32 {
+            return None;
+        }
+        let packed = self.0.packed.get_or_init(|| {
+            let weight = gemm::Mat::new(self.values(), rows, columns).transposed();
+            Packed::new(weight, Hand::Right, precision, true)
+        });
+        (packed.size() == (rows, columns)).then_some(packed)
+    }
+
+    /// The values.
+    pub(crate) fn values(&self) -> &[f32] {
+        // SAFETY: the storage holds `len` values from `start` on, which may read them all; the borrow of `self` keeps it
+        // alive, and nothing writes it meanwhile: dfdx copies it before it writes, for this tensor is one of its owners.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.len()) }
     }
 
     fn len(&self) -> usize {
@@ -220,12 +279,12 @@ impl Shared {
 }
 
 impl Recorder for Cpu {
-    type Dfdx = Self;
+    type Dfdx = DfdxCpu;
     type Buf = Vec<f32>;
     type Tag = ();
 
-    fn dfdx(&self) -> &Self {
-        self
+    fn dfdx(&self) -> &DfdxCpu {
+        &self.dfdx
     }
 
     fn take_gradient(entry: &mut Entry<Self>, (): ()) -> Vec<f32> {
@@ -238,7 +297,7 @@ impl Recorder for Cpu {
 
     fn execute(&self, tape: Operations<Self>) -> Result<DfdxGradients<Self>> {
         // dfdx runs a tape only from a scalar; ours is seeded by its last recorded op, so any scalar serves.
-        let scalar: DfdxTensor<(), f32, Self> = self.try_zeros().map_err(failed("backward"))?;
+        let scalar: DfdxTensor<(), f32, DfdxCpu> = self.dfdx.try_zeros().map_err(failed("backward"))?;
         scalar.put_tape(tape).try_backward().map_err(failed("backward"))
     }
 
@@ -254,7 +313,7 @@ impl Backend for Cpu {
     type ViewMut<'a> = &'a mut [f32];
 
     fn device(stored: &Stored<Self>) -> &Self {
-        stored.0.tensor.device()
+        &stored.0.device
     }
 
     fn upload(&self, values: Vec<f32>) -> Result<Stored<Self>> {
@@ -266,9 +325,7 @@ impl Backend for Cpu {
     }
 
     fn view(stored: &Stored<Self>) -> &[f32] {
-        // SAFETY: the storage holds `len` values from `start` on, which may read them all; the borrow of `stored` keeps it
-        // alive, and nothing writes it meanwhile: dfdx copies it before it writes, for this tensor is one of its owners.
-        unsafe { std::slice::from_raw_parts(stored.0.start.as_ptr(), stored.len()) }
+        stored.values()
     }
 
     fn view_mut(stored: &mut Stored<Self>) -> &mut [f32] {
@@ -277,14 +334,17 @@ impl Backend for Cpu {
             return &mut [];
         }
         let copy = match Arc::get_mut(&mut stored.0) {
-            Some(shared) => shared.exclusive().err(),
+            Some(shared) => {
+                shared.packed.take();
+                shared.exclusive().err()
+            }
             None => Some(Self::view(stored).to_vec()),
         };
         if let Some(copy) = copy {
             let device = Self::device(stored).clone();
             *stored = Values::adopt(&device, copy).expect("as many values as there were");
         }
-        // SAFETY: as in `view`, and `start` may write: the storage was adopted, and is this tensor's alone, which the
+        // SAFETY: as in `values`, and `start` may write: the storage was adopted, and is this tensor's alone, which the
         // exclusive borrow of `stored` keeps so.
         unsafe { std::slice::from_raw_parts_mut(stored.0.start.as_ptr(), len) }
     }
@@ -323,12 +383,12 @@ impl Backend for Cpu {
 }
 
 impl Tensor<Cpu> {
-    /// A dfdx tensor as a constant of ours. Contiguous storage is shared; a permuted or broadcast view is copied into row
+    /// A dfdx tensor as a constant of ours, on the CPU in f32. Contiguous storage is shared; a permuted or broadcast view is copied into row
     /// order first.
     ///
     /// # Errors
     /// More axes than a [`Shape`] has.
-    pub fn from_dfdx<S: DfdxShape>(tensor: DfdxTensor<S, f32, Cpu>) -> Result<Self> {
+    pub fn from_dfdx<S: DfdxShape>(tensor: DfdxTensor<S, f32, DfdxCpu>) -> Result<Self> {
         let axes: Vec<usize> = tensor.shape().concrete().into_iter().collect();
         let shape = Shape::new(&axes)?;
         let flat = tensor.try_reshape_like(&(shape.numel(),)).map_err(failed("from_dfdx"))?;
@@ -339,7 +399,7 @@ impl Tensor<Cpu> {
     ///
     /// # Errors
     /// A shape of another size.
-    pub fn to_dfdx<S: DfdxShape>(&self, shape: S) -> Result<DfdxTensor<S, f32, Cpu>> {
+    pub fn to_dfdx<S: DfdxShape>(&self, shape: S) -> Result<DfdxTensor<S, f32, DfdxCpu>> {
         self.shape().check_len(shape.num_elements())?;
         let flat = self.stored.0.tensor.clone();
         flat.try_reshape_like(&shape).map_err(failed("to_dfdx"))
@@ -354,7 +414,7 @@ impl Tensor<Cpu> {
 /// The device refuses.
 pub fn take_gradient<S: DfdxShape>(
     gradients: &mut DfdxGradients<Cpu>,
-    tensor: &DfdxTensor<S, f32, Cpu>,
+    tensor: &DfdxTensor<S, f32, DfdxCpu>,
 ) -> Result<Vec<f32>> {
     let entry = gradients.get_or_alloc_mut(tensor).map_err(failed("take_gradient"))?;
     Ok(std::mem::take(&mut **entry))
@@ -370,7 +430,7 @@ impl Gradients<Cpu> {
         &mut self,
         parameter: &Tensor<Cpu>,
         gradients: &mut DfdxGradients<Cpu>,
-        tensor: &DfdxTensor<S, f32, Cpu>,
+        tensor: &DfdxTensor<S, f32, DfdxCpu>,
     ) -> Result<bool> {
         parameter.shape().check_len(tensor.shape().num_elements())?;
         let Some(gradient) = self.take(parameter)? else { return Ok(false) };

@@ -6,6 +6,7 @@ pub mod dfdx;
 pub mod error;
 pub mod gradients;
 pub mod graph;
+pub mod precision;
 pub mod random;
 pub mod shape;
 
@@ -13,6 +14,7 @@ pub use backend::Backend;
 pub use error::{Error, Result};
 pub use gradients::{Gradients, Grads};
 pub use graph::{Graph, Mode};
+pub use precision::Precision;
 pub use shape::Shape;
 
 use dfdx::{Cpu, Key};
@@ -178,6 +180,11 @@ impl<D: Backend> Tensor<D> {
         self.shape.check_len(values.len())?;
         self.stored = self.device().clone().upload(values)?;
         Ok(())
+    }
+
+    /// The values as the device stores them.
+    pub(crate) fn stored(&self) -> &Stored<D> {
+        &self.stored
     }
 
     pub(crate) fn key(&self) -> Option<&Key<D>> {

@@ -4,7 +4,7 @@
 //! The crate `gemm` does the same for every machine; on this kind its kernels reach about half of what two
 //! multiply-adds a cycle allow, and products are nearly all of a transformer's time.
 
-use super::{Dst, Mat, Product};
+use super::{Dst, Mat, Whole};
 use rayon::prelude::*;
 use std::arch::x86_64::*;
 use std::cell::Cell;
@@ -47,7 +47,7 @@ fn with_space<R>(
 
 /// `dst (+)= factor · lhs · rhs`; the caller has checked that `dst` holds it. Must only be called where
 /// [`available`] is true.
-pub fn product(dst: &mut [MaybeUninit<f32>], p: Product<'_>, parallel: bool) {
+pub fn product(dst: &mut [MaybeUninit<f32>], p: Whole<'_>, parallel: bool) {
     assert!(available(), "AVX-512 kernels need AVX-512");
     let (k, n) = (p.lhs.cols, p.rhs.cols);
     let passes = k.div_ceil(DEPTH).max(1);
@@ -65,14 +65,14 @@ pub fn product(dst: &mut [MaybeUninit<f32>], p: Product<'_>, parallel: bool) {
                     packed.par_chunks_mut(panel_len).enumerate().for_each(pack);
                 }
                 dst.par_chunks_mut(BLOCK * p.stride).enumerate().for_each(|(i, dst)| {
-                    block(dst, Product { start, ..p }, i * BLOCK, inner.clone(), packed);
+                    block(dst, Whole { start, ..p }, i * BLOCK, inner.clone(), packed);
                 });
             } else {
                 if panel_len > 0 {
                     packed.chunks_mut(panel_len).enumerate().for_each(pack);
                 }
                 for (i, dst) in dst.chunks_mut(BLOCK * p.stride).enumerate() {
-                    block(dst, Product { start, ..p }, i * BLOCK, inner.clone(), packed);
+                    block(dst, Whole { start, ..p }, i * BLOCK, inner.clone(), packed);
                 }
             }
         }
@@ -107,7 +107,7 @@ fn pack_right(rhs: Mat<'_>, inner: std::ops::Range<usize>, first: usize, panel: 
 /// Rows `top…` of the product, as many as `dst` has.
 fn block(
     dst: &mut [MaybeUninit<f32>],
-    p: Product<'_>,
+    p: Whole<'_>,
     top: usize,
     inner: std::ops::Range<usize>,
     packed: &[f32],
@@ -140,7 +140,7 @@ fn block(
 /// of inner steps.
 fn tiles(
     dst: &mut [MaybeUninit<f32>],
-    p: Product<'_>,
+    p: Whole<'_>,
     rows: usize,
     depth: usize,
     (lhs, start_of, row_step, inner_step): (&[f32], impl Fn(usize) -> usize, usize, usize),
@@ -176,7 +176,7 @@ struct Tile<'a> {
     right: &'a [f32],
     columns: usize,
     bias: Option<&'a [f32]>,
-    p: Product<'a>,
+    p: Whole<'a>,
 }
 
 impl Tile<'_> {

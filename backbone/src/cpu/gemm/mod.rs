@@ -1,11 +1,16 @@
 //! Matrix products on the CPU, behind slices that are checked against the sizes: our AVX-512 kernels where the
-//! machine has AVX-512, the crate `gemm` elsewhere.
+//! machine has AVX-512, the crate `gemm` elsewhere; in lower precision by tiles of bfloat16 numbers (AMX).
 
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
 use super::buffer::Unwritten;
+use crate::tensor::Precision;
+pub use amx::Packed;
+pub use amx::available as has_tile_products;
+pub use amx::pack::Hand;
 use std::mem::MaybeUninit;
 
 /// A matrix in a slice, by strides.
@@ -68,13 +73,116 @@ pub enum Threads {
     One,
 }
 
+/// What computes a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Over how many threads.
+    pub threads: Threads,
+    /// In what numbers; less than f32 only where [`has_tile_products`] is true.
+    pub precision: Precision,
+}
+
+impl From<Threads> for Engine {
+    fn from(threads: Threads) -> Self {
+        Self { threads, precision: Precision::F32 }
+    }
+}
+
+impl Threads {
+    /// On as many threads, in these numbers.
+    pub fn at(self, precision: Precision) -> Engine {
+        Engine { threads: self, precision }
+    }
+}
+
+/// A factor, where it lies or packed for more products than one.
+#[derive(Clone, Copy, Debug)]
+pub enum Side<'a> {
+    /// Values in a slice.
+    Mat(Mat<'a>),
+    /// As the tile products take them.
+    Packed(&'a Packed),
+}
+
+impl<'a> From<Mat<'a>> for Side<'a> {
+    fn from(mat: Mat<'a>) -> Self {
+        Self::Mat(mat)
+    }
+}
+
+impl<'a> From<&'a Packed> for Side<'a> {
+    fn from(packed: &'a Packed) -> Self {
+        Self::Packed(packed)
+    }
+}
+
+impl<'a> Side<'a> {
+    /// Rows and inner length of a left-hand side.
+    fn left_size(&self) -> (usize, usize) {
+        match self {
+            Self::Mat(mat) => (mat.rows, mat.cols),
+            Self::Packed(packed) => {
+                assert_eq!(packed.hand(), Hand::Left, "hand of a packed factor");
+                packed.size()
+            }
+        }
+    }
+
+    /// Inner length and columns of a right-hand side.
+    fn right_size(&self) -> (usize, usize) {
+        match self {
+            Self::Mat(mat) => (mat.rows, mat.cols),
+            Self::Packed(packed) => {
+                assert_eq!(packed.hand(), Hand::Right, "hand of a packed factor");
+                let (columns, inner) = packed.size();
+                (inner, columns)
+            }
+        }
+    }
+
+    fn mat(&self) -> Mat<'a> {
+        match self {
+            Self::Mat(mat) => *mat,
+            Self::Packed(_) => panic!("a packed factor of a product in f32"),
+        }
+    }
+}
+
+/// A factor for several products: packed where the engine takes it so, as it lies otherwise.
+#[derive(Debug)]
+pub enum Kept<'a> {
+    /// As it lies.
+    Mat(Mat<'a>),
+    /// Packed.
+    Packed(Packed),
+}
+
+impl<'a> Kept<'a> {
+    /// `mat` as a factor of the engine's products.
+    pub fn new(mat: Mat<'a>, hand: Hand, engine: impl Into<Engine>) -> Self {
+        let engine = engine.into();
+        match engine.precision {
+            Precision::F32 => Self::Mat(mat),
+            precision => Self::Packed(Packed::new(mat, hand, precision, engine.threads == Threads::All)),
+        }
+    }
+
+    /// For one product.
+    pub fn side(&self) -> Side<'_> {
+        match self {
+            Self::Mat(mat) => Side::Mat(*mat),
+            Self::Packed(packed) => Side::Packed(packed),
+        }
+    }
+}
+
 /// A product and what it starts from.
 #[derive(Clone, Copy, Debug)]
 pub struct Product<'a> {
     /// m × k.
-    pub lhs: Mat<'a>,
+    pub lhs: Side<'a>,
     /// k × n.
-    pub rhs: Mat<'a>,
+    pub rhs: Side<'a>,
     /// Scales the product, not the bias.
     pub factor: f32,
     /// What becomes of the values in the destination.
@@ -86,63 +194,94 @@ pub struct Product<'a> {
 }
 
 /// `dst (+)= lhs · rhs`; `dst` is row-major and dense.
-pub fn gemm(dst: &mut [f32], start: Dst, lhs: Mat<'_>, rhs: Mat<'_>, threads: Threads) {
-    let stride = rhs.cols;
-    run(dst, Product { lhs, rhs, factor: 1.0, start, bias: None, stride }, threads);
+pub fn gemm<'a>(
+    dst: &mut [f32],
+    start: Dst,
+    lhs: impl Into<Side<'a>>,
+    rhs: impl Into<Side<'a>>,
+    engine: impl Into<Engine>,
+) {
+    let rhs = rhs.into();
+    let stride = rhs.right_size().1;
+    run(dst, Product { lhs: lhs.into(), rhs, factor: 1.0, start, bias: None, stride }, engine);
 }
 
 /// `dst (+)= factor · lhs · rhs`, rows of `dst` being `stride` values apart.
-pub fn gemm_strided(
+pub fn gemm_strided<'a>(
     dst: &mut [f32],
     stride: usize,
     start: Dst,
     factor: f32,
-    lhs: Mat<'_>,
-    rhs: Mat<'_>,
-    threads: Threads,
+    lhs: impl Into<Side<'a>>,
+    rhs: impl Into<Side<'a>>,
+    engine: impl Into<Engine>,
 ) {
-    run(dst, Product { lhs, rhs, factor, start, bias: None, stride }, threads);
+    run(dst, Product { lhs: lhs.into(), rhs: rhs.into(), factor, start, bias: None, stride }, engine);
 }
 
 /// `lhs · rhs`, and `bias` in every row, into a new buffer's memory.
-pub fn write<'a>(
+pub fn write<'a, 'b>(
     mut dst: Unwritten<'a>,
-    lhs: Mat<'_>,
-    rhs: Mat<'_>,
-    bias: Option<&[f32]>,
-    threads: Threads,
+    lhs: impl Into<Side<'b>>,
+    rhs: impl Into<Side<'b>>,
+    bias: Option<&'b [f32]>,
+    engine: impl Into<Engine>,
 ) -> &'a mut [f32] {
-    assert_eq!(lhs.rows * rhs.cols, dst.len(), "destination of a product");
-    let p = Product { lhs, rhs, factor: 1.0, start: Dst::Overwrite, bias, stride: rhs.cols };
-    run_on(dst.slots(), p, threads);
+    let (lhs, rhs) = (lhs.into(), rhs.into());
+    let stride = rhs.right_size().1;
+    assert_eq!(lhs.left_size().0 * stride, dst.len(), "destination of a product");
+    let p = Product { lhs, rhs, factor: 1.0, start: Dst::Overwrite, bias, stride };
+    run_on(dst.slots(), p, engine.into());
     // SAFETY: a product that overwrites writes every value of its rows, and there is nothing between the rows.
     unsafe { dst.assume_written() }
 }
 
 /// A product as described. Panics where sizes do not fit: they are the caller's arithmetic, not the user's data.
-pub fn run(dst: &mut [f32], p: Product<'_>, threads: Threads) {
+pub fn run(dst: &mut [f32], p: Product<'_>, engine: impl Into<Engine>) {
     // SAFETY: an f32 lies as a MaybeUninit<f32> does, and `run_on` writes numbers only.
     let dst = unsafe { std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), dst.len()) };
-    run_on(dst, p, threads);
+    run_on(dst, p, engine.into());
 }
 
 /// As [`run`]; reads `dst` only with [`Dst::Accumulate`].
-fn run_on(dst: &mut [MaybeUninit<f32>], p: Product<'_>, threads: Threads) {
-    let (m, k, n) = (p.lhs.rows, p.lhs.cols, p.rhs.cols);
-    assert_eq!(k, p.rhs.rows, "inner sizes of a product");
+fn run_on(dst: &mut [MaybeUninit<f32>], p: Product<'_>, engine: Engine) {
+    let ((m, k), (inner, n)) = (p.lhs.left_size(), p.rhs.right_size());
+    assert_eq!(k, inner, "inner sizes of a product");
     if m == 0 || n == 0 {
         return;
     }
     assert!((m - 1) * p.stride + n <= dst.len() && (n <= p.stride || m == 1), "destination of a product");
     assert!(p.bias.is_none_or(|b| b.len() == n && p.start == Dst::Overwrite), "bias of a product");
     // one thread is faster below this size
-    let parallel = threads == Threads::All && m * n * k > 48 * 48 * 256;
+    let parallel = engine.threads == Threads::All && m * n * k > 48 * 48 * 256;
     let dst = &mut dst[..(m - 1) * p.stride + n];
+    if engine.precision != Precision::F32 {
+        return amx::product(dst, &p, engine.precision, parallel);
+    }
+    let whole = Whole {
+        lhs: p.lhs.mat(),
+        rhs: p.rhs.mat(),
+        factor: p.factor,
+        start: p.start,
+        bias: p.bias,
+        stride: p.stride,
+    };
     #[cfg(target_arch = "x86_64")]
     if avx512::available() {
-        return avx512::product(dst, p, parallel);
+        return avx512::product(dst, whole, parallel);
     }
-    portable::product(dst, p, parallel);
+    portable::product(dst, whole, parallel);
+}
+
+/// A [`Product`] of values where they lie.
+#[derive(Clone, Copy, Debug)]
+struct Whole<'a> {
+    lhs: Mat<'a>,
+    rhs: Mat<'a>,
+    factor: f32,
+    start: Dst,
+    bias: Option<&'a [f32]>,
+    stride: usize,
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Products by the crate `gemm`, which has kernels for every machine.
 
-use super::{Dst, Product};
+use super::{Dst, Whole};
 use std::mem::MaybeUninit;
 
 /// `dst (+)= factor · lhs · rhs`; the caller has checked that `dst` holds it.
-pub(super) fn product(dst: &mut [MaybeUninit<f32>], p: Product<'_>, parallel: bool) {
+pub(super) fn product(dst: &mut [MaybeUninit<f32>], p: Whole<'_>, parallel: bool) {
     let (m, k, n) = (p.lhs.rows, p.lhs.cols, p.rhs.cols);
     if let Some(bias) = p.bias {
         for row in dst.chunks_mut(p.stride) {

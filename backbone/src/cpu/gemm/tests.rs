@@ -25,7 +25,7 @@ fn every_form_matches_plain_sums() {
             {
                 let stride = n + 3;
                 let before = values((m - 1) * stride + n, 4);
-                let p = Product { lhs, rhs, factor: 0.5, start, bias, stride };
+                let p = Whole { lhs, rhs, factor: 0.5, start, bias, stride };
                 let check = |dst: &[f32], what: &str| {
                     for r in 0..m {
                         for c in 0..stride.min(dst.len() - r * stride) {

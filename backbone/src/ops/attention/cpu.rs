@@ -2,7 +2,7 @@
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::config::Size;
-use crate::cpu::gemm::{self, Dst, Mat, Threads, gemm, gemm_strided};
+use crate::cpu::gemm::{self, Dst, Engine, Hand, Kept, Mat, Side, Threads, gemm, gemm_strided};
 use crate::cpu::simd::{exp, vectorized};
 use crate::cpu::{Cpu, build};
 use crate::error::Result;
@@ -38,18 +38,20 @@ fn tile_logits(
     packed: Packed<'_>,
     head: usize,
     (start, count): (usize, usize),
+    keys: Side<'_>,
     relative: Option<&RelativeViews<'_, Cpu>>,
     logits: &mut [f32],
+    engine: Engine,
 ) {
     let g = packed.geometry;
-    let (q, k) = (packed.part(0, head, start, count), packed.part(1, head, 0, g.tokens));
-    gemm_strided(logits, g.tokens, Dst::Overwrite, g.scale(), q, k.transposed(), Threads::One);
+    let q = packed.part(0, head, start, count);
+    gemm_strided(logits, g.tokens, Dst::Overwrite, g.scale(), q, keys, engine);
     let Some(relative) = relative else { return };
     let Size { height: rows, width: cols } = relative.grid;
     let project = |table, size: usize| {
         build(count * (2 * size - 1), |dst| {
             let table = Mat::new(table, 2 * size - 1, g.head_dim);
-            gemm::write(dst, q, table.transposed(), None, Threads::One);
+            gemm::write(dst, q, table.transposed(), None, engine);
         })
     };
     let (by_row, by_col) = (project(relative.height, rows), project(relative.width, cols));
@@ -104,6 +106,15 @@ impl AttentionKernel for Cpu {
     ) -> Result<Attended<Self>> {
         let channels = g.channels();
         let tiles = g.tokens.div_ceil(TILE).max(1);
+        let engine = Threads::One.at(self.precision());
+        // keys and values of every head, for all tiles of queries
+        let factors: Vec<[Kept<'_>; 2]> = (0..g.batch * g.heads)
+            .into_par_iter()
+            .map(|i| {
+                let part = |part| Packed::new(qkv, i / g.heads, g).part(part, i % g.heads, 0, g.tokens);
+                [part(1).transposed(), part(2)].map(|part| Kept::new(part, Hand::Right, engine))
+            })
+            .collect();
         let mut log_sums = vec![0.0; g.batch * g.tokens * g.heads];
         let y = build(g.batch * g.tokens * channels, |y| {
             // a task is one tile of one image, all heads: its output rows are contiguous
@@ -123,7 +134,9 @@ impl AttentionKernel for Cpu {
                     let count = y.len() / channels;
                     let mut logits = vec![0.0; count * g.tokens];
                     for head in 0..g.heads {
-                        tile_logits(packed, head, (tile * TILE, count), relative.as_ref(), &mut logits);
+                        let [keys, values] = factors[image * g.heads + head].each_ref().map(Kept::side);
+                        let place = (tile * TILE, count);
+                        tile_logits(packed, head, place, keys, relative.as_ref(), &mut logits, engine);
                         vectorized(
                             #[inline(always)]
                             || {
@@ -133,9 +146,8 @@ impl AttentionKernel for Cpu {
                             },
                         );
                         let probabilities = Mat::new(&logits, count, g.tokens);
-                        let v = packed.part(2, head, 0, g.tokens);
                         let y = &mut y[head * g.head_dim..];
-                        gemm_strided(y, channels, Dst::Overwrite, 1.0, probabilities, v, Threads::One);
+                        gemm_strided(y, channels, Dst::Overwrite, 1.0, probabilities, values, engine);
                     }
                 });
         });
@@ -154,6 +166,7 @@ impl AttentionKernel for Cpu {
         let head_size = 3 * g.tokens * g.head_dim;
         // gradients by head, (B, heads, 3, N, D), then brought into the order of qkv
         let mut by_head = vec![0.0; g.batch * g.heads * head_size];
+        let engine = Threads::One.at(self.precision());
         let tables: Vec<Option<[Vec<f32>; 2]>> = by_head
             .par_chunks_mut(head_size.max(1))
             .enumerate()
@@ -167,6 +180,7 @@ impl AttentionKernel for Cpu {
                     attended.log_sums,
                     dy,
                     gradients,
+                    engine,
                 )
             })
             .collect();
@@ -203,11 +217,14 @@ fn head_gradient(
     log_sums: &[f32],
     dy: &[f32],
     gradients: &mut [f32],
+    engine: Engine,
 ) -> Option<[Vec<f32>; 2]> {
     let g = packed.geometry;
     let (dq, dkv) = gradients.split_at_mut(g.tokens * g.head_dim);
     let (dk, dv) = dkv.split_at_mut(g.tokens * g.head_dim);
     let (k, v) = (packed.part(1, head, 0, g.tokens), packed.part(2, head, 0, g.tokens));
+    let [keys, values] = [k, v].map(|part| Kept::new(part.transposed(), Hand::Right, engine));
+    let k = Kept::new(k, Hand::Right, engine);
     let tile = TILE.min(g.tokens);
     let (mut p, mut dp) = (vec![0.0; tile * g.tokens], vec![0.0; tile * g.tokens]);
     let mut tables = relative.map(|r| {
@@ -220,8 +237,8 @@ fn head_gradient(
         let q = packed.part(0, head, start, count);
         let dy_start = (image * g.tokens + start) * g.channels() + head * g.head_dim;
         let dy = Mat::strided(&dy[dy_start..], count, g.head_dim, g.channels());
-        tile_logits(packed, head, (start, count), relative, p);
-        gemm(dp, Dst::Overwrite, dy, v.transposed(), Threads::One);
+        tile_logits(packed, head, (start, count), keys.side(), relative, p, engine);
+        gemm(dp, Dst::Overwrite, dy, values.side(), engine);
         vectorized(
             #[inline(always)]
             || {
@@ -233,12 +250,12 @@ fn head_gradient(
             },
         );
         let (p, ds) = (Mat::new(p, count, g.tokens), Mat::new(dp, count, g.tokens));
-        gemm(dv, Dst::Accumulate, p.transposed(), dy, Threads::One);
-        gemm_strided(dk, g.head_dim, Dst::Accumulate, g.scale(), ds.transposed(), q, Threads::One);
+        gemm(dv, Dst::Accumulate, p.transposed(), dy, engine);
+        gemm_strided(dk, g.head_dim, Dst::Accumulate, g.scale(), ds.transposed(), q, engine);
         let dq = &mut dq[start * g.head_dim..(start + count) * g.head_dim];
-        gemm_strided(dq, g.head_dim, Dst::Overwrite, g.scale(), ds, k, Threads::One);
+        gemm_strided(dq, g.head_dim, Dst::Overwrite, g.scale(), ds, k.side(), engine);
         if let (Some(relative), Some(tables)) = (relative, &mut tables) {
-            relative_gradient(relative, dp, q, (start, count), dq, tables);
+            relative_gradient(relative, dp, q, (start, count), dq, tables, engine);
         }
     }
     tables
@@ -271,6 +288,7 @@ fn relative_gradient(
     (start, count): (usize, usize),
     dq: &mut [f32],
     tables: &mut [Vec<f32>; 2],
+    engine: Engine,
 ) {
     let Size { height: rows, width: cols } = relative.grid;
     let (row_span, col_span) = (2 * rows - 1, 2 * cols - 1);
@@ -287,7 +305,7 @@ fn relative_gradient(
     let sides = [(relative.height, by_row, row_span), (relative.width, by_col, col_span)];
     for ((table, sums, span), gradient) in sides.into_iter().zip(tables) {
         let sums = Mat::new(&sums, count, span);
-        gemm(dq, Dst::Accumulate, sums, Mat::new(table, span, q.cols), Threads::One);
-        gemm(gradient, Dst::Accumulate, sums.transposed(), q, Threads::One);
+        gemm(dq, Dst::Accumulate, sums, Mat::new(table, span, q.cols), engine);
+        gemm(gradient, Dst::Accumulate, sums.transposed(), q, engine);
     }
 }

@@ -5,10 +5,11 @@ use super::columns::columns;
 use super::gradient::{scattered_gradient, weight_gradient};
 use super::tiles::{Piece, channel_block, pieces, segments, tile_len};
 use super::{Conv2dKernel, Geometry, Placement};
-use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::gemm::{Dst, Hand, Kept, Mat, Threads, gemm};
 use crate::cpu::simd::vectorized;
 use crate::cpu::{Cpu, build};
 use crate::error::Result;
+use crate::tensor::Precision;
 use rayon::prelude::*;
 
 impl Conv2dKernel for Cpu {
@@ -19,7 +20,7 @@ impl Conv2dKernel for Cpu {
         bias: Option<&[f32]>,
         geometry: &Geometry,
     ) -> Result<Vec<f32>> {
-        Ok(forward(x, weight, bias, geometry))
+        Ok(forward(x, weight, bias, geometry, self.precision()))
     }
 
     fn conv2d_input_gradient(
@@ -31,7 +32,7 @@ impl Conv2dKernel for Cpu {
     ) -> Result<Vec<f32>> {
         let [py, px] = g.placement.padding;
         if g.placement.stride != [1, 1] || py >= g.kernel[0] || px >= g.kernel[1] {
-            return Ok(scattered_gradient(dy, weight, bias, g));
+            return Ok(scattered_gradient(dy, weight, bias, g, self.precision()));
         }
         // At stride 1 the gradient is itself a convolution, of dy with the kernel turned by 180°.
         let turned = Geometry {
@@ -42,11 +43,11 @@ impl Conv2dKernel for Cpu {
             placement: Placement { stride: [1, 1], padding: [g.kernel[0] - 1 - py, g.kernel[1] - 1 - px] },
             ..*g
         };
-        Ok(forward(dy, &turned_weight(weight, g), bias, &turned))
+        Ok(forward(dy, &turned_weight(weight, g), bias, &turned, self.precision()))
     }
 
     fn conv2d_weight_gradient(&self, dy: &[f32], x: &[f32], geometry: &Geometry) -> Result<Vec<f32>> {
-        Ok(weight_gradient(dy, x, geometry))
+        Ok(weight_gradient(dy, x, geometry, self.precision()))
     }
 
     fn channel_sums(&self, values: &[f32], channels: usize, plane: usize) -> Result<Vec<f32>> {
@@ -84,22 +85,29 @@ struct Scratch {
     product: Vec<f32>,
 }
 
-fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry, precision: Precision) -> Vec<f32> {
     let (tile, block) = (tile_len(g), channel_block(g));
+    let channels = |first: usize| first..(first + block).min(g.in_channels);
+    // the weight's blocks, for all tiles
+    let weights: Vec<Kept<'_>> = (0..g.in_channels)
+        .step_by(block)
+        .map(|first| {
+            let weight = weight_columns(weight, g, first, channels(first).len());
+            Kept::new(weight, Hand::Left, Threads::All.at(precision))
+        })
+        .collect();
     build(g.output_len(), |y| {
         let tiles = pieces(y, g.out_channels, g.output_plane(), tile);
-        let threads = if tiles.len() == 1 { Threads::All } else { Threads::One };
+        let engine = if tiles.len() == 1 { Threads::All } else { Threads::One }.at(precision);
         tiles.into_par_iter().enumerate().for_each_init(Scratch::default, |scratch, (t, pieces)| {
             let len = tile.min(g.batch * g.output_plane() - t * tile);
             let segments = segments(g.output_plane(), t * tile, len);
             scratch.product.resize(g.out_channels * tile, 0.0);
             let product = &mut scratch.product[..g.out_channels * len];
-            for first in (0..g.in_channels).step_by(block) {
-                let channels = first..(first + block).min(g.in_channels);
-                let start = if first == 0 { Dst::Overwrite } else { Dst::Accumulate };
-                let weight = weight_columns(weight, g, first, channels.len());
-                let columns = columns(x, g, &segments, channels, &mut scratch.columns);
-                gemm(product, start, weight, columns, threads);
+            for (i, weight) in weights.iter().enumerate() {
+                let start = if i == 0 { Dst::Overwrite } else { Dst::Accumulate };
+                let columns = columns(x, g, &segments, channels(i * block), &mut scratch.columns);
+                gemm(product, start, weight.side(), columns, engine);
             }
             for Piece { channel, offset, values } in pieces {
                 let product = &product[channel * len + offset..][..values.len()];

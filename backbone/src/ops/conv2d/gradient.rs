@@ -5,7 +5,8 @@ use super::columns::{columns, scatter, tiles_exactly};
 use super::cpu::weight_columns;
 use super::tiles::{Segment, channel_block, segments};
 use crate::cpu::build;
-use crate::cpu::gemm::{Dst, Mat, Threads, gemm};
+use crate::cpu::gemm::{Dst, Hand, Kept, Mat, Threads, gemm};
+use crate::tensor::Precision;
 use rayon::prelude::*;
 
 /// Positions of dy that one product takes.
@@ -13,7 +14,14 @@ const TILE: usize = 512;
 
 /// wᵀ dy, scattered under the taps. A task owns some channels of an image and goes over its positions in order,
 /// so that no two write the same pixel.
-pub fn scattered_gradient(dy: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+pub fn scattered_gradient(
+    dy: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    g: &Geometry,
+    precision: Precision,
+) -> Vec<f32> {
+    let engine = Threads::One.at(precision);
     let (plane, block, out_plane) = (g.input_plane(), channel_block(g), g.output_plane());
     let exact = tiles_exactly(g);
     build(g.input_len(), |dx| {
@@ -26,12 +34,13 @@ pub fn scattered_gradient(dy: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &
                     dx.chunks_exact_mut(plane).enumerate().for_each(|(c, dx)| dx.fill(base(c)));
                 }
                 let weight = weight_columns(weight, g, first, count).transposed();
+                let (rows, weight) = (weight.rows, Kept::new(weight, Hand::Left, engine));
                 for start in (0..out_plane).step_by(TILE) {
                     let len = TILE.min(out_plane - start);
-                    product.resize(weight.rows * TILE, 0.0);
-                    let product = &mut product[..weight.rows * len];
+                    product.resize(rows * TILE, 0.0);
+                    let product = &mut product[..rows * len];
                     let dy = Mat::strided(&dy[start..], g.out_channels, len, out_plane);
-                    gemm(product, Dst::Overwrite, weight, dy, Threads::One);
+                    gemm(product, Dst::Overwrite, weight.side(), dy, engine);
                     let taps = product.chunks_exact(g.taps() * len);
                     for (c, (dx, taps)) in dx.chunks_exact_mut(plane).zip(taps).enumerate() {
                         scatter(taps, g, start, len, base(c), dx);
@@ -44,7 +53,7 @@ pub fn scattered_gradient(dy: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &
 
 /// Σ over positions of dy · columnsᵀ. Tasks are blocks of channels, and runs of positions where blocks are few;
 /// runs are added in order, and their number depends on the shape alone.
-pub fn weight_gradient(dy: &[f32], x: &[f32], g: &Geometry) -> Vec<f32> {
+pub fn weight_gradient(dy: &[f32], x: &[f32], g: &Geometry, precision: Precision) -> Vec<f32> {
     let block = channel_block(g);
     let positions = g.batch * g.output_plane();
     let tiles = positions.div_ceil(TILE);
@@ -63,7 +72,7 @@ pub fn weight_gradient(dy: &[f32], x: &[f32], g: &Geometry) -> Vec<f32> {
                 let segments = segments(g.output_plane(), tile * TILE, len);
                 let dy = outputs(dy, g, &segments, len, &mut packed);
                 let columns = columns(x, g, &segments, channels.clone(), &mut gathered);
-                gemm(&mut part, Dst::Accumulate, dy, columns.transposed(), Threads::One);
+                gemm(&mut part, Dst::Accumulate, dy, columns.transposed(), Threads::One.at(precision));
             }
             part
         })

@@ -7,15 +7,17 @@ use crate::cuda::launch::Grid;
 use crate::cuda::products::{Order, Product};
 use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
+use crate::tensor::{Backend as _, Stored};
 
 impl LinearKernel for Cuda {
     fn linear_forward(
         &self,
         x: View<'_>,
-        weight: View<'_>,
+        weight: &Stored<Self>,
         bias: Option<View<'_>>,
         g: Geometry,
     ) -> Result<Buffer> {
+        let weight = Self::view(weight);
         let (context, count) = (self.context(), g.rows * g.outputs);
         let mut product = Product::new([g.rows, g.outputs, g.inputs], [Order::Rows, Order::Transposed]);
         let mut y: Buffer = match self.mixed() {

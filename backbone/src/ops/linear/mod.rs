@@ -4,10 +4,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use crate::cpu::gemm::{self, Dst, Mat, Threads};
+use crate::cpu::gemm::{self, Dst, Mat, Side, Threads};
 use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::{Error, Result};
-use crate::tensor::{Backend, Graph, Tensor};
+use crate::tensor::{Backend, Graph, Precision, Stored, Tensor};
 use rayon::prelude::*;
 
 /// Sizes of a linear layer: `rows` of `inputs` channels become `rows` of `outputs` channels.
@@ -23,14 +23,14 @@ pub struct Geometry {
 
 /// The linear layer on a device.
 pub trait LinearKernel: Backend {
-    /// x Wᵀ + b.
+    /// x Wᵀ + b; of the weight the device may keep a form that its products take.
     ///
     /// # Errors
     /// The device refuses.
     fn linear_forward(
         &self,
         x: Self::View<'_>,
-        weight: Self::View<'_>,
+        weight: &Stored<Self>,
         bias: Option<Self::View<'_>>,
         geometry: Geometry,
     ) -> Result<Self::Buf>;
@@ -90,7 +90,7 @@ pub fn linear<D: LinearKernel>(
     }
     let geometry = Geometry { rows: x.shape().rows(), inputs, outputs };
     let device = x.device();
-    let y = device.linear_forward(x.view(), weight.view(), bias.map(Tensor::view), geometry)?;
+    let y = device.linear_forward(x.view(), weight.stored(), bias.map(Tensor::view), geometry)?;
     let wanting: Vec<_> = [x, weight].into_iter().chain(bias).collect();
     graph.record(device, y, x.shape().with_last(outputs), &wanting, || {
         let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
@@ -117,13 +117,17 @@ impl LinearKernel for Cpu {
     fn linear_forward(
         &self,
         x: &[f32],
-        weight: &[f32],
+        weight: &Stored<Self>,
         bias: Option<&[f32]>,
         g: Geometry,
     ) -> Result<Vec<f32>> {
-        let (x, weight) = (Mat::new(x, g.rows, g.inputs), Mat::new(weight, g.outputs, g.inputs));
+        let x = Mat::new(x, g.rows, g.inputs);
+        let weight: Side<'_> = match weight.packed_weight(g.outputs, g.inputs) {
+            Some(packed) => packed.into(),
+            None => Mat::new(weight.values(), g.outputs, g.inputs).transposed().into(),
+        };
         Ok(build(g.rows * g.outputs, |y| {
-            gemm::write(y, x, weight.transposed(), bias, Threads::All);
+            gemm::write(y, x, weight, bias, Threads::All.at(self.precision()));
         }))
     }
 
@@ -135,7 +139,7 @@ impl LinearKernel for Cpu {
         g: Geometry,
     ) -> Result<Vec<f32>> {
         let (dy, weight) = (Mat::new(dy, g.rows, g.outputs), Mat::new(weight, g.outputs, g.inputs));
-        Ok(product_onto(earlier, dy, weight))
+        Ok(product_onto(earlier, dy, weight, self.precision()))
     }
 
     fn linear_parameter_gradients(
@@ -147,7 +151,7 @@ impl LinearKernel for Cpu {
         g: Geometry,
     ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let (slopes, x) = (Mat::new(dy, g.rows, g.outputs), Mat::new(x, g.rows, g.inputs));
-        let weight = product_onto(earlier, slopes.transposed(), x);
+        let weight = product_onto(earlier, slopes.transposed(), x, self.precision());
         Ok((weight, bias.then(|| sum_rows(dy, g.outputs))))
     }
 
@@ -157,14 +161,15 @@ impl LinearKernel for Cpu {
 }
 
 /// `earlier + lhs · rhs`, in place of `earlier` where there is one.
-pub(crate) fn product_onto(earlier: Option<Vec<f32>>, lhs: Mat<'_>, rhs: Mat<'_>) -> Vec<f32> {
+fn product_onto(earlier: Option<Vec<f32>>, lhs: Mat<'_>, rhs: Mat<'_>, precision: Precision) -> Vec<f32> {
+    let engine = Threads::All.at(precision);
     match earlier {
         Some(mut sum) => {
-            gemm::gemm(&mut sum, Dst::Accumulate, lhs, rhs, Threads::All);
+            gemm::gemm(&mut sum, Dst::Accumulate, lhs, rhs, engine);
             sum
         }
         None => build(lhs.rows * rhs.cols, |dst| {
-            gemm::write(dst, lhs, rhs, None, Threads::All);
+            gemm::write(dst, lhs, rhs, None, engine);
         }),
     }
 }

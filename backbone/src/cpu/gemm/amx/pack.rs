@@ -1,0 +1,237 @@
+//! How the factors of a tile product lie: in tiles of 16 × 32 bfloat16 numbers, two side by side, in the order in which the
+//! kernel reads them. Plain Rust, the same on every machine.
+
+use super::super::Mat;
+use crate::cpu::simd::vectorized;
+
+/// Rows of a left-hand panel and columns of a right-hand one: two tiles.
+pub const PANEL: usize = 32;
+/// Inner length of a tile.
+pub const DEPTH: usize = 32;
+
+/// 16 rows of 16 pairs. Of a left-hand tile a row is 32 inner steps of one row of the matrix; of a right-hand one a row is
+/// two inner steps of 16 columns, a pair for each column.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Tile(pub [[u32; 16]; 16]);
+
+impl Tile {
+    /// Zeros.
+    pub const ZERO: Self = Self([[0; 16]; 16]);
+
+    fn transpose(&mut self) {
+        let Self(rows) = self;
+        for i in 0..16 {
+            let (above, below) = rows.split_at_mut(i + 1);
+            for (j, row) in below.iter_mut().enumerate() {
+                std::mem::swap(&mut above[i][i + 1 + j], &mut row[i]);
+            }
+        }
+    }
+}
+
+/// Which factor of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// The one with the product's rows.
+    Left,
+    /// The one with the product's columns.
+    Right,
+}
+
+/// What of each number is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The nearest bfloat16 number.
+    Rounded,
+    /// The nearest bfloat16 number to what the rounding left over.
+    Rest,
+}
+
+/// The bits of the nearest bfloat16 number, halves to even, in the upper half; NaN stays NaN.
+#[inline(always)]
+fn upper(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let nan = bits & 0x7fff_ffff > 0x7f80_0000;
+    (if nan { bits | 0x40_0000 } else { rounded }) & 0xffff_0000
+}
+
+/// As [`upper`] of the part of `x` that is kept.
+#[inline(always)]
+fn kept<const REST: bool>(x: f32) -> u32 {
+    let rounded = upper(x);
+    if !REST {
+        return rounded;
+    }
+    let rest = upper(x - f32::from_bits(rounded));
+    // what is infinite or no number leaves nothing over
+    if rounded & 0x7f80_0000 == 0x7f80_0000 { 0 } else { rest }
+}
+
+/// The tiles that a product of inner length `k` has along it.
+pub const fn steps(k: usize) -> usize {
+    k.div_ceil(DEPTH)
+}
+
+/// One panel of a factor: from row (left) or column (right) `first` on, 32 of them, all of the inner length; zeros beyond the
+/// matrix. `tiles` are two for each step.
+pub fn panel(mat: Mat<'_>, hand: Hand, part: Part, first: usize, tiles: &mut [Tile]) {
+    // seen as the left-hand factor: (panel's own index, inner index)
+    let own = if hand == Hand::Left { mat } else { mat.transposed() };
+    assert_eq!(tiles.len(), 2 * steps(own.cols), "tiles of a panel");
+    match part {
+        Part::Rounded => vectorized(
+            #[inline(always)]
+            || fill::<false>(own, hand, first, tiles),
+        ),
+        Part::Rest => vectorized(
+            #[inline(always)]
+            || fill::<true>(own, hand, first, tiles),
+        ),
+    }
+}
+
+#[inline(always)]
+fn fill<const REST: bool>(own: Mat<'_>, hand: Hand, first: usize, tiles: &mut [Tile]) {
+    let along = own.col_stride == 1;
+    for (i, tile) in tiles.iter_mut().enumerate() {
+        let (row, inner) = (first + i % 2 * 16, i / 2 * DEPTH);
+        let rows = own.rows.saturating_sub(row).min(16);
+        let count = (own.cols - inner).min(DEPTH);
+        if rows < 16 || count < DEPTH {
+            *tile = Tile::ZERO;
+        }
+        if rows == 0 {
+            continue;
+        }
+        match along {
+            true => rows_of::<REST>(&own, (row, rows), (inner, count), tile),
+            false => pairs_of::<REST>(&own, (row, rows), (inner, count), tile),
+        }
+        if along != (hand == Hand::Left) {
+            tile.transpose();
+        }
+    }
+}
+
+/// Inner steps lie side by side: a row of the tile is a run of values.
+#[inline(always)]
+fn rows_of<const REST: bool>(
+    own: &Mat<'_>,
+    (row, rows): (usize, usize),
+    (inner, count): (usize, usize),
+    tile: &mut Tile,
+) {
+    for (r, pairs) in tile.0.iter_mut().enumerate().take(rows) {
+        let src = &own.data[(row + r) * own.row_stride + inner..][..count];
+        let (whole, rest) = src.as_chunks::<2>();
+        match <&[[f32; 2]; 16]>::try_from(whole) {
+            Ok(whole) => {
+                for (pair, [a, b]) in pairs.iter_mut().zip(whole) {
+                    *pair = kept::<REST>(*a) >> 16 | kept::<REST>(*b);
+                }
+            }
+            Err(_) => {
+                for (pair, [a, b]) in pairs.iter_mut().zip(whole) {
+                    *pair = kept::<REST>(*a) >> 16 | kept::<REST>(*b);
+                }
+                if let [last] = rest {
+                    pairs[whole.len()] = kept::<REST>(*last) >> 16;
+                }
+            }
+        }
+    }
+}
+
+/// Rows lie side by side: a row of the tile is two inner steps of 16 rows of the matrix.
+#[inline(always)]
+fn pairs_of<const REST: bool>(
+    own: &Mat<'_>,
+    (row, rows): (usize, usize),
+    (inner, count): (usize, usize),
+    tile: &mut Tile,
+) {
+    for (p, pairs) in tile.0.iter_mut().enumerate().take(count.div_ceil(2)) {
+        let line = |i: usize| &own.data[(inner + i) * own.col_stride + row * own.row_stride..][..rows];
+        let even = line(2 * p);
+        match (<&[f32; 16]>::try_from(even), 2 * p + 1 < count) {
+            (Ok(even), true) => {
+                let odd = line(2 * p + 1);
+                for ((pair, a), b) in pairs.iter_mut().zip(even).zip(odd) {
+                    *pair = kept::<REST>(*a) >> 16 | kept::<REST>(*b);
+                }
+            }
+            (_, odd) => {
+                for (r, (pair, a)) in pairs.iter_mut().zip(even).enumerate() {
+                    let b = if odd { line(2 * p + 1)[r] } else { 0.0 };
+                    *pair = kept::<REST>(*a) >> 16 | kept::<REST>(b);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::bf16;
+
+    #[test]
+    fn numbers_round_as_the_crate_half_rounds_them() {
+        let special =
+            [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1e-40];
+        let halves = (0..4000u32).map(|i| f32::from_bits(0x3f80_0000 + i * 0x2003));
+        for x in special.into_iter().chain(halves) {
+            let (found, expected) = ((upper(x) >> 16) as u16, bf16::from_f32(x));
+            match x.is_nan() {
+                true => assert!(bf16::from_bits(found).is_nan()),
+                false => assert_eq!(found, expected.to_bits(), "{x}"),
+            }
+            let rest = f32::from_bits(kept::<true>(x));
+            if x.is_finite() && expected.is_finite() {
+                let error = (x - expected.to_f32() - rest).abs();
+                // a number too small for bfloat16's exponents keeps fewer digits
+                assert!(
+                    error <= x.abs().max(f32::MIN_POSITIVE) * 2f32.powi(-17),
+                    "{x}: {rest} is left over, off by {error}"
+                );
+            } else {
+                assert_eq!(rest, 0.0, "{x}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_is_in_its_place() {
+        for (rows, k) in [(1, 1), (16, 32), (32, 64), (19, 33), (40, 31), (5, 70)] {
+            let values: Vec<f32> = (0..rows * k).map(|i| i as f32 % 251.0 - 125.0).collect();
+            let turned: Vec<f32> = (0..rows * k).map(|i| values[i % rows * k + i / rows]).collect();
+            for mat in [Mat::new(&values, rows, k), Mat::new(&turned, k, rows).transposed()] {
+                for hand in [Hand::Left, Hand::Right] {
+                    let mat = if hand == Hand::Left { mat } else { mat.transposed() };
+                    for first in (0..rows).step_by(PANEL) {
+                        let mut tiles = vec![Tile([[7; 16]; 16]); 2 * steps(k)];
+                        panel(mat, hand, Part::Rounded, first, &mut tiles);
+                        for r in 0..PANEL {
+                            for i in 0..steps(k) * DEPTH {
+                                let (row, pair) = match hand {
+                                    Hand::Left => (r % 16, i % DEPTH / 2),
+                                    Hand::Right => (i % DEPTH / 2, r % 16),
+                                };
+                                let bits = tiles[i / DEPTH * 2 + r / 16].0[row][pair] >> (i % 2 * 16);
+                                let inside = first + r < rows && i < k;
+                                let expected = if inside { values[(first + r) * k + i] } else { 0.0 };
+                                assert_eq!(
+                                    bf16::from_bits(bits as u16).to_f32(),
+                                    expected,
+                                    "{rows}x{k} {r},{i}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
