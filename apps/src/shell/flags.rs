@@ -173,7 +173,7 @@ pub struct DeviceArgs {
     /// Threads to compute with [default: one for each core, of several processes on a host its share of them]
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// Numbers on a GPU: off (f32), tf32 (f32, products on the tensor cores) or bf16 (mixed precision)
+    /// Numbers: off (f32), tf32 (f32, products from shorter factors) or bf16 (mixed precision); on a GPU, or a CPU with AMX
     #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Amp::Off, hide_possible_values = true)]
     pub amp: Amp,
     /// The same bits run to run: so in any case here; taken for scripts that ask for it
@@ -186,19 +186,19 @@ pub struct DeviceArgs {
 pub enum Amp {
     /// f32
     Off,
-    /// f32, but products on the tensor cores, from factors of 10 bits
+    /// f32, but products on the matrix units: from factors of 10 bits on a GPU, of 16 on a CPU
     Tf32,
-    /// Mixed: activations in bfloat16; weights, the residual stream, sums and losses in f32
+    /// Mixed: factors of products in bfloat16 (on a GPU all activations); weights, the residual stream, sums and losses in f32
     Bf16,
 }
 
 impl Amp {
-    /// What a device other than a GPU cannot do.
-    pub fn name(self) -> Option<&'static str> {
+    /// As a line of text names the numbers.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Off => None,
-            Self::Tf32 => Some("tf32"),
-            Self::Bf16 => Some("bf16"),
+            Self::Off => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
         }
     }
 }
