@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
@@ -13,7 +14,7 @@ use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_run, load};
 use crate::run::processes::Processes;
 use crate::shell::printable::printable;
-use crate::shell::progress::{Screen, ScreenWriter, Style};
+use crate::shell::progress::{Screen, ScreenWriter, Style, colored};
 
 /// Flags of every subcommand.
 #[derive(Debug, Clone, Args)]
@@ -33,17 +34,18 @@ impl Verbosity {
         let quiet = self.quiet || !processes.is_first();
         kat_backbone::memory::keep_freed_pages();
         let screen = Screen::new(if quiet { Style::Hidden } else { Style::detect() });
-        let level = match (quiet, self.verbose) {
-            (true, _) => tracing::Level::ERROR,
-            (_, 0) => tracing::Level::INFO,
-            (_, 1) => tracing::Level::DEBUG,
-            (_, _) => tracing::Level::TRACE,
+        // What libraries say of fonts and pixels is not the user's business, unless everything is asked for.
+        let shown = match (quiet, self.verbose) {
+            (true, _) => "error",
+            (_, 0) => "error,kat=info",
+            (_, 1) => "warn,kat=debug",
+            (_, _) => "trace",
         };
         let writer = ScreenWriter(screen.clone());
         let log = log_format()
-            .with_max_level(level)
+            .with_env_filter(EnvFilter::new(shown))
             .with_target(self.verbose > 1)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && colored())
             .with_writer(move || writer.clone());
         // Set up already: a test that starts several programs in one process.
         let _ = log.try_init();
