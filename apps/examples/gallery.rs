@@ -16,7 +16,7 @@ use kat_apps::plot::curves::{LineChart, Series};
 use kat_apps::plot::range::Spread;
 use kat_apps::plot::rationals::{Rational, RationalLayer, rational_panels};
 use kat_apps::plot::{Plot, PlotError};
-use kat_apps::report::html::{Column, Figure, Page};
+use kat_apps::report::html::{Column, Figure, Page, Width};
 use kat_apps::report::thumbnails::data_uri;
 use ndarray::Array2;
 
@@ -44,9 +44,9 @@ fn main() -> anyhow::Result<()> {
         ("0.083".into(), "loss, held out".into()),
         ("1.2 M".into(), "parameters".into()),
     ]);
-    page.section("Curves");
+    page.section("Curves", Width::Whole);
     page.plots(&charts);
-    page.section("Confusion");
+    page.section("Confusion", Width::Whole);
     page.plots([&small.plot()?]);
     let rows: Vec<Vec<String>> = small
         .most_confused(5)
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         ("share", Column::Number),
     ];
     page.table(&heads, &rows);
-    page.section("Most confident mistakes");
+    page.section("Most confident mistakes", Width::Whole);
     let mistakes = (0..9)
         .map(|i| {
             Ok(Figure {
@@ -71,9 +71,9 @@ fn main() -> anyhow::Result<()> {
         })
         .collect::<image::ImageResult<Vec<_>>>()?;
     page.gallery(&mistakes, 160);
-    page.section("Learned functions");
+    page.section("Learned functions", Width::Whole);
     page.plots([&rationals]);
-    page.section("Classes");
+    page.section("Classes", Width::Whole);
     page.plots([&iou]);
     page.folded("Configuration", "[train]\nepochs = 20\nbatch_size = 64\n");
     std::fs::write(dir.join("report.html"), page.render())?;

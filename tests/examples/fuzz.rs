@@ -20,7 +20,7 @@ use kat_coco::json::{CocoFile, parse_results};
 use kat_imagenet::tar::read_shard;
 use kat_images::Rect;
 use kat_images::bench::sample_jpeg;
-use kat_images::decode::{DecodeOptions, Encoded};
+use kat_images::decode::{DecodeOptions, Encoded, ImageStream};
 use kat_images::{Rle, Size};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -108,6 +108,7 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
             },
         ),
         parser("label PNG", label_png.into_inner(), |bytes, _| drop(label_png::parse(bytes))),
+        parser("images in a stream", [&jpeg[..], rgb_png.get_ref()].concat(), stream),
         parser("JPEG", jpeg, decode),
         parser("PNG", rgb_png.into_inner(), decode),
         parser("tar", shard.into_inner()?, |bytes, _| {
@@ -117,6 +118,15 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
             }
         }),
     ])
+}
+
+/// The images of a stream lie in it one after another.
+fn stream(bytes: &[u8], _: &mut ChaCha8Rng) {
+    let (mut images, mut read) = (ImageStream::new(bytes), 0);
+    while let Ok(Some(image)) = images.next_image() {
+        assert!(!image.is_empty() && bytes[read..].starts_with(image), "what is given is what was there");
+        read += image.len();
+    }
 }
 
 /// A part of the image, then the whole: where the whole can be decoded, the part can.

@@ -56,7 +56,14 @@ fn a_model_is_trained_evaluated_exported_and_used() {
     std::fs::write(dir.join("mine.toml"), CONFIG).unwrap();
     let shown = ok(classify(dir, &["train", "--config", "mine.toml"]));
     let run_dir = dir.join("run");
-    for file in ["last.safetensors", "best.safetensors", "config.toml", "report.html", "plots/loss.png"] {
+    for file in [
+        "last.safetensors",
+        "best.safetensors",
+        "config.toml",
+        "report.html",
+        "plots/loss.png",
+        "metrics.csv",
+    ] {
         assert!(run_dir.join(file).is_file(), "{file}");
     }
     let records = json_lines(&std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap());
@@ -68,6 +75,17 @@ fn a_model_is_trained_evaluated_exported_and_used() {
     let args = ["eval", "--checkpoint", "run/last.safetensors", "--data", "shapes", "--json"];
     let figures: Value = serde_json::from_str(&ok(classify(dir, &args))).unwrap();
     assert_eq!((figures["top1"].as_f64(), figures["samples"].as_u64()), (Some(last), Some(20)));
+
+    let words = ok(classify(dir, &args[..5]));
+    for part in ["is / taken for", "calibration error (ECE)", "recall precision", "of 20 images"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let page = std::fs::read_to_string(run_dir.join("report.html")).unwrap();
+    for part in ["A batch of training", "classify train --config mine.toml", "accuracy over confidence"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("http-equiv"), "the page of a run that is done does not load itself again");
+    assert!(ok(classify(dir, &["runs", "list", "run"])).contains("done"));
 
     ok(classify(dir, &["export", "--checkpoint", "run/last.safetensors", "model.safetensors"]));
     let sizes = ["model.safetensors", "run/last.safetensors"].map(|f| dir.join(f).metadata().unwrap().len());

@@ -111,11 +111,3 @@ fn detect() {
     ];
     trains("detect", &settings, "data");
 }
-
-#[test]
-fn mixed_precision_needs_a_gpu() {
-    let dir = tempfile::tempdir().unwrap();
-    let done = run("classify", &["bench", "--device", "cpu", "--amp", "bf16"], dir.path());
-    assert_eq!(done.status, 2, "{done:?}");
-    assert!(done.stderr.contains("--amp bf16 needs a GPU"), "{done:?}");
-}

@@ -68,6 +68,20 @@ fn bench_reports_its_figures_as_json() {
         }
     }
     assert_refused(&classify(&["bench", "--batch", "0"]), 2, "--batch");
+    assert_refused(&classify(&["bench", "--batch", "100000000000"]), 2, "lower model.image_size or --batch");
+}
+
+/// Where the processor has no tile products, f32 is used, and a line says so.
+#[test]
+fn mixed_precision_runs_on_any_cpu() {
+    let args = ["bench", "--device", "cpu", "--batch", "1", "--rounds", "1", "--amp"];
+    for amp in ["bf16", "tf32"] {
+        let bench = classify(&[&args[..], &[amp]].concat());
+        assert_eq!(bench.status, 0, "{bench:?}");
+        let f32_instead =
+            bench.stderr.contains(&format!("--amp {amp}")) && bench.stderr.contains("computing in f32");
+        assert_ne!(kat_backbone::cpu::gemm::has_tile_products(), f32_instead, "{bench:?}");
+    }
 }
 
 #[test]

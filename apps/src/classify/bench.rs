@@ -14,6 +14,7 @@ use kat_backbone::variants::{self, Variant};
 use kat_backbone::{Device, Graph, Kat, KatConfig, Tensor, count};
 use serde::Serialize;
 
+use crate::run::memory;
 use crate::shell::Misuse;
 use crate::shell::bench::{Mode, median, peak_resident_mib};
 use crate::shell::device::on_device;
@@ -76,6 +77,7 @@ impl BenchCommand {
 
     fn time<D: Device>(&self, device: &D, variant: Variant) -> anyhow::Result<()> {
         let (config, batch) = (variant.config, self.batch.get());
+        memory::check_mode(&config, batch, self.mode, "--batch")?;
         let mut model = Kat::new(device, &KatConfig { mimetic: false, ..config.clone() }, 0)?;
         let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
             lr_scale: 1.0,

@@ -2,25 +2,35 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use kat_backbone::Device;
 use kat_imagenet::index::Caching;
 use kat_imagenet::tar::shards_of;
-use kat_imagenet::topk::TopK;
 use kat_imagenet::{ImageFolder, LabelledImages, splits};
 use kat_images::decode::DecodeOptions;
 
 use super::args::CheckpointArgs;
 use super::data::held_out;
+use super::figures::{as_json, text};
 use super::held_out::HeldOut;
 use crate::run::processes::Processes;
+use crate::run::run_dir::write_atomic;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
 use crate::shell::printable::print;
 use crate::shell::progress::Screen;
 
-/// Measure a checkpoint's accuracy on class folders, tar shards or a folder with a list of labels
+/// Most classes whose confusion matrix is printed as JSON.
+const PRINTED: usize = 100;
+
+/// Measure a checkpoint on class folders, tar shards or a folder with a list of labels: accuracy, each class, confusion,
+/// calibration
 #[derive(Debug, Args)]
+#[command(after_help = "Examples, after the program's name:\n  \
+    eval --checkpoint runs/classify/best.safetensors --data data/shapes\n  \
+    eval --checkpoint runs/classify/best.safetensors --data data/shapes --output figures.json\n  \
+    eval --checkpoint kat_small.pth --data imagenet")]
 pub struct EvalCommand {
     #[command(flatten)]
     source: CheckpointArgs,
@@ -35,13 +45,17 @@ pub struct EvalCommand {
     synset_map: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Print one JSON object instead of text
+    /// Write the figures to this file as JSON
+    #[arg(long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
+    /// Print one JSON object instead of text: with each class, the bins of the calibration and, of up to 100 classes (of more,
+    /// in --output alone), the confusion matrix
     #[arg(long)]
     json: bool,
 }
 
 impl EvalCommand {
-    /// Prints top-1 and top-5 to stdout.
+    /// Prints the figures to stdout.
     ///
     /// # Errors
     /// A checkpoint or images that cannot be read, or a class that the checkpoint does not know.
@@ -68,7 +82,6 @@ impl EvalCommand {
             }
             _ => held_out(&self.data, root, Some(&trained.classes), &data, Caching::Off)?,
         };
-        let mut top = TopK::new(trained.classes.len());
         let part = HeldOut {
             device,
             plan: &trained.plan,
@@ -76,18 +89,18 @@ impl EvalCommand {
             screen: &screen.on_terminal(),
             processes,
         };
-        part.for_each_batch(&trained.model, |batch, logits| Ok(top.update(logits, &batch.labels)?))?;
-        processes.add_counts(top.counts_mut())?;
+        let evaluation = part.evaluate(&trained.model, &trained.classes, 0)?;
         if !processes.is_first() {
             return Ok(());
         }
-        let accuracy = top.accuracy();
-        let text = if self.json {
-            serde_json::to_string(&accuracy)?
-        } else {
-            let (top1, top5) = (100.0 * accuracy.top1, 100.0 * accuracy.top5);
-            format!("top-1 {top1:.2} %, top-5 {top5:.2} % of {} images", accuracy.samples)
-        };
-        print(&(text + "\n"))
+        let mut json = as_json(&evaluation, &trained.classes)?;
+        if let Some(path) = &self.output {
+            write_atomic(path, format!("{json}\n").as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if let Some(figures) = json.as_object_mut().filter(|_| trained.classes.len() > PRINTED) {
+            figures.remove("confusion");
+        }
+        print(&if self.json { format!("{json}\n") } else { text(&evaluation, &trained.classes) })
     }
 }

@@ -10,6 +10,7 @@ use kat_images::transform::crop::CenterCrop;
 use ndarray::{Array2, ArrayView2};
 
 use super::batch::{ClassifyBatch, EvalCollate};
+use super::calibration::Calibration;
 use super::mistakes::{Mistake, MistakeKeeper};
 use crate::config::Plan;
 use crate::plot::confusion::Confusion;
@@ -41,12 +42,19 @@ pub struct Evaluation {
     pub mistakes: Vec<Mistake>,
     /// Sum of the cross entropies.
     loss: f64,
+    /// Of each image the probability of the class named, below 0 where that was wrong.
+    confidences: Vec<f64>,
 }
 
 impl Evaluation {
     /// The mean cross entropy.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.top.accuracy().samples as f64
+    }
+
+    /// Whether it is right as often as it says.
+    pub fn calibration(&self) -> Calibration {
+        Calibration::of(self.confidences.iter().map(|c| (c.abs(), *c > 0.0)))
     }
 }
 
@@ -87,6 +95,7 @@ impl<D: Device> HeldOut<'_, D> {
     pub fn evaluate(&self, model: &Kat<D>, names: &[String], examples: usize) -> anyhow::Result<Evaluation> {
         let mut top = TopK::with_confusion(names.len());
         let (mut keeper, mut losses) = (MistakeKeeper::new(examples), Vec::new());
+        let mut confidences = Vec::new();
         let side = model.config().image_size.height;
         self.for_each_batch(model, |batch, logits| {
             top.update(logits, &batch.labels)?;
@@ -97,8 +106,10 @@ impl<D: Device> HeldOut<'_, D> {
                 else {
                     continue;
                 };
+                let probability = probabilities(row)[best];
+                let sign = if best == *label as usize { 1.0 } else { -1.0 };
+                confidences.push(sign * f64::from(probability));
                 if best != *label as usize {
-                    let probability = probabilities(row)[best];
                     keeper.offer(probability, || Mistake {
                         id: batch.ids[slot].clone(),
                         truth: names[*label as usize].clone(),
@@ -113,9 +124,27 @@ impl<D: Device> HeldOut<'_, D> {
         self.processes.add_counts(top.counts_mut())?;
         // Added up in the order of the images, however many processes there are.
         let loss = self.processes.gather(&losses)?.iter().sum();
+        let confidences = self.processes.gather(&confidences)?;
         let counts = top.confusion().context("no confusion was counted")?;
         let confusion = Confusion::of_counts(names.to_vec(), counts.view());
-        Ok(Evaluation { top, confusion, mistakes: keeper.into_sorted(), loss })
+        Ok(Evaluation { top, confusion, mistakes: keeper.into_sorted(), loss, confidences })
+    }
+}
+
+#[cfg(test)]
+impl Evaluation {
+    /// One that found these counts (truth, predicted), as sure and as right as `answers` say.
+    pub(super) fn example<const N: usize>(counts: &[[u64; N]; N], answers: &[(f64, bool)]) -> Self {
+        let mut top = TopK::with_confusion(N);
+        let pairs = (0..N).flat_map(|t| (0..N).map(move |p| (t, p)));
+        for (truth, predicted) in pairs {
+            let row = Array2::from_shape_fn((1, N), |(_, class)| f32::from(u8::from(class == predicted)));
+            (0..counts[truth][predicted]).for_each(|_| top.update(row.view(), &[truth as u32]).unwrap());
+        }
+        let names = (0..N).map(|i| format!("class {i}")).collect();
+        let confusion = Confusion::of_counts(names, top.confusion().unwrap().view());
+        let confidences = answers.iter().map(|(c, right)| if *right { *c } else { -c }).collect();
+        Self { top, confusion, mistakes: Vec::new(), loss: 0.0, confidences }
     }
 }
 

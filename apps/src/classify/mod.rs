@@ -1,17 +1,21 @@
 //! Image classification: data, loss and figures.
 
 pub mod args;
+pub mod balance;
 pub mod batch;
 pub mod bench;
+pub mod calibration;
 pub mod check;
 pub mod data;
 pub mod eval;
 pub mod explain;
 pub mod export;
+pub mod figures;
 pub mod held_out;
 pub mod hub;
 pub mod mistakes;
 pub mod predict;
+pub mod program;
 pub mod report;
 pub mod serve;
 pub mod trained;
@@ -31,10 +35,10 @@ use kat_images::transform::random_erasing::RandomErasing;
 use kat_images::transform::random_resized_crop::RandomResizedCrop;
 
 use crate::config::{Plan, TaskKind};
+use crate::report::run_page::ReportContext;
 use crate::run::loading;
 use crate::run::memory;
 use crate::run::processes::Processes;
-use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
@@ -140,16 +144,6 @@ impl<D: Device> Trainable for Classify<D> {
         let (train, val) = self.counts();
         format!("{} classes, {train} training and {val} held-out images", self.classes().len())
     }
-
-    fn report(
-        &self,
-        model: &Kat<D>,
-        evaluation: &Evaluation,
-        plan: &Plan,
-        run: &RunDir,
-    ) -> anyhow::Result<()> {
-        report::write(self, model, evaluation, plan, run)
-    }
 }
 
 impl<D: Device> Task for Classify<D> {
@@ -179,7 +173,16 @@ impl<D: Device> Task for Classify<D> {
     fn batches(&self, shard: Shard, resume: Option<LoaderState>) -> anyhow::Result<Loader<ClassifyBatch>> {
         let collate = self.train_collate()?;
         let images = data::cropped(&self.splits.train, &collate.pipeline);
-        Ok(Loader::start(images, Arc::new(collate), loading::training(&self.plan, shard), resume)?)
+        let (collate, config) = (Arc::new(collate), loading::training(&self.plan, shard));
+        let share = self.plan.train.balance;
+        if share == 0.0 {
+            return Ok(Loader::start(images, collate, config, resume)?);
+        }
+        let train = &self.splits.train;
+        let classes: Vec<u32> = (0..train.len()).map(|image| train.class_of(image)).collect();
+        let list = balance::balanced(&classes, share);
+        tracing::info!("train.balance {share}: an epoch of {} images shows {}", train.len(), list.len());
+        Ok(Loader::start(Arc::new(balance::Listed { source: images, list }), collate, config, resume)?)
     }
 
     fn loss(&self, model: &Kat<D>, graph: &mut Graph<D>, batch: &ClassifyBatch) -> anyhow::Result<Losses<D>> {
@@ -207,7 +210,11 @@ impl<D: Device> Task for Classify<D> {
 
     fn figures(&self, evaluation: &Evaluation) -> Vec<(&'static str, f64)> {
         let accuracy = evaluation.top.accuracy();
-        vec![("val/loss", evaluation.mean_loss()), ("val/top1", accuracy.top1), ("val/top5", accuracy.top5)]
+        let mut figures = vec![("val/loss", evaluation.mean_loss()), ("val/top1", accuracy.top1)];
+        if self.classes().len() >= figures::TOP5_FROM {
+            figures.push(("val/top5", accuracy.top5));
+        }
+        figures
     }
 
     fn check_held_out(&self) -> anyhow::Result<()> {
@@ -241,6 +248,15 @@ impl<D: Device> Task for Classify<D> {
 
     fn metadata(&self, model: &Kat<D>) -> anyhow::Result<BTreeMap<String, String>> {
         metadata(model.config(), self.classes())
+    }
+
+    fn report(
+        &self,
+        model: &Kat<D>,
+        evaluation: &Evaluation,
+        context: ReportContext<'_>,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, context)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::{Device, Graph, Tensor};
@@ -18,21 +18,21 @@ use crate::classify::trained::Trained;
 use crate::run::finite;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
+use crate::shell::images::{ImageInputs, ImageLimits};
 use crate::shell::printable::{one_line, print};
-use crate::shell::told;
 
 /// Name what images show
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, after the program's name:\n  \
     predict --checkpoint runs/classify/best.safetensors photo.jpg folder/\n  \
-    predict --checkpoint model.safetensors - < photo.jpg")]
+    predict --checkpoint runs/classify/best.safetensors - < photo.jpg\n  \
+    ffmpeg -v error -i video.mp4 -f image2pipe -c:v mjpeg -q:v 2 - | \\\n    \
+    classify predict --checkpoint runs/classify/best.safetensors --stream --json")]
 pub struct PredictCommand {
     #[command(flatten)]
     source: CheckpointArgs,
-    /// Images, folders of images, or - for an image on stdin
-    #[arg(required = true, value_name = "IMAGE|DIR|-")]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    images: ImageInputs,
     /// Classes to print for each image
     #[arg(long, value_name = "K", default_value = "5")]
     top: std::num::NonZeroUsize,
@@ -61,31 +61,17 @@ impl PredictCommand {
         let trained = self.source.open(device, None)?;
         let pipeline = eval_pipeline(&trained.plan, trained.side())?;
         let options = self.limits.options(&trained.plan);
-        let (mut failed, mut seen, mut names) = (0, 0, OutputNames::default());
-        for path in image_files(&self.inputs)? {
-            seen += 1;
-            let prepared = decode(&path, &options).and_then(|image| {
-                prepare(&pipeline, image, trained.side()).with_context(|| path.display().to_string())
-            });
-            match prepared {
-                Ok(planes) => {
-                    let ranked = rank(&trained, device, planes.clone(), &path)?;
-                    if let Some(dir) = &self.explain {
-                        let drawn = explain(device, &trained, planes, &ranked)?;
-                        save(&drawn, dir, &names.of(&path))?;
-                    }
-                    print(&self.line(&path, &ranked)?)?;
-                }
-                Err(error) => {
-                    failed += 1;
-                    tracing::error!("{}", one_line(&told(&error)));
-                }
+        let prepared = |path: &Path, image| {
+            prepare(&pipeline, image, trained.side()).with_context(|| path.display().to_string())
+        };
+        self.images.for_each(&options, prepared, |path, name, planes| {
+            let ranked = rank(&trained, device, planes.clone(), path)?;
+            if let Some(dir) = &self.explain {
+                let drawn = explain(device, &trained, planes, &ranked)?;
+                save(&drawn, dir, name)?;
             }
-        }
-        if failed > 0 {
-            bail!("{failed} of {seen} images could not be read");
-        }
-        Ok(())
+            print(&self.line(path, &ranked)?)
+        })
     }
 
     fn line(&self, path: &Path, ranked: &[(&str, f32)]) -> anyhow::Result<String> {

@@ -88,7 +88,10 @@ impl Check<'_> {
         self.positive("train.batch_size", t.batch_size)?;
         self.positive("train.accumulate", t.accumulate)?;
         self.positive("train.log_every", t.log_every)?;
-        self.positive("train.eval_every", t.eval_every)?;
+        if !t.eval_every.is_positive() {
+            return Err(self.bad("train.eval_every", t.eval_every, "at least 1 epoch or step"));
+        }
+        self.range("train.balance", t.balance, 0.0..=1.0)?;
         self.range("train.clip_grad", t.clip_grad, 0.0..=f64::MAX)?;
         self.range("train.ema_decay", t.ema_decay, 0.0..=0.9999999)?;
         self.range("train.ema_tau", t.ema_tau, 1e-3..=f64::MAX)?;
@@ -142,6 +145,7 @@ impl Check<'_> {
         self.positive("detect.roi_samples", d.roi_samples)?;
         self.positive("detect.max_detections", d.max_detections)?;
         self.range("detect.score_threshold", d.score_threshold, 0.0..=1.0)?;
+        self.range("detect.show_threshold", d.show_threshold, 0.0..=1.0)?;
         self.range("detect.nms", d.nms, 0.0..=1.0)?;
         if d.anchor_sizes.len() != 5 || d.anchor_sizes.iter().any(|s| s.is_nan() || *s <= 0.0) {
             let found = format!("{:?}", d.anchor_sizes);

@@ -4,6 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use super::TaskKind;
 
+/// A part of a model, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrozenPart {
+    /// Everything before the heads.
+    Backbone,
+}
+
+/// What training leaves as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number of blocks or \"backbone\"")]
+pub enum Freeze {
+    /// Patches, tokens, positions and the first blocks; nothing where it is 0.
+    Blocks(usize),
+    /// A part by name.
+    Part(FrozenPart),
+}
+
 /// Shape of the learning rate after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@
 mod check;
 mod data;
 mod error;
+mod eval_every;
 mod keys;
 mod kinds;
 mod load;
@@ -20,8 +21,11 @@ mod task;
 
 pub use data::{DataPlan, Generate, Labels};
 pub use error::ConfigError;
+pub use eval_every::EvalEvery;
 pub use keys::{Key, Section};
-pub use kinds::{DatasetKind, EmaWarmup, Granularity, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
+pub use kinds::{
+    DatasetKind, EmaWarmup, Freeze, FrozenPart, Granularity, NeckChoice, NoDecay, OnCorrupt, ScheduleKind,
+};
 pub use load::{Loaded, from_run, from_text, from_text_with, load};
 pub use model::{ModelBase, ModelPlan};
 pub use overrides::Override;

@@ -9,6 +9,7 @@ use kat_backbone::{KatConfig, Pool, Size, variants};
 
 use super::check::Check;
 use super::error::ConfigError;
+use super::kinds::Freeze;
 use super::raw::Model;
 
 /// What the numbers of a configuration are laid upon.
@@ -40,6 +41,8 @@ pub struct ModelPlan {
     pub image_size: Option<usize>,
     /// Checkpoint whose weights training starts from.
     pub init_from: Option<PathBuf>,
+    /// What training leaves as it was.
+    pub freeze: Freeze,
     /// What may differ between that checkpoint and the model.
     pub load: LoadPolicy,
     /// What each rational function starts as, where it is given.
@@ -63,6 +66,7 @@ impl ModelPlan {
             base: base(m, check)?,
             image_size: m.image_size,
             init_from: m.init_from.as_ref().map(PathBuf::from),
+            freeze: m.freeze,
             load: LoadPolicy {
                 head: if m.allow_head_mismatch { HeadPolicy::Reinitialize } else { HeadPolicy::Strict },
                 leftover: if m.allow_unused { LeftoverPolicy::Allow } else { LeftoverPolicy::Refuse },

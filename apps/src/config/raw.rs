@@ -10,6 +10,7 @@ use kat_backbone::collective::gradients::GradientFormat;
 use kat_mask_rcnn::{BoxHeadKind, BoxRegression};
 use serde::{Deserialize, Serialize};
 
+use super::eval_every::EvalEvery;
 use super::keys::{Key, Section, section};
 use super::kinds::{EmaWarmup, Granularity, LrScaling, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
 pub use super::raw_model::Model;
@@ -81,12 +82,18 @@ section! {
         ema_warmup: EmaWarmup = EmaWarmup::Timm;
         /// Steps in which "ultralytics" comes to about two thirds of the decay.
         ema_tau: f64 = 2000.0;
+        /// Classify only: how far rare classes are shown more often: 0 each image once an epoch, 1 every class as often as the
+        /// largest, 0.5 by the root of its size.
+        balance: f64 = 0.0;
         /// Seed of everything random.
         seed: u64 = 0;
         /// Steps between log lines and metric records.
         log_every: usize = 20;
-        /// Epochs between evaluations on the held-out part.
-        eval_every: usize = 1;
+        /// Time between evaluations on the held-out part: a number of epochs, "500 steps", or "auto": 8 to 12 times over the
+        /// run (of under 80 steps: each epoch).
+        eval_every: EvalEvery = EvalEvery::Auto;
+        /// Evaluations in a row without a new best of the main figure after which training stops; 0 never stops early.
+        patience: usize = 0;
         /// Steps between checkpoints besides those at the end of an epoch; 0 for none.
         save_every: usize = 0;
     }
@@ -238,6 +245,8 @@ section! {
         masks: bool = true;
         /// Lowest score of a detection.
         score_threshold: f64 = 0.05;
+        /// Lowest score of a detection that `predict` and the report show.
+        show_threshold: f64 = 0.5;
         /// Overlap above which the lower-scored detection of a class goes.
         nms: f64 = 0.5;
         /// Detections kept, an image.

@@ -5,11 +5,12 @@ use kat_backbone::nn::{MixerKind, Sharing};
 use kat_backbone::{InitScheme, Pool};
 
 use super::keys::section;
+use super::kinds::Freeze;
 
 section! {
     /// `[model]`: a named variant, or the numbers of one of your own; a number given beside a name overrides it.
     Model {
-        /// Named variant, such as "kat_small_patch16_224"; `info --models` lists them.
+        /// Named variant, such as "kat_small_patch16_224"; `classify info` lists them.
         name: Option<String> = None;
         /// Side of the square input in pixels.
         image_size: Option<usize> = None;
@@ -75,6 +76,9 @@ section! {
         allow_unused: bool = false;
         /// Take averaged weights (EMA) from the initial checkpoint where it has some.
         init_averaged: bool = true;
+        /// What training leaves as it was: patches, tokens, positions and the first so many blocks, or "backbone", all but the
+        /// heads.
+        freeze: Freeze = Freeze::Blocks(0);
         /// Recompute blocks in the backward pass instead of keeping their activations.
         recompute: bool = false;
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::config::Plan;
 use crate::config::TaskKind;
 use crate::detect::model::detector_config;
+use crate::run::memory;
 use crate::shell::bench::{Mode, peak_resident_mib};
 use crate::shell::device::on_device;
 use crate::shell::flags::{ConfigArgs, DeviceArgs};
@@ -108,6 +109,7 @@ impl BenchCommand {
         let mut config = detector_config(plan, self.classes.get())?;
         // every class of every region counts, so that untrained weights give as many detections as there may be
         config.detections.score_threshold = 0.0;
+        memory::check_mode(&config.backbone, 1, self.mode, "the model")?;
         let mut model = MaskRcnn::new(device, &config, 0)?;
         let image = image(device, &config)?;
         let mut rounds = Vec::with_capacity(self.rounds.get());

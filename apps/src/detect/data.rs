@@ -46,6 +46,14 @@ impl CocoImages {
     }
 }
 
+impl CocoImages {
+    /// The file of the image with this COCO id, as annotated.
+    pub fn file_name(&self, id: &str) -> Option<String> {
+        let images = &self.0.file().images;
+        images.iter().find(|image| image.id.to_string() == id).map(|image| image.file_name.clone())
+    }
+}
+
 /// Training and held-out images.
 #[derive(Debug, Clone)]
 pub struct Splits {

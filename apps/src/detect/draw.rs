@@ -3,14 +3,14 @@
 use image::{GrayImage, RgbImage};
 use kat_coco::json::Category;
 use kat_images::Mask;
-use kat_images::sample::{Sample, Target};
-use kat_mask_rcnn::structures::ImageResult;
+use kat_images::sample::Sample;
+use kat_mask_rcnn::structures::{ImageResult, Targets};
 
 use super::batch::targets;
 use crate::draw::boxes::{LabelledBox, draw_boxes};
 use crate::draw::legible;
 use crate::draw::masks::draw_mask;
-use crate::draw::palette::class_color;
+use crate::draw::palette::{Rgb, class_color, shade};
 
 /// An object to draw.
 struct Shown {
@@ -46,38 +46,49 @@ pub fn draw_found(
 /// # Errors
 /// A mask that does not fit the image.
 pub fn draw_truth(sample: &Sample, categories: &[Category]) -> anyhow::Result<RgbImage> {
-    let truth = targets(sample)?;
-    let side = sample.image.width().max(sample.image.height()) as usize;
+    Ok(draw_targets(&sample.image, &targets(sample)?, categories))
+}
+
+/// An image with what training is to find in it, in pixels of this image; crowds are named so.
+pub fn draw_targets(image: &RgbImage, truth: &Targets, categories: &[Category]) -> RgbImage {
+    let side = image.width().max(image.height()) as usize;
     let square = [0.0, 0.0, side as f32, side as f32];
     let mask = |mask: &Mask| {
         let whole = GrayImage::from_raw(side as u32, side as u32, mask.crop_and_resize(square, side))?;
-        Some(image::imageops::crop_imm(&whole, 0, 0, sample.image.width(), sample.image.height()).to_image())
+        Some(image::imageops::crop_imm(&whole, 0, 0, image.width(), image.height()).to_image())
     };
-    let objects = match &sample.target {
-        Target::Instances(objects) => &objects[..],
-        _ => &[],
-    };
-    let shown = objects.iter().enumerate().map(|(i, object)| Shown {
-        class: object.class,
-        label: name(categories, object.class).to_owned() + if object.crowd { " (crowd)" } else { "" },
-        bbox: object.bbox,
+    let shown = (0..truth.classes().len()).map(|i| Shown {
+        class: truth.classes()[i],
+        label: name(categories, truth.classes()[i]).to_owned()
+            + if truth.crowd()[i] { " (crowd)" } else { "" },
+        bbox: truth.boxes().as_slice()[i],
         mask: truth.masks().and_then(|masks| mask(&masks[i])),
     });
-    Ok(draw(&sample.image, shown.collect()))
+    draw(image, shown.collect())
 }
 
+/// Objects of one category in shades of its color.
 fn draw(image: &RgbImage, shown: Vec<Shown>) -> RgbImage {
     let (mut image, factor) = legible(image);
-    for object in &shown {
+    let mut seen = std::collections::BTreeMap::new();
+    let colors: Vec<Rgb> = shown
+        .iter()
+        .map(|object| {
+            let number = seen.entry(object.class).or_insert(0);
+            *number += 1;
+            shade(class_color(object.class as usize), *number - 1)
+        })
+        .collect();
+    for (object, color) in shown.iter().zip(&colors) {
         if let Some(mask) = &object.mask {
-            draw_mask(&mut image, mask, class_color(object.class as usize));
+            draw_mask(&mut image, mask, *color);
         }
     }
-    let boxed = |object: Shown| LabelledBox {
+    let boxed = |(object, color): (Shown, Rgb)| LabelledBox {
         bbox: object.bbox.map(|v| v * factor as f32),
-        color: class_color(object.class as usize),
+        color,
         label: object.label,
     };
-    draw_boxes(&mut image, &shown.into_iter().map(boxed).collect::<Vec<_>>());
+    draw_boxes(&mut image, &shown.into_iter().zip(colors).map(boxed).collect::<Vec<_>>());
     image
 }

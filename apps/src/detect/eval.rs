@@ -22,8 +22,8 @@ use crate::shell::weights::WeightsArgs;
 /// Measure a checkpoint's average precision on a COCO folder
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, after the program's name:\n  \
-    eval --checkpoint runs/detect/best.safetensors --data data/shapes --results found.json\n  \
-    coco-eval --gt data/shapes/annotations/instances_val.json --dets found.json")]
+    eval --checkpoint runs/detect/best.safetensors --data data/shapes_coco --results found.json\n  \
+    coco-eval --gt data/shapes_coco/annotations/instances_val.json --dets found.json")]
 pub struct EvalCommand {
     #[command(flatten)]
     weights: WeightsArgs,

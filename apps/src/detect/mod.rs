@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod held_out;
 pub mod model;
 pub mod predict;
+pub mod program;
 pub mod report;
 mod rows;
 pub mod scored;
@@ -35,11 +36,11 @@ use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Plan, TaskKind};
+use crate::report::run_page::ReportContext;
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
 use crate::run::processes::Processes;
 use crate::run::resume::difference;
-use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
@@ -109,16 +110,6 @@ impl<D: Device> Trainable for Detect<D> {
     fn summary(&self) -> String {
         let (train, val) = (self.splits().train.0.len(), self.splits().val.0.len());
         format!("{} categories, {train} training and {val} held-out images", self.categories().len())
-    }
-
-    fn report(
-        &self,
-        model: &MaskRcnn<D>,
-        evaluation: &Evaluation,
-        plan: &Plan,
-        run: &RunDir,
-    ) -> anyhow::Result<()> {
-        report::write(self, model, evaluation, plan, run)
     }
 }
 
@@ -244,6 +235,15 @@ impl<D: Device> Task for Detect<D> {
             (DETECTOR_KEY.to_owned(), serde_json::to_string(model.config())?),
             (CATEGORIES_KEY.to_owned(), serde_json::to_string(&categories)?),
         ]))
+    }
+
+    fn report(
+        &self,
+        model: &MaskRcnn<D>,
+        evaluation: &Evaluation,
+        context: ReportContext<'_>,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, context)
     }
 }
 

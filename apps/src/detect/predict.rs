@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::Device;
@@ -22,28 +22,28 @@ use crate::detect::{detect, eval_pipeline};
 use crate::shell::Misuse;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
+use crate::shell::images::{ImageInputs, ImageLimits};
 use crate::shell::printable::{one_line, print};
-use crate::shell::told;
 use crate::shell::weights::WeightsArgs;
 
 /// Find the objects in images
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, after the program's name:\n  \
     predict --checkpoint runs/detect/best.safetensors photo.jpg folder/ --output drawn/\n  \
-    predict --checkpoint model.safetensors --json - < photo.jpg")]
+    predict --checkpoint runs/detect/best.safetensors --json - < photo.jpg\n  \
+    ffmpeg -v error -i video.mp4 -f image2pipe -c:v mjpeg -q:v 2 - | \\\n    \
+    detect predict --checkpoint runs/detect/best.safetensors --stream --output drawn/")]
 pub struct PredictCommand {
     #[command(flatten)]
     weights: WeightsArgs,
-    /// Images, folders of images, or - for an image on stdin
-    #[arg(required = true, value_name = "IMAGE|DIR|-")]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    images: ImageInputs,
     /// Folder for NAME.png, each image with its boxes, masks and names
     #[arg(short, long, value_name = "DIR", alias = "to")]
     output: Option<PathBuf>,
-    /// Lowest score of a detection that is shown
-    #[arg(long, value_name = "SCORE", default_value = "0.5")]
-    threshold: f32,
+    /// Lowest score of a detection that is shown [default: detect.show_threshold of the checkpoint, 0.5]
+    #[arg(long, value_name = "SCORE")]
+    threshold: Option<f32>,
     /// Print one JSON object a line, masks as COCO's run lengths
     #[arg(long)]
     json: bool,
@@ -59,8 +59,8 @@ impl PredictCommand {
     /// # Errors
     /// A checkpoint or folder that cannot be read or written; at the end, if an image could not be read.
     pub fn run(&self) -> anyhow::Result<()> {
-        if !(0.0..=1.0).contains(&self.threshold) {
-            return Err(Misuse(format!("--threshold {} is not from 0 to 1", self.threshold)).into());
+        if let Some(threshold) = self.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+            return Err(Misuse(format!("--threshold {threshold} is not from 0 to 1")).into());
         }
         on_device!(&self.device, device => self.predict(&device))
     }
@@ -69,28 +69,16 @@ impl PredictCommand {
         let trained = Trained::open(device, &self.weights)?;
         let options = self.limits.options(&trained.plan);
         let pipeline = eval_pipeline(&trained.plan, trained.model.config())?;
-        let files = image_files(&self.inputs)?;
         if let Some(output) = &self.output {
             std::fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
         }
-        let (mut failed, mut names) = (0, OutputNames::default());
-        for path in &files {
-            let looked = decode(path, &options).and_then(|image| {
-                let found = look(&trained, &pipeline, device, image.clone());
-                Ok((found.with_context(|| path.display().to_string())?, image))
-            });
-            match looked {
-                Ok((found, image)) => self.show(path, &names.of(path), (&image, &found), &trained)?,
-                Err(error) => {
-                    failed += 1;
-                    tracing::error!("{}", one_line(&told(&error)));
-                }
-            }
-        }
-        if failed > 0 {
-            bail!("{failed} of {} images could not be read", files.len());
-        }
-        Ok(())
+        let looked = |path: &Path, image: RgbImage| {
+            let found = look(&trained, &pipeline, device, image.clone());
+            Ok((found.with_context(|| path.display().to_string())?, image))
+        };
+        self.images.for_each(&options, looked, |path, name, (found, image)| {
+            self.show(path, name, (&image, &found), &trained)
+        })
     }
 
     fn show(
@@ -100,36 +88,36 @@ impl PredictCommand {
         (image, found): (&RgbImage, &ImageResult),
         trained: &Trained<impl Device>,
     ) -> anyhow::Result<()> {
+        let threshold = self.threshold.unwrap_or(trained.plan.detect.show_threshold as f32);
         if let Some(output) = &self.output {
             let drawn = output.join(format!("{name}.png"));
-            let shown = draw_found(image, found, &trained.categories, self.threshold);
+            let shown = draw_found(image, found, &trained.categories, threshold);
             shown.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
             tracing::debug!("wrote {}", drawn.display());
         }
         let path = path.display().to_string();
         if self.json {
-            let mut line = objects_json(found, &trained.categories, self.threshold);
+            let mut line = objects_json(found, &trained.categories, threshold);
             line["image"] = path.into();
             return print(&(line.to_string() + "\n"));
         }
-        print(&format!("{}: {}\n", one_line(&path), self.words(found, &trained.categories)))
+        print(&format!("{}: {}\n", one_line(&path), words(found, &trained.categories, threshold)))
     }
+}
 
-    /// How many objects, and which with what scores; the best one where none passes the threshold.
-    fn words(&self, found: &ImageResult, categories: &[Category]) -> String {
-        let d = &found.detections;
-        let named = |i: usize| {
-            let name = categories.get(d.classes()[i] as usize).map_or("?", |c| c.name.as_str());
-            format!("{} {:.2}", one_line(name), d.scores()[i])
-        };
-        let shown: Vec<String> =
-            (0..d.len()).filter(|i| d.scores()[*i] >= self.threshold).map(named).collect();
-        match (shown.len(), d.len()) {
-            (0, 0) => "nothing".to_owned(),
-            (0, _) => format!("nothing from --threshold {} on; the best is {}", self.threshold, named(0)),
-            (1, _) => format!("1 object: {}", shown[0]),
-            (n, _) => format!("{n} objects: {}", shown.join(", ")),
-        }
+/// How many objects, and which with what scores; the best one where none passes the threshold.
+fn words(found: &ImageResult, categories: &[Category], threshold: f32) -> String {
+    let d = &found.detections;
+    let named = |i: usize| {
+        let name = categories.get(d.classes()[i] as usize).map_or("?", |c| c.name.as_str());
+        format!("{} {:.2}", one_line(name), d.scores()[i])
+    };
+    let shown: Vec<String> = (0..d.len()).filter(|i| d.scores()[*i] >= threshold).map(named).collect();
+    match (shown.len(), d.len()) {
+        (0, 0) => "nothing".to_owned(),
+        (0, _) => format!("nothing from --threshold {threshold} on; the best is {}", named(0)),
+        (1, _) => format!("1 object: {}", shown[0]),
+        (n, _) => format!("{n} objects: {}", shown.join(", ")),
     }
 }
 

@@ -1,35 +1,37 @@
-//! The page at the end of a run: curves, precision over recall, AP by size and category, images.
+//! The page of a run: curves, precision over recall, AP by size and category, images, a batch.
 
 use anyhow::Context;
+use image::RgbImage;
 use kat_backbone::Device;
 use kat_backbone::nn::Module;
 use kat_coco::evaluate::{AreaRange, CategoryFigures, Evaluation as Scores};
+use kat_coco::json::Category;
+use kat_images::Shard;
+use kat_images::sample::Target;
 use kat_mask_rcnn::MaskRcnn;
 
 use super::Detect;
-use super::draw::{draw_found, draw_truth};
+use super::draw::{draw_found, draw_targets, draw_truth};
 use super::held_out::Evaluation;
 use super::scored::Figures;
-use crate::config::Plan;
 use crate::draw::palette::class_color;
 use crate::draw::side_by_side;
 use crate::plot::bars::{Bar, bars};
 use crate::plot::curves::{LineChart, Series};
 use crate::plot::{Plot, PlotError};
-use crate::report::about::about;
-use crate::report::charts::{charts, write_plots};
-use crate::report::html::{Column, Figure, Page};
+use crate::report::html::{Column, Figure, Page, Width};
+use crate::report::mosaic::mosaic;
+use crate::report::run_page::{Facts, ReportContext, RunPage};
 use crate::report::thumbnails::data_uri;
-use crate::run::metrics_log::read;
-use crate::run::run_dir::{RunDir, write_atomic};
-use crate::run::sessions;
+use crate::run::task::Task as _;
 
 /// Side of a pair of images on the page in pixels.
 const PAIR: u32 = 640;
-/// Lowest score of a detection that is drawn.
-const DRAWN: f32 = 0.5;
+/// Images of a batch that are shown, and their side in pixels.
+const BATCH: usize = 8;
+const TILE: u32 = 480;
 
-/// Writes report.html and the plots of a finished run.
+/// Writes report.html, and of a finished run the plots.
 ///
 /// # Errors
 /// Images to show that cannot be read again, or files that cannot be written.
@@ -37,69 +39,85 @@ pub fn write<D: Device>(
     task: &Detect<D>,
     model: &MaskRcnn<D>,
     evaluation: &Evaluation,
-    plan: &Plan,
-    run: &RunDir,
+    context: ReportContext<'_>,
 ) -> anyhow::Result<()> {
-    let records = read(&run.metrics()).with_context(|| format!("cannot read {}", run.metrics().display()))?;
-    let splits = task.splits();
-    let categories = task.categories();
+    let (splits, categories) = (task.splits(), task.categories());
     let figures = &evaluation.figures;
-    let lead = format!(
-        "{} training and {} held-out images of {} categories",
-        splits.train.0.len(),
-        splits.val.0.len(),
-        categories.len()
-    );
-    let mut page = Page::new(&run.path().display().to_string(), &lead);
-    page.figures_of_merit(&merit(figures, model.parameter_count()));
-    let mut plots = charts(&records)?;
-    about(&mut page, &sessions::read(&run.sessions()));
-    page.section("Curves");
-    page.plots(plots.iter().map(|(_, plot)| plot));
+    let (train, val) = (splits.train.0.len(), splits.val.0.len());
+    let facts = Facts {
+        data: format!("{train} training and {val} held-out images of {} categories", categories.len()),
+        merit: merit(figures),
+        parameters: model.parameter_count(),
+    };
+    let mut page = RunPage::begin(context, facts)?;
     let parts = [("boxes", Some(&figures.boxes)), ("masks", figures.masks.as_ref())];
     for (what, scores) in parts.into_iter().filter_map(|(what, e)| Some((what, e?))) {
-        page.section(&format!("Precision of {what}"));
+        page.page.section(&format!("Precision of {what}"), Width::Half);
         let drawn = [precision(what, scores)?, by_size(what, scores)?, by_category(what, scores)?];
-        page.plots(&drawn);
-        for (plot, name) in drawn.into_iter().zip(["precision", "size", "category"]) {
-            plots.push((format!("{name}_{what}"), plot));
-        }
-        table(&mut page, scores);
+        let named = drawn.into_iter().zip(["precision", "size", "category"]);
+        page.plots(named.map(|(plot, name)| (format!("{name}_{what}"), plot)).collect());
+        table(&mut page.page, scores);
     }
     if let Some(reason) = &figures.no_masks {
-        page.paragraph(&format!("Masks are not evaluated: {reason}."));
+        page.page.paragraph(&format!("Masks are not evaluated: {reason}."));
     }
-    page.section("Ground truth and predictions");
+    page.page.section("Ground truth and predictions", Width::Whole);
+    let pairs = pairs(task, evaluation, context)?;
+    page.page.gallery(&pairs, PAIR);
+    page.training_batch(|| batch(task, &categories))?;
+    page.functions(&model.backbone.net)?;
+    page.write()
+}
+
+/// Held-out images, each as annotated and as predicted; the first also as plots/example.png.
+fn pairs<D: Device>(
+    task: &Detect<D>,
+    evaluation: &Evaluation,
+    context: ReportContext<'_>,
+) -> anyhow::Result<Vec<Figure>> {
+    let (images, categories) = (&task.splits().val, task.categories());
+    let drawn = task.plan.detect.show_threshold as f32;
     let mut pairs = Vec::new();
     for (number, (id, found)) in evaluation.examples.iter().enumerate() {
-        let sample = splits.val.of_id(id).map_err(|e| anyhow::anyhow!(e))?;
+        let sample = images.of_id(id).map_err(|e| anyhow::anyhow!(e))?;
         let truth = draw_truth(&sample, &categories)?;
-        let predicted = draw_found(&sample.image, found, &categories, DRAWN);
+        let predicted = draw_found(&sample.image, found, &categories, drawn);
         let pair = side_by_side(("ground truth", &truth), ("predicted", &predicted));
-        let certain = found.detections.scores().iter().filter(|s| **s >= DRAWN).count();
+        let certain = found.detections.scores().iter().filter(|s| **s >= drawn).count();
+        let annotated = match &sample.target {
+            Target::Instances(objects) => objects.len(),
+            _ => 0,
+        };
         pairs.push(Figure {
             source: data_uri(&pair, PAIR)?,
-            heading: format!("image {}", sample.id),
-            caption: format!("{certain} detections of at least {:.0} %", 100.0 * DRAWN),
+            heading: images.file_name(id).unwrap_or_else(|| format!("image {id}")),
+            caption: format!("{annotated} annotated, {certain} found with at least {:.0} %", 100.0 * drawn),
         });
-        if number == 0 {
-            let path = run.plots().join("example.png");
-            std::fs::create_dir_all(run.plots())?;
+        if number == 0 && context.under_way.is_none() {
+            let path = context.run.plots().join("example.png");
+            std::fs::create_dir_all(context.run.plots())?;
             pair.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
-    page.gallery(&pairs, PAIR);
-    page.folded("Configuration", &plan.to_toml());
-    write_plots(&plots, &run.plots())?;
-    let path = run.report();
-    write_atomic(&path, page.render().as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    Ok(pairs)
 }
 
-fn merit(figures: &Figures, parameters: usize) -> Vec<(String, String)> {
+/// The first images of training with their boxes and masks.
+fn batch<D: Device>(task: &Detect<D>, categories: &[Category]) -> anyhow::Result<RgbImage> {
+    let batch = task.batches(Shard::WHOLE, None)?.next().context("there is no batch")??;
+    let side = task.side() as usize;
+    let tile = |row: usize| {
+        let image = task.plan.data.normalize.to_image(batch.images.item(row), side);
+        Ok((draw_targets(&image, &batch.targets[row], categories), String::new()))
+    };
+    let tiles = (0..batch.images.len().min(BATCH)).map(tile).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(mosaic(&tiles, TILE, BATCH as u32 / 2))
+}
+
+fn merit(figures: &Figures) -> Vec<(String, String)> {
     let ap = |e: &Scores| format!("{:.1} %", 100.0 * e.ap());
     let mut merit = vec![(ap(&figures.boxes), "AP of boxes, held out".to_owned())];
     merit.extend(figures.masks.as_ref().map(|e| (ap(e), "AP of masks, held out".to_owned())));
-    merit.push((parameters.to_string(), "parameters".to_owned()));
     merit
 }
 

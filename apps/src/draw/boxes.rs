@@ -19,7 +19,7 @@ pub struct LabelledBox {
 }
 
 /// Draws boxes in the order given (so the most certain comes last, on top), then all labels over all frames. A
-/// label moves along its box where another already lies, and always stays inside the image.
+/// label moves along its box where another already lies, always stays inside the image, and is left out where there is no room.
 pub fn draw_boxes(image: &mut RgbImage, boxes: &[LabelledBox]) {
     let (width, height) = image.dimensions();
     if width == 0 || height == 0 {
@@ -37,7 +37,7 @@ pub fn draw_boxes(image: &mut RgbImage, boxes: &[LabelledBox]) {
     for b in boxes.iter().rev().filter(|b| !b.label.is_empty() && b.bbox.iter().all(|v| v.is_finite())) {
         let text = font.fit(&b.label, px, width as f32 - px);
         let size = (font.width(&text, px) + 0.5 * px, font.line_height(px));
-        let at = place(b.bbox, size, (width as f32, height as f32), &taken);
+        let Some(at) = place(b.bbox, size, (width as f32, height as f32), &taken) else { continue };
         let area = [at.0, at.1, at.0 + size.0, at.1 + size.1];
         taken.push(area);
         placed.push((b, text, area));
@@ -48,18 +48,23 @@ pub fn draw_boxes(image: &mut RgbImage, boxes: &[LabelledBox]) {
     }
 }
 
-/// Top left corner for a label of this size: above the box, inside at its top, below it, or inside at its
-/// bottom, whichever is first free of other labels; above (or inside) where none is.
-fn place(bbox: [f32; 4], size: (f32, f32), image: (f32, f32), taken: &[[f32; 4]]) -> (f32, f32) {
-    let [x0, y0, _, y1] = bbox;
+/// Top left corner for a label of this size: above the box, inside at its top, below it, or inside at its bottom, at its left
+/// or its right, whichever is first free of other labels; else the nearest free place above or below; none where the image
+/// is full of labels.
+fn place(bbox: [f32; 4], size: (f32, f32), image: (f32, f32), taken: &[[f32; 4]]) -> Option<(f32, f32)> {
+    let [x0, y0, x1, y1] = bbox;
     let clamp = |x: f32, y: f32| {
         (x.clamp(0.0, (image.0 - size.0).max(0.0)), y.clamp(0.0, (image.1 - size.1).max(0.0)))
     };
     let free = |(x, y): (f32, f32)| {
         taken.iter().all(|t| x >= t[2] || x + size.0 <= t[0] || y >= t[3] || y + size.1 <= t[1])
     };
-    let candidates = [y0 - size.1, y0, y1, y1 - size.1].map(|y| clamp(x0, y));
-    candidates.into_iter().find(|c| free(*c)).unwrap_or(candidates[0])
+    let beside = [x0, x1 - size.0].into_iter();
+    let candidates = beside.flat_map(|x| [y0 - size.1, y0, y1, y1 - size.1].map(|y| (x, y)));
+    let rows = (image.1 / size.1.max(1.0)).ceil() as i32;
+    let farther =
+        (1..=rows).flat_map(|n| [y1 + n as f32 * size.1, y0 - (n + 1) as f32 * size.1].map(|y| (x0, y)));
+    candidates.chain(farther).map(|(x, y)| clamp(x, y)).find(|c| free(*c))
 }
 
 /// A frame whose outer edge is the box.
@@ -112,10 +117,26 @@ mod tests {
     fn labels_avoid_each_other_and_the_edge() {
         let image = (400.0, 300.0);
         let first = place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), image, &[]);
-        assert_eq!(first, (10.0, 0.0));
+        assert_eq!(first, Some((10.0, 0.0)));
         let taken = [[10.0, 0.0, 70.0, 20.0]];
-        assert_eq!(place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), image, &taken), (10.0, 80.0));
-        assert_eq!(place([390.0, 290.0, 399.0, 299.0], (60.0, 20.0), image, &[]), (340.0, 270.0));
+        assert_eq!(place([10.0, 5.0, 100.0, 80.0], (60.0, 20.0), image, &taken), Some((10.0, 80.0)));
+        assert_eq!(place([390.0, 290.0, 399.0, 299.0], (60.0, 20.0), image, &[]), Some((340.0, 270.0)));
+    }
+
+    #[test]
+    fn no_label_covers_another_and_where_there_is_no_room_there_is_none() {
+        let (size, image) = ((60.0, 20.0), (200.0, 100.0));
+        let mut taken: Vec<[f32; 4]> = Vec::new();
+        for _ in 0..40 {
+            let Some((x, y)) = place([70.0, 40.0, 130.0, 60.0], size, image, &taken) else { continue };
+            let area = [x, y, x + size.0, y + size.1];
+            assert!(area[0] >= 0.0 && area[1] >= 0.0 && area[2] <= image.0 && area[3] <= image.1);
+            let apart =
+                |t: &[f32; 4]| area[0] >= t[2] || area[2] <= t[0] || area[1] >= t[3] || area[3] <= t[1];
+            assert!(taken.iter().all(apart), "{area:?} {taken:?}");
+            taken.push(area);
+        }
+        assert_eq!(taken.len(), 5, "a column of them fits");
     }
 
     #[test]

@@ -30,6 +30,20 @@ pub fn class_color(index: usize) -> Rgb {
     hsv(hue, [0.72, 0.85, 0.60][index / 3 % 3], value)
 }
 
+/// The color of a class in the shade of its `number`th instance: those of one class are told apart and stay of its hue.
+pub fn shade(color: Rgb, number: usize) -> Rgb {
+    const STEPS: [(Rgb, f32); 6] = [
+        ([0, 0, 0], 0.0),
+        ([255, 255, 255], 0.34),
+        ([0, 0, 0], 0.30),
+        ([255, 255, 255], 0.55),
+        ([0, 0, 0], 0.50),
+        ([255, 255, 255], 0.18),
+    ];
+    let (towards, amount) = STEPS[number % STEPS.len()];
+    blend(color, towards, amount)
+}
+
 /// Black or white, whichever reads better on `background`.
 pub fn text_on(background: Rgb) -> Rgb {
     let linear = |c: u8| (f64::from(c) / 255.0).powf(2.2);
@@ -88,6 +102,20 @@ mod tests {
         for i in 0..80 {
             for j in 0..i {
                 assert!(distance(colors[i], colors[j]) > 60, "{i} {:?} {j} {:?}", colors[i], colors[j]);
+            }
+        }
+    }
+
+    #[test]
+    fn instances_of_a_class_have_shades_of_one_hue() {
+        for class in 0..20 {
+            let color = class_color(class);
+            assert_eq!(shade(color, 0), color);
+            let shades: Vec<Rgb> = (0..6).map(|number| shade(color, number)).collect();
+            for i in 0..6 {
+                assert!((0..i).all(|j| distance(shades[i], shades[j]) > 60), "{class}: {shades:?}");
+                let order = |c: Rgb| (0..3).max_by_key(|k| c[*k]);
+                assert_eq!(order(shades[i]), order(color), "{class}: the strongest channel stays");
             }
         }
     }

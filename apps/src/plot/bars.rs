@@ -28,7 +28,7 @@ pub struct Bar {
 /// # Errors
 /// None on the backends that there are.
 pub fn bars(title: &str, bars: &[Bar]) -> Result<Plot, PlotError> {
-    Plot::of(&BarChart { title, bars })
+    Plot::of(BarChart { title: title.to_owned(), bars: bars.to_vec() })
 }
 
 const WIDTH: f32 = 560.0;
@@ -38,14 +38,14 @@ const BELOW: f32 = 6.0;
 /// Right of the longest bar, for its value.
 const RIGHT: f32 = 56.0;
 
-struct BarChart<'a> {
-    title: &'a str,
-    bars: &'a [Bar],
+struct BarChart {
+    title: String,
+    bars: Vec<Bar>,
 }
 
-impl Drawing for BarChart<'_> {
+impl Drawing for BarChart {
     fn title(&self) -> &str {
-        self.title
+        &self.title
     }
 
     fn size(&self) -> (u32, u32) {
@@ -56,7 +56,7 @@ impl Drawing for BarChart<'_> {
         let font = Font::new();
         let names: Vec<String> = self.bars.iter().map(|b| font.fit(&visible(&b.name), 12.0, 200.0)).collect();
         let left = names.iter().map(|n| font.width(n, 12.0)).fold(40.0, f32::max) + 22.0;
-        pen.write(area, (8.0, 14.0), self.title, pen.text(14.0, Ink::Text, HPos::Left, VPos::Center))?;
+        pen.write(area, (8.0, 14.0), &self.title, pen.text(14.0, Ink::Text, HPos::Left, VPos::Center))?;
         let mut chart = ChartBuilder::on(area)
             .margin_top(pen.px(24.0))
             .margin_right(pen.px(RIGHT))

@@ -126,8 +126,8 @@ impl Confusion {
         };
         // All cells say the same kind of number: counts, or shares where the counts (of pixels) are long.
         let most = shown.iter().flat_map(|t| shown.iter().map(|p| self.count(*t, *p))).max().unwrap_or(0);
-        Plot::of(&HeatMap {
-            confusion: self,
+        Plot::of(HeatMap {
+            confusion: self.clone(),
             shown,
             names,
             heading,
@@ -141,8 +141,8 @@ impl Confusion {
 }
 
 /// A matrix with the places of its cells, in CSS pixels.
-struct HeatMap<'a> {
-    confusion: &'a Confusion,
+struct HeatMap {
+    confusion: Confusion,
     /// Classes to draw.
     shown: Vec<usize>,
     /// Their names, as far as there is room.
@@ -160,7 +160,7 @@ struct HeatMap<'a> {
     top: f32,
 }
 
-impl HeatMap<'_> {
+impl HeatMap {
     fn side(&self) -> f32 {
         self.cell * self.shown.len() as f32
     }
@@ -195,7 +195,7 @@ impl HeatMap<'_> {
     }
 }
 
-impl Drawing for HeatMap<'_> {
+impl Drawing for HeatMap {
     fn title(&self) -> &str {
         "Confusion matrix"
     }
@@ -263,12 +263,12 @@ mod tests {
         }
         m.add_many(700, 900, 9);
         assert!(m.shown().len() == MAX_SHOWN && m.shown().contains(&700) && m.shown().contains(&900));
-        assert!(m.plot().unwrap().image().width() < 2 * 900);
+        assert!(m.plot().unwrap().image().unwrap().width() < 2 * 900);
     }
 
     #[test]
     fn an_empty_matrix_draws() {
-        assert!(matrix(0).plot().unwrap().image().width() > 0);
+        assert!(matrix(0).plot().unwrap().image().unwrap().width() > 0);
         assert!(matrix(0).most_confused(3).is_empty());
     }
 

@@ -16,6 +16,13 @@ use crate::draw::font::Font;
 use crate::draw::palette::class_color;
 use crate::report::html::visible;
 
+/// Most points of a curve that are drawn one by one.
+const FEW: usize = 24;
+/// Where the first line of the legend lies, in CSS pixels from the top.
+const LEGEND: f32 = 37.0;
+/// From one line of the legend to the next.
+const LEGEND_LINE: f32 = 16.0;
+
 /// One curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
@@ -25,12 +32,19 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Drawn faint with its moving average on top, for noisy values such as the loss of a batch.
     pub smooth: bool,
+    /// Whether its points are marked where there are few.
+    pub marked: bool,
 }
 
 impl Series {
     /// A curve drawn as it is.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Series { name: name.into(), points, smooth: false }
+        Series { name: name.into(), points, smooth: false, marked: true }
+    }
+
+    /// A line that nothing was measured on.
+    pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Series { marked: false, ..Series::new(name, points) }
     }
 
     /// A noisy curve, drawn with its moving average.
@@ -52,6 +66,8 @@ pub struct LineChart {
     pub spread: Spread,
     /// Range of y where it should not follow the data.
     pub y_range: Option<(f64, f64)>,
+    /// Whether the legend says the values at both ends of each curve.
+    pub ends: bool,
     /// Width and height in pixels.
     pub size: (u32, u32),
 }
@@ -65,6 +81,7 @@ impl LineChart {
             series,
             spread: Spread::Linear,
             y_range: None,
+            ends: false,
             size: (480, 300),
         }
     }
@@ -74,7 +91,7 @@ impl LineChart {
     /// # Errors
     /// None on the backends that there are.
     pub fn plot(&self) -> Result<Plot, PlotError> {
-        Plot::of(self)
+        Plot::of(self.clone())
     }
 
     fn values(&self, pick: fn(&(f64, f64)) -> f64) -> impl Iterator<Item = f64> {
@@ -88,20 +105,31 @@ impl LineChart {
         if ends.0 < ends.1 { ends.0..ends.1 } else { covering(self.values(|p| p.0), Spread::Linear) }
     }
 
-    /// One line of names, each beside its color; `left` is where the plotting area begins.
-    fn legend<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen, left: f32) -> Drawn<(), B> {
-        let (font, right, mut x) = (Font::new(), self.size.0 as f32 - 14.0, left);
-        for (i, series) in self.series.iter().enumerate().take_while(|_| self.series.len() > 1) {
-            if x >= right {
-                break;
-            }
-            let stroke = pen.stroke(Ink::Fixed(class_color(i)), 3.0, 1.0);
-            area.draw(&PathElement::new([pen.at(x + 2.0, 37.0), pen.at(x + 16.0, 37.0)], stroke))?;
-            let name = font.fit(&visible(&series.name), 11.0, right - x - 22.0);
-            pen.write(area, (x + 22.0, 37.0), &name, pen.text(11.0, Ink::Text, HPos::Left, VPos::Center))?;
-            x += font.width(&name, 11.0) + 38.0;
+    /// What the legend says, each with its place: line by line from `left` on. A single curve needs a legend only where it says
+    /// values.
+    fn entries(&self, left: f32) -> Vec<(f32, f32, String)> {
+        if self.series.len() < 2 && !self.ends {
+            return Vec::new();
         }
-        Ok(())
+        let (font, right, mut x, mut y) = (Font::new(), self.size.0 as f32 - 14.0, left, LEGEND);
+        let mut entries = Vec::new();
+        for series in &self.series {
+            let mut name = visible(&series.name);
+            let mut known = series.points.iter().map(|p| p.1).filter(|v| v.is_finite());
+            if let (true, Some(first)) = (self.ends, known.next()) {
+                let last = known.next_back();
+                name += &format!("  {}", brief(first));
+                last.into_iter().for_each(|last| name += &format!(" → {}", brief(last)));
+            }
+            let name = font.fit(&name, 11.0, right - left - 22.0);
+            let width = font.width(&name, 11.0) + 22.0;
+            if x > left && x + width > right {
+                (x, y) = (left, y + LEGEND_LINE);
+            }
+            entries.push((x, y, name));
+            x += width + 16.0;
+        }
+        entries
     }
 
     /// Axes, grid and curves in an area under the headings.
@@ -145,19 +173,22 @@ impl LineChart {
                 }
                 Ok(())
             };
-            if series.smooth && series.points.len() > 20 {
+            let averages = (series.smooth && series.points.len() > 20).then(|| smoothed(&series.points));
+            let drawn = averages.as_ref().unwrap_or(&series.points);
+            if averages.is_some() {
                 line(&series.points, pen.stroke(ink, 1.0, 0.3))?;
-                line(&smoothed(&series.points), pen.stroke(ink, 2.0, 1.0))?;
-                continue;
             }
             // Two points make no trend.
-            if series.points.len() > 2 {
-                line(&series.points, pen.stroke(ink, 2.0, 1.0))?;
+            if drawn.len() > 2 {
+                line(drawn, pen.stroke(ink, 2.0, 1.0))?;
             }
-            if series.points.len() <= 12 {
-                let dot = |p: &(f64, f64)| Circle::new(*p, pen.px(3.0), ink.color().filled());
-                chart.draw_series(series.points.iter().filter(|p| shown(p)).map(dot))?;
+            // Every point where there are few, else where the curve begins and ends.
+            let mut dots: Vec<&(f64, f64)> = drawn.iter().filter(|p| series.marked && shown(p)).collect();
+            if dots.len() > FEW {
+                dots = vec![dots[0], dots[dots.len() - 1]];
             }
+            let dot = |p: &(f64, f64)| Circle::new(*p, pen.px(3.0), ink.color().filled());
+            chart.draw_series(dots.into_iter().map(dot))?;
         }
         Ok(())
     }
@@ -182,14 +213,30 @@ impl Drawing for LineChart {
         let widest = [y.start, y.end, (y.end - y.start) / 5.0].map(|v| font.width(&label(v), 11.0));
         let left = widest.into_iter().fold(24.0, f32::max) + 14.0;
         pen.write(area, (left, 14.0), &self.title, pen.text(14.0, Ink::Text, HPos::Left, VPos::Center))?;
-        self.legend(area, pen, left)?;
-        let top = if self.series.len() > 1 { 54.0 } else { 34.0 };
+        let entries = self.entries(left);
+        for (i, (x, y, name)) in entries.iter().enumerate() {
+            let stroke = pen.stroke(Ink::Fixed(class_color(i)), 3.0, 1.0);
+            area.draw(&PathElement::new([pen.at(x + 2.0, *y), pen.at(x + 16.0, *y)], stroke))?;
+            pen.write(area, (x + 22.0, *y), name, pen.text(11.0, Ink::Text, HPos::Left, VPos::Center))?;
+        }
+        let top = entries.last().map_or(34.0, |(_, y, _)| y + 17.0);
         let (_, below) = area.split_vertically(pen.px(top));
         match self.spread {
             Spread::Linear => self.body(&below, pen, left, (y.start, y))?,
             Spread::Log => self.body(&below, pen, left, (y.start, y.log_scale()))?,
         }
         Ok(Vec::new())
+    }
+}
+
+/// A value in a legend: three digits that matter, where a tick would say more or less.
+fn brief(value: f64) -> String {
+    match value.abs() {
+        size if (1e-3..1e4).contains(&size) => {
+            let digits = (2 - size.log10().floor() as i32).max(0) as usize;
+            format!("{value:.digits$}")
+        }
+        _ => label(value),
     }
 }
 
@@ -293,5 +340,23 @@ mod tests {
             (polylines(plot.svg()).len(), plot.svg().matches("<circle").count())
         };
         assert_eq!((lines(1), lines(2), lines(3)), ((0, 1), (0, 2), (1, 3)));
+        // of many, both ends
+        assert_eq!((lines(24), lines(25)), ((1, 24), (1, 2)));
+    }
+
+    #[test]
+    fn the_legend_names_every_curve_and_says_both_ends() {
+        let series =
+            (0..6).map(|i| Series::new(format!("part number {i}"), vec![(0.0, 12.345), (9.0, 0.0678)]));
+        let chart = LineChart { ends: true, ..LineChart::new("t", "x", series.collect()) };
+        let svg = chart.plot().unwrap().svg().to_owned();
+        for i in 0..6 {
+            assert!(svg.contains(&format!("\npart number {i}  12.3 → 0.0678\n")), "{i}: {svg}");
+        }
+        let inside = |(x, y, name): &(f32, f32, String)| {
+            *y < 120.0 && x + 22.0 + Font::new().width(name, 11.0) <= chart.size.0 as f32
+        };
+        assert!(chart.entries(30.0).iter().all(inside));
+        assert_eq!([0.5, 123.4, 2e-5, 54321.0, 0.0].map(brief), ["0.500", "123", "2e-5", "54.321k", "0"]);
     }
 }

@@ -9,6 +9,7 @@ pub mod rationals;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use image::RgbImage;
 use image::imageops::thumbnail;
@@ -29,10 +30,17 @@ pub struct PlotError {
 }
 
 /// A finished plot.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plot {
     svg: String,
-    image: RgbImage,
+    /// Draws it as a bitmap, which takes longer than the rest and is not always wanted.
+    bitmap: Arc<dyn Fn() -> Result<RgbImage, PlotError> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Plot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plot").field("svg", &self.svg).finish_non_exhaustive()
+    }
 }
 
 /// Something to draw, the same on every backend.
@@ -48,20 +56,23 @@ trait Drawing {
 }
 
 impl Plot {
-    /// Draws on both backends.
-    fn of(drawing: &impl Drawing) -> Result<Self, PlotError> {
+    /// Draws it as SVG.
+    fn of(drawing: impl Drawing + Send + Sync + 'static) -> Result<Self, PlotError> {
         let failed = |reason: String| PlotError { title: drawing.title().to_owned(), reason };
         pen::register_font().map_err(|reason| failed(reason.to_owned()))?;
-        let (width, height) = drawing.size();
-
         let (mut svg, pen) = (String::new(), Pen::FINEST);
-        let area = SVGBackend::with_string(&mut svg, pen.scaled((width, height))).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, pen.scaled(drawing.size())).into_drawing_area();
         let tips = drawing.draw(&area, pen).map_err(|e| failed(e.to_string()))?;
         area.present().map_err(|e| failed(e.to_string()))?;
         drop(area);
-        let svg = for_page(&svg, drawing, pen, &tips);
+        let svg = for_page(&svg, &drawing, pen, &tips);
+        Ok(Self { svg, bitmap: Arc::new(move || Self::bitmap(&drawing)) })
+    }
 
-        let pen = Pen { scale: (LONGEST / width.max(height).max(1)).clamp(1, pen.scale) };
+    fn bitmap(drawing: &impl Drawing) -> Result<RgbImage, PlotError> {
+        let failed = |reason: String| PlotError { title: drawing.title().to_owned(), reason };
+        let (width, height) = drawing.size();
+        let pen = Pen { scale: (LONGEST / width.max(height).max(1)).clamp(1, Pen::FINEST.scale) };
         let (columns, rows) = pen.scaled((width, height));
         let mut pixels = vec![255; 3 * columns as usize * rows as usize];
         let area = BitMapBackend::with_buffer(&mut pixels, (columns, rows)).into_drawing_area();
@@ -71,8 +82,7 @@ impl Plot {
         drop(area);
         let image = RgbImage::from_raw(columns, rows, pixels).unwrap_or_default();
         // plotters draws without anti-aliasing in places: half the size smooths it, and is still twice the page's.
-        let image = if pen.scale > 1 { thumbnail(&image, columns / 2, rows / 2) } else { image };
-        Ok(Self { svg, image })
+        Ok(if pen.scale > 1 { thumbnail(&image, columns / 2, rows / 2) } else { image })
     }
 
     /// The plot as an `<svg>` element whose colors are those of the page around it.
@@ -81,16 +91,19 @@ impl Plot {
     }
 
     /// The plot on white.
-    pub fn image(&self) -> &RgbImage {
-        &self.image
+    ///
+    /// # Errors
+    /// None on the backends that there are.
+    pub fn image(&self) -> Result<RgbImage, PlotError> {
+        (self.bitmap)()
     }
 
     /// Writes the plot as PNG.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write_png(&self, path: &Path) -> image::ImageResult<()> {
-        self.image.save_with_format(path, image::ImageFormat::Png)
+    pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
+        Ok(self.image()?.save_with_format(path, image::ImageFormat::Png)?)
     }
 }
 
@@ -138,6 +151,6 @@ mod tests {
             svg.contains("fill=\"#FF0010\"") && svg.contains("var(--text)") && svg.contains("var(--grid)")
         );
         assert_eq!(svg.matches("<svg").count() + svg.matches("</svg>").count(), 2);
-        assert_eq!(plot.image().width(), 2 * 560);
+        assert_eq!(plot.image().unwrap().width(), 2 * 560);
     }
 }

@@ -81,7 +81,7 @@ impl RationalLayer {
 /// # Errors
 /// None on the backends that there are.
 pub fn rational_panels(layers: &[RationalLayer], columns: usize) -> Result<Plot, PlotError> {
-    Plot::of(&Panels { layers, columns: columns.clamp(1, layers.len().max(1)) })
+    Plot::of(Panels { layers: layers.to_vec(), columns: columns.clamp(1, layers.len().max(1)) })
 }
 
 /// Size of a panel in pixels.
@@ -90,12 +90,12 @@ const TOP: u32 = 54;
 /// Dash and gap in pixels.
 const DASH: (f32, f32) = (4.0, 3.0);
 
-struct Panels<'a> {
-    layers: &'a [RationalLayer],
+struct Panels {
+    layers: Vec<RationalLayer>,
     columns: usize,
 }
 
-impl Drawing for Panels<'_> {
+impl Drawing for Panels {
     fn title(&self) -> &str {
         "Learned rational functions"
     }
@@ -204,7 +204,7 @@ mod tests {
         let broken = Rational { numerator: vec![f32::NAN; 6], denominator: vec![f32::INFINITY; 4] };
         let layer = RationalLayer { name: "a".into(), groups: vec![broken], initial: identity() };
         let plot = rational_panels(&vec![layer; 5], 4).unwrap();
-        assert_eq!(plot.image().dimensions(), (2 * 840, 2 * (54 + 2 * 170)));
-        assert!(rational_panels(&[], 4).unwrap().image().height() > 0);
+        assert_eq!(plot.image().unwrap().dimensions(), (2 * 840, 2 * (54 + 2 * 170)));
+        assert!(rational_panels(&[], 4).unwrap().image().unwrap().height() > 0);
     }
 }

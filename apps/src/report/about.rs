@@ -1,13 +1,13 @@
 //! The part of a page that says when, for how long, on what and by which command a run was trained.
 
-use super::html::{Column, Page};
+use super::html::{Column, Page, Width};
 use crate::run::sessions::Session;
 use crate::shell::progress::span;
 
 /// Adds the sessions of a run; nothing where none are recorded.
 pub fn about(page: &mut Page, sessions: &[Session]) {
     let Some(last) = sessions.last() else { return };
-    page.section("Run");
+    page.section("Run", Width::Whole);
     let seconds = sessions.iter().map(|s| s.seconds).sum();
     let times = if sessions.len() == 1 { String::new() } else { format!(" in {} sessions", sessions.len()) };
     page.paragraph(&format!("{} steps, trained {}{times}.", last.to, span(seconds)));
@@ -47,6 +47,7 @@ mod tests {
             device: "cpu, 2 threads".into(),
             command: "classify train --config a.toml".into(),
             version: "0.1.0".into(),
+            complete: true,
         };
         let mut page = Page::new("run", "");
         about(&mut page, &[]);

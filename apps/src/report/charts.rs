@@ -8,6 +8,7 @@ use crate::plot::curves::{LineChart, Series};
 use crate::plot::range::Spread;
 use crate::plot::{Plot, PlotError};
 use crate::run::metrics_log::Record;
+use crate::runs::MAIN;
 
 /// Values of one batch, drawn with their moving average; parts of the loss are such too.
 const NOISY: [&str; 2] = ["loss", "gradient norm"];
@@ -21,6 +22,19 @@ fn place(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((part, measure)) => (measure.rsplit('/').next().unwrap_or(measure), part),
         None => name.strip_prefix(PART).map_or((name, "train"), |part| (PARTS, part)),
+    }
+}
+
+/// What is looked at first: figures of the held-out part, then losses, then how it was trained.
+fn order(title: &str, names: &[&str]) -> usize {
+    let evaluated = names.iter().any(|name| name.contains('/') && place(name).0 == title);
+    match title {
+        _ if MAIN.iter().any(|main| main.ends_with(&format!("/{title}"))) => 0,
+        "loss" => 2,
+        PARTS => 3,
+        _ if evaluated => 1,
+        "lr" => 4,
+        _ => 5,
     }
 }
 
@@ -52,11 +66,13 @@ pub fn charts(records: &[Record]) -> Result<Vec<(String, Plot)>, PlotError> {
             }
         });
         let mut chart = LineChart::new(title, "step", series.collect());
+        chart.ends = true;
         if title.contains("loss") && spans_decades(&chart.series) {
             chart.spread = Spread::Log;
         }
         Ok((title.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), chart.plot()?))
     };
+    titles.sort_by_key(|title| order(title, &names));
     titles.into_iter().map(chart).collect()
 }
 
@@ -110,7 +126,13 @@ mod tests {
         let all = charts(&records).unwrap();
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["loss", "parts_of_the_loss"]);
+        let first = Record::new(
+            1,
+            &[("gradient norm", 1.0), ("lr", 1.0), ("loss", 1.0), ("val/a", 1.0), ("val/top1", 1.0)],
+        );
+        let titles = charts(&[first]).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(titles, ["top1", "a", "loss", "lr", "gradient_norm"]);
         assert_eq!([0, 1].map(|i| polylines(all[i].1.svg()).len()), [1, 2]);
-        assert!(all[1].1.svg().contains("\ncls\n") && all[1].1.svg().contains("\nmask\n"));
+        assert!(all[1].1.svg().contains("\ncls  1.00") && all[1].1.svg().contains("\nmask  1.00"));
     }
 }

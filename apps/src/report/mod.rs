@@ -2,5 +2,8 @@
 
 pub mod about;
 pub mod charts;
+pub mod functions;
 pub mod html;
+pub mod mosaic;
+pub mod run_page;
 pub mod thumbnails;

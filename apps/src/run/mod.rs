@@ -4,11 +4,14 @@
 pub mod ema;
 pub mod error;
 pub mod finite;
+pub mod freeze;
 pub mod generated;
+mod identity;
 mod leftovers;
 pub mod loading;
 mod logs;
 pub mod memory;
+pub mod metrics_csv;
 pub mod metrics_log;
 mod monitor;
 pub mod param_groups;

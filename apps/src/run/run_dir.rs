@@ -7,6 +7,7 @@
 //!   previous.safetensors   the one before it, while the newest is being evaluated
 //!   best.safetensors       best on the held-out part
 //!   metrics.jsonl          one record a line
+//!   metrics.csv            the same as a table
 //!   tensorboard/           event files
 //!   sessions.jsonl         when, where and by which command it was trained
 //!   report.html, plots/    written at the end
@@ -21,6 +22,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::identity::{Identity, identity};
 use super::leftovers;
 
 /// Why a directory cannot serve as the run's.
@@ -79,6 +81,7 @@ const LAST: &str = "last.safetensors";
 const PREVIOUS: &str = "previous.safetensors";
 const BEST: &str = "best.safetensors";
 const METRICS: &str = "metrics.jsonl";
+const TABLE: &str = "metrics.csv";
 const EVENTS: &str = "tensorboard";
 const SESSIONS: &str = "sessions.jsonl";
 const REPORT: &str = "report.html";
@@ -86,8 +89,8 @@ const CURVES: &str = "curves.html";
 const PLOTS: &str = "plots";
 const LOCK: &str = "lock";
 /// Everything a run writes; nothing else is ever removed.
-pub(super) const OWN: [&str; 10] =
-    [CONFIG, LAST, PREVIOUS, BEST, METRICS, EVENTS, SESSIONS, REPORT, CURVES, PLOTS];
+pub(super) const OWN: [&str; 11] =
+    [CONFIG, LAST, PREVIOUS, BEST, METRICS, TABLE, EVENTS, SESSIONS, REPORT, CURVES, PLOTS];
 /// What a run is worth keeping for; without any of these it can be neither continued nor used.
 const WORTH: [&str; 4] = [LAST, PREVIOUS, BEST, REPORT];
 
@@ -217,6 +220,11 @@ impl RunDir {
         self.path.join(METRICS)
     }
 
+    /// The metric records as a table.
+    pub fn table(&self) -> PathBuf {
+        self.path.join(TABLE)
+    }
+
     /// The directory of TensorBoard event files.
     pub fn events(&self) -> PathBuf {
         self.path.join(EVENTS)
@@ -249,20 +257,6 @@ impl Drop for RunDir {
             let _ = leftovers::bring_back(&self.path);
         }
     }
-}
-
-/// Device and number of a directory; its path alone where the system has no such numbers.
-type Identity = (u64, u64);
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
-    path.is_dir().then_some((0, 0))
 }
 
 fn resumable(path: &Path) -> bool {

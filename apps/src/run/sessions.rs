@@ -26,6 +26,9 @@ pub struct Session {
     pub command: String,
     /// The program's version.
     pub version: String,
+    /// Whether it came to the end of the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
 }
 
 /// The file, with the entry of this process last.
@@ -49,6 +52,7 @@ impl SessionLog {
             device: device.to_owned(),
             command: command.join(" "),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            complete: false,
         };
         // Of a run from the start there are none; a file that cannot be read is no reason to stop.
         let earlier = if from > 0 { read(path) } else { Vec::new() };
@@ -61,6 +65,19 @@ impl SessionLog {
     /// A file that cannot be written.
     pub fn saved(&mut self, step: u64) -> io::Result<()> {
         (self.now.to, self.now.seconds) = (step, self.begun.elapsed().as_secs_f64());
+        self.write()
+    }
+
+    /// Notes that the run is done.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn completed(&mut self) -> io::Result<()> {
+        self.now.complete = true;
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
         let mut text = String::new();
         for session in self.earlier.iter().chain([&self.now]) {
             text += &serde_json::to_string(session)?;

@@ -30,6 +30,9 @@ pub struct Progress {
     pub loader: LoaderState,
     /// The best figure so far, in Rust's shortest exact notation (JSON readers may round a number).
     pub best: Option<String>,
+    /// Evaluations in a row that were not the best.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub stale: u64,
     /// Whether the evaluation after this step is still to be done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluation_due: bool,
@@ -45,6 +48,10 @@ pub struct Progress {
 }
 
 fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+fn is_none(number: &u64) -> bool {
     *number == 0
 }
 

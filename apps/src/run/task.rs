@@ -8,8 +8,8 @@ use kat_images::Shard;
 use kat_images::loader::{Loader, LoaderState};
 
 use crate::config::{Plan, TaskKind};
+use crate::report::run_page::ReportContext;
 use crate::run::processes::Processes;
-use crate::run::run_dir::RunDir;
 use crate::shell::progress::Screen;
 
 /// A part of the data.
@@ -97,6 +97,16 @@ pub trait Task {
     /// # Errors
     /// A value that cannot be written as text.
     fn metadata(&self, model: &Self::Model) -> anyhow::Result<BTreeMap<String, String>>;
+    /// Writes the page of a run that is under way or done, with what the newest evaluation found.
+    ///
+    /// # Errors
+    /// Files that cannot be written, or images to show that cannot be read again.
+    fn report(
+        &self,
+        model: &Self::Model,
+        evaluation: &Self::Evaluation,
+        context: ReportContext<'_>,
+    ) -> anyhow::Result<()>;
 }
 
 /// What `train` needs of a program beside its task.
@@ -112,15 +122,4 @@ pub trait Trainable: Task + Sized {
     fn open(device: Self::Device, plan: &Plan) -> anyhow::Result<Self>;
     /// What there is to learn from, in words.
     fn summary(&self) -> String;
-    /// Writes the page at the end of a run, with what the evaluation of the final weights found.
-    ///
-    /// # Errors
-    /// Files that cannot be written, or images to show that cannot be read again.
-    fn report(
-        &self,
-        model: &Self::Model,
-        evaluation: &Self::Evaluation,
-        plan: &Plan,
-        run: &RunDir,
-    ) -> anyhow::Result<()>;
 }

@@ -7,12 +7,14 @@
 
 use anyhow::Context;
 use kat_backbone::collective::GradientExchange;
+use kat_backbone::nn::Module as _;
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
 use kat_backbone::step_monitor::{Clip, Failure, Readings};
 use kat_backbone::{Backend as _, Graph};
 use kat_images::loader::LoaderState;
 
 pub use super::error::TrainError;
+use super::freeze::freeze;
 use super::logs::Logs;
 use super::monitor::Monitor;
 use super::param_groups::ParamRules;
@@ -73,6 +75,8 @@ pub struct Trainer<'a, T: Task> {
     shift: i64,
     resume: Option<Progress>,
     best: Option<f64>,
+    /// Evaluations in a row that were not the best.
+    stale: u64,
     /// Names of the images to train on and held out, as checksums.
     images: [String; 2],
     /// Whether the evaluation after the newest step is still to be done.
@@ -91,6 +95,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         let plan = context.plan;
         task.check_held_out()?;
         let mut model = task.build()?;
+        let frozen = freeze(&mut model, plan.model.freeze, task.depth())?;
+        if frozen > 0 {
+            tracing::info!(
+                "{frozen} of {} parameters stay as they are (model.freeze)",
+                model.parameter_count()
+            );
+        }
         let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth());
         let adamw = AdamWConfig { betas: plan.optimizer.betas, eps: plan.optimizer.eps };
         let mut optimizer = AdamW::new(&model, adamw, |name, rank| {
@@ -125,6 +136,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             shift: resume.as_ref().map_or(0, |p| p.schedule_shift),
             evaluation_due: resume.as_ref().is_some_and(|p| p.evaluation_due),
             images: [Part::Train, Part::HeldOut].map(|part| resume::fingerprint(task, part)),
+            stale: resume.as_ref().map_or(0, |p| p.stale),
             resume,
             best,
             evaluation: None,
@@ -152,6 +164,17 @@ impl<'a, T: Task> Trainer<'a, T> {
                 let RunContext { plan, screen, processes, .. } = self.context;
                 self.task.evaluate(self.evaluated(), screen, plan.eval.examples, processes)
             }
+        }
+    }
+
+    /// Notes that all is done, the report too.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn completed(&mut self) -> anyhow::Result<()> {
+        match self.context.processes.is_first() {
+            true => self.sessions.completed().context("cannot write the record of sessions"),
+            false => Ok(()),
         }
     }
 
@@ -185,8 +208,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         if self.evaluation_due && !self.evaluate(&mut logs, &loader.state(), &schedule, &held)? {
             return Ok(Ended::Interrupted(self.step));
         }
+        let eval_every = t.eval_every.steps(schedule.total(), steps_per_epoch);
         let mut progress = self.context.screen.progress("training", "steps", self.step, total);
-        while self.step < total {
+        while self.step < total && !self.is_out_of_patience() {
             let before = loader.state();
             let mut gradients: Option<GradientSet<T::Device>> = None;
             for micro in 0..t.accumulate as u64 {
@@ -208,9 +232,10 @@ impl<'a, T: Task> Trainer<'a, T> {
             let lr = schedule.lr(self.place());
             self.update(&gradients, lr)?;
             let done = self.step == total;
-            let log = self.step.is_multiple_of(t.log_every as u64) || done;
+            // The first step too: curves begin where the run does.
+            let log = self.step == 1 || self.step.is_multiple_of(t.log_every as u64) || done;
             let epoch_ends = self.place().is_multiple_of(steps_per_epoch);
-            let evaluate = done || self.place().is_multiple_of(steps_per_epoch * t.eval_every);
+            let evaluate = done || self.place().is_multiple_of(eval_every);
             let stop = processes.agree_to_stop(interrupt)?;
             let due = t.save_every > 0 && self.step.is_multiple_of(t.save_every as u64);
             // A GPU is asked only when something depends on the answer.
@@ -242,7 +267,23 @@ impl<'a, T: Task> Trainer<'a, T> {
             }
         }
         progress.finish();
+        if self.step < total {
+            let (figure, count, best) = (self.task.criterion(), self.stale, self.best.unwrap_or(f64::NAN));
+            let kept = self.context.run.best();
+            tracing::info!(
+                "stopped at step {} of {total}: {count} evaluations have not bettered {figure} {best:.4} (train.patience); {} \
+                 is the best",
+                self.step,
+                kept.display()
+            );
+        }
         Ok(Ended::Complete)
+    }
+
+    /// Whether enough evaluations in a row were not the best to stop before the end.
+    fn is_out_of_patience(&self) -> bool {
+        let patience = self.context.plan.train.patience as u64;
+        patience > 0 && self.stale >= patience
     }
 
     /// The gradients of one batch.

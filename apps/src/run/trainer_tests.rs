@@ -12,6 +12,7 @@ use crate::classify::trained::Trained;
 use crate::classify::{Classify, report};
 use crate::config::TaskKind;
 use crate::config::{Override, load};
+use crate::report::run_page::ReportContext;
 use crate::run::metrics_log::read;
 use crate::run::run_dir::OpenMode;
 use crate::shell::progress::Style;
@@ -231,7 +232,8 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
         assert_eq!(logged.last().unwrap().get(name), Some(value), "{name}");
     }
     let run = RunDir::open(&path, OpenMode::Resume).unwrap();
-    report::write(&task, &again.model, &evaluation, &plan, &run).unwrap();
+    let context = ReportContext { plan: &plan, run: &run, under_way: None };
+    report::write(&task, &again.model, &evaluation, context).unwrap();
     let page = std::fs::read_to_string(run.report()).unwrap();
     for part in ["top-1, held out", "Most confident mistakes", "blocks.1.mlp.act2", "data:image/jpeg;base64,"]
     {
@@ -258,6 +260,58 @@ fn the_final_evaluation_is_made_once_and_reaches_the_report() {
     let (top1, samples) = (evaluation.top.accuracy().top1, evaluation.top.accuracy().samples);
     assert_eq!(wrong as f64, ((1.0 - top1) * samples as f64).round());
     assert_eq!(evaluation.mistakes.len() as u64, wrong.min(plan.eval.examples as u64));
-    report::write(&task, trainer.evaluated(), &evaluation, &plan, &run).unwrap();
+    let context = ReportContext { plan: &plan, run: &run, under_way: None };
+    report::write(&task, trainer.evaluated(), &evaluation, context).unwrap();
     assert!(run.report().is_file());
+}
+
+#[test]
+fn a_run_without_a_new_best_stops_and_stays_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    // weights that hardly move: the first evaluation stays the best
+    let still = ["train.epochs=30", "train.eval_every=1 steps", "train.patience=3", "optimizer.lr=1e-12"];
+    let plan = plan(dir.path(), &still);
+    assert_eq!(train(&plan, &run, OpenMode::Fresh, Some(3)).unwrap(), Ended::Interrupted(3));
+    assert_eq!(train(&plan, &run, OpenMode::Resume, None).unwrap(), Ended::Complete);
+    let steps = |run: &Path| read(&run.join("metrics.jsonl")).unwrap().last().unwrap().step;
+    assert_eq!(steps(&run), 4);
+    assert_eq!(train(&plan, &run, OpenMode::Resume, None).unwrap(), Ended::Complete);
+    assert_eq!(steps(&run), 4, "it has no patience left");
+    let best = safetensors::load(&run.join("best.safetensors")).unwrap();
+    assert!(best.metadata[state::PROGRESS_KEY].contains("\"step\":1,"));
+    let longer = self::plan(dir.path(), &[&still[..], &["train.patience=5"]].concat());
+    assert_eq!(train(&longer, &run, OpenMode::Resume, None).unwrap(), Ended::Complete);
+    assert_eq!(steps(&run), 6);
+    let table = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + read(&run.join("metrics.jsonl")).unwrap().len());
+    assert!(table.starts_with("step,loss,lr,gradient norm,val/loss,val/top1,"), "{table}");
+}
+
+#[test]
+fn frozen_blocks_stay_and_the_rest_learns_also_where_blocks_are_recomputed() {
+    let dir = tempfile::tempdir().unwrap();
+    let end = |name: &str, changes: &[&str]| {
+        let changes = [&["train.epochs=1", "train.ema_decay=0"], changes].concat();
+        let plan = plan(dir.path(), &changes);
+        let start = export(&Classify::new(Cpu::default(), &plan).unwrap().build().unwrap());
+        train(&plan, &dir.path().join(name), OpenMode::Fresh, None).unwrap();
+        (start, safetensors::load(&dir.path().join(name).join("last.safetensors")).unwrap())
+    };
+    let moved = |name: &str, changes: &[&str], kept: &dyn Fn(&str) -> bool| {
+        let (start, end) = end(name, changes);
+        for (name, tensor) in &start.tensors {
+            assert_eq!(end.get(name) == Some(tensor), kept(name), "{name}");
+        }
+        end
+    };
+    let first = |name: &str| {
+        name.starts_with("blocks.0.")
+            || ["pos_embed", "cls_token"].contains(&name)
+            || name.starts_with("patch_embed")
+    };
+    let plain = moved("blocks", &["model.freeze=1"], &first);
+    let recomputed = moved("recomputed", &["model.freeze=1", "model.recompute=true"], &first);
+    assert!(plain.tensors == recomputed.tensors);
+    moved("backbone", &["model.freeze=backbone"], &|name| !name.starts_with("head."));
 }

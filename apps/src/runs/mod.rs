@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::report::html::REFRESH;
 use crate::run::metrics_log::{Record, read};
 use crate::run::sessions::{self, Session};
 use crate::shell::Misuse;
 
 /// Figures by which a run of each program is judged, and others like them.
-const MAIN: [&str; 3] = ["val/top1", "val/box_AP", "val/mIoU"];
+pub const MAIN: [&str; 3] = ["val/top1", "val/box_AP", "val/mIoU"];
 /// Keys that runs of one experiment differ in.
 const OWN: [&str; 2] = ["train.seed", "output.dir"];
 /// How deep under a folder runs are looked for.
@@ -117,9 +118,16 @@ impl Run {
         (!self.sessions.is_empty()).then(|| self.sessions.iter().map(|session| session.seconds).sum())
     }
 
-    /// Whether its report is written: that is the last thing a run does.
+    /// Whether it came to its end. Earlier versions did not note it, but wrote the report only then.
     pub fn is_done(&self) -> bool {
-        self.path.join("report.html").is_file()
+        let refreshes = || {
+            let page = std::fs::read_to_string(self.path.join("report.html")).ok()?;
+            Some(page.split("</head>").next().unwrap_or_default().contains(REFRESH))
+        };
+        match self.sessions.last() {
+            Some(last) if last.complete => true,
+            _ => refreshes() == Some(false),
+        }
     }
 }
 

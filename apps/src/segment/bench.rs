@@ -9,12 +9,13 @@ use kat_backbone::ops::resize::Interpolation;
 use kat_backbone::ops::{batch_norm, resize};
 use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions};
 use kat_backbone::step_monitor::{Clip, StepMonitor};
-use kat_backbone::{Device, Graph, Size, Tensor};
+use kat_backbone::{Device, Graph, KatConfig, Size, Tensor};
 use kat_upernet::{Segmentor, SegmentorConfig};
 use serde::Serialize;
 
 use crate::config::Plan;
 use crate::config::TaskKind;
+use crate::run::memory;
 use crate::segment::model::{segment_loss, segmentor_config};
 use crate::shell::Misuse;
 use crate::shell::bench::{Mode, median, peak_resident_mib};
@@ -127,6 +128,8 @@ impl BenchCommand {
         let side = self.side.unwrap_or(plan.segment.crop);
         let operations = config.operations(Size::square(side)).map_err(|e| Misuse(e.to_string()))?;
         let batch = self.batch.get();
+        let timed = KatConfig { image_size: Size::square(side), ..config.backbone.clone() };
+        memory::check_mode(&timed, batch, self.mode, "--side or --batch")?;
         let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
         let len = batch * 3 * side * side;
         let pixels = (0..len).map(|i| ((i * 7919) % 10_007) as f32 / 2500.0 - 2.0).collect();

@@ -15,6 +15,12 @@ use crate::config::{OnCorrupt, Plan};
 use crate::run::loading::MAX_BAD;
 use crate::run::processes::Processes;
 use crate::shell::progress::Screen;
+use crate::shell::told;
+
+/// The error of an image that cannot be read, with the way on.
+pub(super) fn leave_out(error: anyhow::Error) -> anyhow::Error {
+    anyhow::anyhow!("{}; --set data.on_corrupt=skip leaves such images out", told(&error))
+}
 
 /// Images to evaluate on, with the network to evaluate.
 pub struct HeldOut<'a, D: Device> {
@@ -74,7 +80,7 @@ impl<D: Device> HeldOut<'_, D> {
                     tracing::warn!("left out: {error}");
                     continue;
                 }
-                Err(error) => return Err(anyhow::anyhow!(error)),
+                Err(error) => return Err(leave_out(anyhow::anyhow!(error))),
             };
             let Target::LabelMap(labels) = &sample.target else { continue };
             let predicted = gray(&inference.labels(&sample.image).with_context(|| sample.id.clone())?)?;

@@ -15,6 +15,7 @@ pub mod inference;
 pub mod miou;
 pub mod model;
 pub mod predict;
+pub mod program;
 pub mod report;
 pub mod serve;
 pub mod trained;
@@ -36,16 +37,16 @@ use kat_upernet::{SegmentLoss, Segmentor, SegmentorConfig};
 
 use crate::config::OnCorrupt;
 use crate::config::{Plan, TaskKind};
+use crate::report::run_page::ReportContext;
 use crate::run::loading::{self, decoded};
 use crate::run::memory;
 use crate::run::processes::Processes;
-use crate::run::run_dir::RunDir;
 use crate::run::task::{Losses, Part, Task, Trainable};
 use crate::shell::Misuse;
 use crate::shell::progress::Screen;
 use batch::{SegmentBatch, TrainCollate};
 use data::Splits;
-use held_out::{Evaluation, HeldOut};
+use held_out::{Evaluation, HeldOut, leave_out};
 use inference::Settings;
 use model::{segment_loss, segmentor_config};
 
@@ -116,16 +117,6 @@ impl<D: Device> Trainable for Segment<D> {
         let (train, val) = self.counts();
         format!("{} classes, {train} training and {val} held-out images", self.classes().len())
     }
-
-    fn report(
-        &self,
-        model: &Segmentor<D>,
-        evaluation: &Evaluation,
-        plan: &Plan,
-        run: &RunDir,
-    ) -> anyhow::Result<()> {
-        report::write(self, model, evaluation, plan, run)
-    }
 }
 
 impl<D: Device> Task for Segment<D> {
@@ -195,7 +186,7 @@ impl<D: Device> Task for Segment<D> {
         // Opening the folder has found its images and that each has labels. Where a faulty one would end the run, all
         // are read now rather than at the first evaluation.
         match self.plan.data.on_corrupt {
-            OnCorrupt::Fail => Ok(self.splits.val.scan().map(|_| ())?),
+            OnCorrupt::Fail => self.splits.val.scan().map(|_| ()).map_err(|error| leave_out(error.into())),
             OnCorrupt::Skip => Ok(()),
         }
     }
@@ -228,5 +219,14 @@ impl<D: Device> Task for Segment<D> {
             (CONFIG_KEY.to_owned(), serde_json::to_string(model.backbone.config())?),
             (CLASSES_KEY.to_owned(), serde_json::to_string(self.classes())?),
         ]))
+    }
+
+    fn report(
+        &self,
+        model: &Segmentor<D>,
+        evaluation: &Evaluation,
+        context: ReportContext<'_>,
+    ) -> anyhow::Result<()> {
+        report::write(self, model, evaluation, context)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use image::{GrayImage, RgbImage};
 use kat_backbone::Device;
@@ -15,24 +15,23 @@ use crate::segment::report::{Colors, overlay};
 use crate::segment::trained::Trained;
 use crate::shell::device::on_device;
 use crate::shell::flags::DeviceArgs;
-use crate::shell::images::{ImageLimits, OutputNames, decode, image_files};
+use crate::shell::images::{ImageInputs, ImageLimits};
 use crate::shell::printable::one_line;
 use crate::shell::printable::print;
-use crate::shell::told;
 use crate::shell::weights::WeightsArgs;
 
 /// Label every pixel of images: a label map and a picture with a legend for each
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, after the program's name:\n  \
     predict --checkpoint runs/segment/best.safetensors photo.jpg folder/ --output out\n  \
-    predict --checkpoint m.safetensors - < photo.jpg\n  \
-    predict --checkpoint m.safetensors --native aerial.tif")]
+    predict --checkpoint runs/segment/best.safetensors --native aerial.tif\n  \
+    ffmpeg -v error -i video.mp4 -f image2pipe -c:v mjpeg -q:v 2 - | \\\n    \
+    segment predict --checkpoint runs/segment/best.safetensors --stream --output frames/")]
 pub struct PredictCommand {
     #[command(flatten)]
     weights: WeightsArgs,
-    /// Images, folders of images, or - for an image on stdin
-    #[arg(required = true, value_name = "IMAGE|DIR|-")]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    images: ImageInputs,
     /// Folder for NAME_labels.png (gray, 0 the first class) and NAME_overlay.png
     #[arg(short, long, value_name = "DIR", default_value = "segmented")]
     output: PathBuf,
@@ -73,34 +72,19 @@ impl PredictCommand {
         let options = self.limits.options(&trained.plan);
         let settings = self.views.settings(&trained.plan)?;
         let inference = Inference { device, model: &trained.model, settings: &settings };
-        let files = image_files(&self.inputs)?;
-        let (count, mut failed, mut names) = (files.len(), 0, OutputNames::default());
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
-        for path in files {
-            let looked = decode(&path, &options).and_then(|image| {
-                let labels = inference.labels(&image).with_context(|| path.display().to_string())?;
-                Ok((gray(&labels)?, image))
-            });
-            let (labels, image) = match looked {
-                Ok(looked) => looked,
-                Err(error) => {
-                    failed += 1;
-                    tracing::error!("{}", one_line(&told(&error)));
-                    continue;
-                }
-            };
+        let looked = |path: &Path, image: RgbImage| {
+            let labels = inference.labels(&image).with_context(|| path.display().to_string())?;
+            Ok((gray(&labels)?, image))
+        };
+        self.images.for_each(&options, looked, |path, name, (labels, image)| {
             let shares = shares(&labels, &trained.classes);
-            let name = names.of(&path);
             let overlaid =
                 (!self.labels_only).then(|| draw(&image, &labels, &shares, Colors::of(&trained.classes)));
-            let written = self.write(&name, &labels, overlaid)?;
-            print(&self.line(&path, &shares, &written))?;
-        }
-        if failed > 0 {
-            bail!("{failed} of {count} images could not be read");
-        }
-        Ok(())
+            let written = self.write(name, &labels, overlaid)?;
+            print(&self.line(path, &shares, &written))
+        })
     }
 
     fn write(

@@ -1,4 +1,4 @@
-//! The page at the end of a run: curves, IoU by class, confusion matrix, predictions beside their annotation.
+//! The page of a run: curves, IoU by class, confusion matrix, predictions beside their annotation.
 
 use anyhow::Context;
 use image::{GrayImage, RgbImage};
@@ -7,28 +7,30 @@ use kat_ade20k::miou::SegmentationScores;
 use kat_ade20k::palette;
 use kat_backbone::Device;
 use kat_backbone::nn::Module;
+use kat_images::Shard;
 use kat_upernet::Segmentor;
 
 use super::Segment;
 use super::data::BACKGROUND;
 use super::examples::Example;
 use super::held_out::Evaluation;
-use crate::config::Plan;
+use crate::draw::legend::{Entry, with_legend};
 use crate::draw::masks::draw_labels;
 use crate::draw::palette::{Rgb, class_color};
 use crate::draw::{legible, side_by_side};
 use crate::plot::bars::{Bar, bars};
 use crate::plot::confusion::Confusion;
-use crate::report::about::about;
-use crate::report::charts::{charts, write_plots};
-use crate::report::html::{Column, Figure, Page};
+use crate::report::html::{Column, Figure, Page, Width};
+use crate::report::mosaic::mosaic;
+use crate::report::run_page::{Facts, ReportContext, RunPage};
 use crate::report::thumbnails::data_uri;
-use crate::run::metrics_log::read;
-use crate::run::run_dir::{RunDir, write_atomic};
-use crate::run::sessions;
+use crate::run::task::Task as _;
 
 /// Width of a pair of images in pixels.
-const PAIR: u32 = 420;
+const PAIR: u32 = 480;
+/// Images of a batch that are shown, and their side in pixels.
+const BATCH: usize = 8;
+const TILE: u32 = 320;
 
 /// The colors of a list of classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub fn overlay(image: &RgbImage, labels: &GrayImage, colors: Colors) -> RgbImage
     painted
 }
 
-/// Writes report.html and the plots of a finished run.
+/// Writes report.html, and of a finished run the plots.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -74,49 +76,41 @@ pub fn write<D: Device>(
     task: &Segment<D>,
     model: &Segmentor<D>,
     evaluation: &Evaluation,
-    plan: &Plan,
-    run: &RunDir,
+    context: ReportContext<'_>,
 ) -> anyhow::Result<()> {
-    let records = read(&run.metrics()).with_context(|| format!("cannot read {}", run.metrics().display()))?;
     let names = task.classes();
     let scores = evaluation.matrix.scores();
-    let mut plots = charts(&records)?;
     let (train, val) = task.counts();
-    let lead = format!("{train} training and {val} held-out images of {} classes", names.len());
-    let mut page = Page::new(&run.path().display().to_string(), &lead);
-    page.figures_of_merit(&[
-        (percent(scores.m_iou), "mIoU, held out".to_owned()),
-        (percent(scores.m_acc), "mAcc, held out".to_owned()),
-        (percent(scores.a_acc), "aAcc, held out".to_owned()),
-        (model.parameter_count().to_string(), "parameters".to_owned()),
-    ]);
-    about(&mut page, &sessions::read(&run.sessions()));
-    page.section("Curves");
-    page.plots(plots.iter().map(|(_, plot)| plot));
-    page.section("Classes");
-    let by_class = bars("IoU by class", &class_bars(names, &scores))?;
-    page.plots([&by_class]);
-    plots.push(("iou".to_owned(), by_class));
-    page.section("What is taken for what");
-    let counts = evaluation.matrix.counts();
-    let confusion = Confusion::of_counts(names.to_vec(), counts);
-    let matrix = confusion.plot()?;
-    page.plots([&matrix]);
-    plots.push(("confusion".to_owned(), matrix));
-    confused(&mut page, &confusion);
-    page.section("Held-out images, the worst first");
-    page.gallery(&figures(&evaluation.examples, Colors::of(names))?, PAIR);
-    page.folded("Configuration", &plan.to_toml());
-    write_plots(&plots, &run.plots())?;
-    let path = run.report();
-    write_atomic(&path, page.render().as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    let facts = Facts {
+        data: format!("{train} training and {val} held-out images of {} classes", names.len()),
+        merit: vec![
+            (percent(scores.m_iou), "mIoU, held out".to_owned()),
+            (percent(scores.m_acc), "mAcc, held out".to_owned()),
+            (percent(scores.a_acc), "aAcc, held out".to_owned()),
+        ],
+        parameters: model.parameter_count(),
+    };
+    let mut page = RunPage::begin(context, facts)?;
+    page.page.section("Classes", Width::Half);
+    page.plots(vec![("iou".to_owned(), bars("IoU by class", &class_bars(names, &scores))?)]);
+    page.page.section("What is taken for what", Width::Half);
+    let confusion = Confusion::of_counts(names.to_vec(), evaluation.matrix.counts());
+    page.plots(vec![("confusion".to_owned(), confusion.plot()?)]);
+    confused(&mut page.page, &confusion);
+    page.page.section("Held-out images, the worst first", Width::Whole);
+    page.page.gallery(&figures(&evaluation.examples, names)?, PAIR);
+    page.training_batch(|| batch(task))?;
+    page.functions(&model.backbone)?;
+    page.write()
 }
 
-fn figures(examples: &[Example], colors: Colors) -> anyhow::Result<Vec<Figure>> {
+fn figures(examples: &[Example], names: &[String]) -> anyhow::Result<Vec<Figure>> {
+    let colors = Colors::of(names);
     let figure = |e: &Example| {
         let truth = overlay(&e.image, &e.labels, colors);
         let predicted = overlay(&e.image, &e.predicted, colors);
         let pair = side_by_side(("annotated", &truth), ("predicted", &predicted));
+        let pair = with_legend(&pair, &entries([&e.labels, &e.predicted], names));
         Ok(Figure {
             source: data_uri(&pair, PAIR * 2)?,
             heading: format!("{} of the pixels right", percent(e.right)),
@@ -124,6 +118,34 @@ fn figures(examples: &[Example], colors: Colors) -> anyhow::Result<Vec<Figure>> 
         })
     };
     examples.iter().map(figure).collect()
+}
+
+/// What the colors of these label maps stand for.
+fn entries<'m>(maps: impl IntoIterator<Item = &'m GrayImage>, names: &[String]) -> Vec<Entry> {
+    let mut there = [false; 256];
+    maps.into_iter().flat_map(|map| map.as_raw()).for_each(|label| there[usize::from(*label)] = true);
+    let colors = Colors::of(names);
+    let entry = |(label, name): (u8, &String)| {
+        let color = colors.painted(label).filter(|_| there[usize::from(label)])?;
+        Some(Entry { color, name: name.clone(), share: None })
+    };
+    (0..=u8::MAX).zip(names).filter_map(entry).collect()
+}
+
+/// The first crops of training under their labels.
+fn batch<D: Device>(task: &Segment<D>) -> anyhow::Result<RgbImage> {
+    let batch = task.batches(Shard::WHOLE, None)?.next().context("there is no batch")??;
+    let (side, names) = (task.plan.segment.crop, task.classes());
+    let maps = (0..batch.images.len().min(BATCH))
+        .map(|row| GrayImage::from_raw(side as u32, side as u32, batch.labels.item(row).to_vec()))
+        .collect::<Option<Vec<_>>>()
+        .context("the labels of the first batch are of another size than its images")?;
+    let tile = |(row, labels): (usize, &GrayImage)| {
+        let image = task.plan.data.normalize.to_image(batch.images.item(row), side);
+        (overlay(&image, labels, Colors::of(names)), String::new())
+    };
+    let tiles: Vec<_> = maps.iter().enumerate().map(tile).collect();
+    Ok(with_legend(&mosaic(&tiles, TILE, BATCH as u32 / 2), &entries(&maps, names)))
 }
 
 fn percent(value: f64) -> String {

@@ -7,8 +7,8 @@ use kat_images::decode::DecodeOptions;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::classify::report::functions;
 use crate::draw::palette::Rgb;
+use crate::report::functions::functions;
 
 /// What a request asks beside its image.
 #[derive(Debug, Clone, Copy, PartialEq)]

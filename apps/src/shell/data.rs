@@ -137,7 +137,10 @@ impl CheckArgs {
         let chosen = self.config.is_some() || self.set.iter().any(|set| set.starts_with("train.batch_size"));
         if let Some(first) = surveys.first_mut().filter(|s| chosen && s.images < loaded.batch_size()) {
             let (images, batch) = (first.images, loaded.batch_size());
-            first.problems.push(format!("{images} images give no batch of {batch}: lower train.batch_size"));
+            let fits = images.max(1);
+            first.problems.push(format!(
+                "{images} images give no batch of {batch}: take a smaller one, --set train.batch_size={fits}"
+            ));
         }
         if self.json {
             print(&(serde_json::to_string_pretty(&surveys)? + "\n"))?;

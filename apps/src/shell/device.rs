@@ -1,13 +1,12 @@
 //! From `--device` and `--amp` to a device.
 
-use kat_backbone::Cpu;
 #[cfg(feature = "cuda")]
-use kat_backbone::{Cuda, Precision};
+use kat_backbone::Cuda;
+use kat_backbone::{Cpu, Precision};
 
+#[cfg(not(feature = "cuda"))]
 use super::Misuse;
-#[cfg(feature = "cuda")]
-use super::flags::Amp;
-use super::flags::{Device, DeviceArgs};
+use super::flags::{Amp, Device, DeviceArgs};
 
 /// An open device; a command that runs on any of them does the same for each.
 pub enum Chosen {
@@ -23,14 +22,19 @@ impl Chosen {
     #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub fn describe(&self, args: &DeviceArgs) -> String {
         match self {
-            Chosen::Cpu(_) => {
-                let threads = rayon::current_num_threads();
-                format!("cpu ({}), {threads} threads", std::env::consts::ARCH)
+            Chosen::Cpu(device) => {
+                let (arch, threads) = (std::env::consts::ARCH, rayon::current_num_threads());
+                let numbers = match device.precision() {
+                    Precision::F32 => "f32",
+                    Precision::Tf32 => "tf32",
+                    Precision::Bf16 => "bf16",
+                };
+                format!("cpu ({arch}), {threads} threads, {numbers}")
             }
             #[cfg(feature = "cuda")]
             Chosen::Cuda(_) => {
                 let number = if let Device::Cuda(n) = args.device { n } else { 0 };
-                format!("cuda:{number}, {}", args.amp.name().unwrap_or("f32"))
+                format!("cuda:{number}, {}", args.amp.name())
             }
         }
     }
@@ -51,36 +55,39 @@ pub(crate) use on_device;
 /// The device asked for; `auto` takes the first GPU, or says why not and takes the CPU.
 ///
 /// # Errors
-/// A GPU that was asked for by number and cannot be opened; numbers that the device does not compute in.
+/// A GPU that was asked for by number and cannot be opened.
 pub fn choose(args: &DeviceArgs) -> anyhow::Result<Chosen> {
-    let chosen = match args.device {
-        Device::Cpu => Chosen::Cpu(Cpu::default()),
+    Ok(match args.device {
+        Device::Cpu => Chosen::Cpu(cpu(args)),
         Device::Auto => first(args),
         Device::Cuda(n) => numbered(n, args)?,
-    };
-    if let (Chosen::Cpu(_), Some(name)) = (&chosen, args.amp.name()) {
-        return Err(Misuse(format!("--amp {name} needs a GPU; the CPU computes in f32 (--amp off)")).into());
-    }
-    Ok(chosen)
+    })
 }
 
-#[cfg(not(feature = "cuda"))]
-fn first(_: &DeviceArgs) -> Chosen {
-    Chosen::Cpu(Cpu::default())
+/// The CPU; in f32, and a line says so, where it has no tile products for the numbers asked for.
+fn cpu(args: &DeviceArgs) -> Cpu {
+    Cpu::with_precision(precision(args)).unwrap_or_else(|error| {
+        tracing::warn!("--amp {}: {error}; computing in f32", args.amp.name());
+        Cpu::default()
+    })
 }
 
-#[cfg(not(feature = "cuda"))]
-fn numbered(n: usize, _: &DeviceArgs) -> anyhow::Result<Chosen> {
-    Err(Misuse(format!("--device cuda:{n}: this program was built without CUDA; use --device cpu")).into())
-}
-
-#[cfg(feature = "cuda")]
 fn precision(args: &DeviceArgs) -> Precision {
     match args.amp {
         Amp::Off => Precision::F32,
         Amp::Tf32 => Precision::Tf32,
         Amp::Bf16 => Precision::Bf16,
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn first(args: &DeviceArgs) -> Chosen {
+    Chosen::Cpu(cpu(args))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn numbered(n: usize, _: &DeviceArgs) -> anyhow::Result<Chosen> {
+    Err(Misuse(format!("--device cuda:{n}: this program was built without CUDA; use --device cpu")).into())
 }
 
 #[cfg(feature = "cuda")]
@@ -92,7 +99,7 @@ fn first(args: &DeviceArgs) -> Chosen {
         }
         Err(error) => {
             tracing::warn!("no GPU, computing on the CPU: {error}");
-            Chosen::Cpu(Cpu::default())
+            Chosen::Cpu(cpu(args))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
@@ -13,7 +14,7 @@ use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_run, load};
 use crate::run::processes::Processes;
 use crate::shell::printable::printable;
-use crate::shell::progress::{Screen, ScreenWriter, Style};
+use crate::shell::progress::{Screen, ScreenWriter, Style, colored};
 
 /// Flags of every subcommand.
 #[derive(Debug, Clone, Args)]
@@ -33,17 +34,18 @@ impl Verbosity {
         let quiet = self.quiet || !processes.is_first();
         kat_backbone::memory::keep_freed_pages();
         let screen = Screen::new(if quiet { Style::Hidden } else { Style::detect() });
-        let level = match (quiet, self.verbose) {
-            (true, _) => tracing::Level::ERROR,
-            (_, 0) => tracing::Level::INFO,
-            (_, 1) => tracing::Level::DEBUG,
-            (_, _) => tracing::Level::TRACE,
+        // What libraries say of fonts and pixels is not the user's business, unless everything is asked for.
+        let shown = match (quiet, self.verbose) {
+            (true, _) => "error",
+            (_, 0) => "error,kat=info",
+            (_, 1) => "warn,kat=debug",
+            (_, _) => "trace",
         };
         let writer = ScreenWriter(screen.clone());
         let log = log_format()
-            .with_max_level(level)
+            .with_env_filter(EnvFilter::new(shown))
             .with_target(self.verbose > 1)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && colored())
             .with_writer(move || writer.clone());
         // Set up already: a test that starts several programs in one process.
         let _ = log.try_init();
@@ -171,7 +173,7 @@ pub struct DeviceArgs {
     /// Threads to compute with [default: one for each core, of several processes on a host its share of them]
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// Numbers on a GPU: off (f32), tf32 (f32, products on the tensor cores) or bf16 (mixed precision)
+    /// Numbers: off (f32), tf32 (f32, products from shorter factors) or bf16 (mixed precision); on a GPU, or a CPU with AMX
     #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Amp::Off, hide_possible_values = true)]
     pub amp: Amp,
     /// The same bits run to run: so in any case here; taken for scripts that ask for it
@@ -184,19 +186,19 @@ pub struct DeviceArgs {
 pub enum Amp {
     /// f32
     Off,
-    /// f32, but products on the tensor cores, from factors of 10 bits
+    /// f32, but products on the matrix units: from factors of 10 bits on a GPU, of 16 on a CPU
     Tf32,
-    /// Mixed: activations in bfloat16; weights, the residual stream, sums and losses in f32
+    /// Mixed: factors of products in bfloat16 (on a GPU all activations); weights, the residual stream, sums and losses in f32
     Bf16,
 }
 
 impl Amp {
-    /// What a device other than a GPU cannot do.
-    pub fn name(self) -> Option<&'static str> {
+    /// As a line of text names the numbers.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Off => None,
-            Self::Tf32 => Some("tf32"),
-            Self::Bf16 => Some("bf16"),
+            Self::Off => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
         }
     }
 }

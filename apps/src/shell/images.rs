@@ -1,4 +1,4 @@
-//! The images that `predict` is given: files, folders, stdin.
+//! The images that `predict` is given: files, folders, stdin, a stream of them on stdin.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Read as _;
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use image::RgbImage;
-use kat_images::decode::{DecodeOptions, decode_bytes, decode_file};
+use kat_images::decode::{DecodeOptions, ImageStream, decode_bytes, decode_file};
 use kat_images::files::MAX_IMAGE_BYTES;
 use kat_images::names::{is_image, is_unsupported_image};
 
 use crate::config::Plan;
+use crate::shell::printable::one_line;
+use crate::shell::told;
 
 /// How much one image may take.
 #[derive(Debug, Clone, Args)]
@@ -32,11 +34,68 @@ impl ImageLimits {
     }
 }
 
+/// The images to look at.
+#[derive(Debug, Clone, Args)]
+pub struct ImageInputs {
+    /// Images, folders of images, or - for an image on stdin
+    #[arg(required_unless_present = "stream", value_name = "IMAGE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    /// Read JPEG or PNG images from stdin one after another, as `ffmpeg -f image2pipe` writes the frames of a video; a line
+    /// for each as it comes
+    #[arg(long, conflicts_with = "inputs")]
+    stream: bool,
+}
+
+impl ImageInputs {
+    /// Gives each image with its path to `look`, and what that finds to `show`, with a name for what is written about it: that
+    /// of its file, or frame_000001 and so on. An image of which the first fails is told and left out.
+    ///
+    /// # Errors
+    /// A folder or stream that cannot be read, what `show` fails at; at the end, if an image could not be looked at.
+    pub(crate) fn for_each<T>(
+        &self,
+        options: &DecodeOptions,
+        mut look: impl FnMut(&Path, RgbImage) -> anyhow::Result<T>,
+        mut show: impl FnMut(&Path, &str, T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (mut seen, mut failed) = (0u64, 0u64);
+        let mut one = |path: &Path, image: anyhow::Result<RgbImage>, name: &mut dyn FnMut() -> String| {
+            seen += 1;
+            match image.and_then(|image| look(path, image)) {
+                Ok(found) => show(path, &name(), found),
+                Err(error) => {
+                    failed += 1;
+                    tracing::error!("{}", one_line(&told(&error)));
+                    Ok(())
+                }
+            }
+        };
+        if self.stream {
+            let mut stream = ImageStream::new(std::io::BufReader::with_capacity(1 << 16, std::io::stdin()));
+            for number in 1u64.. {
+                let Some(bytes) = stream.next_image()? else { break };
+                let name = format!("frame_{number:06}");
+                let image = decode_bytes(bytes, options).with_context(|| name.clone());
+                one(Path::new(&name), image, &mut || name.clone())?;
+            }
+        } else {
+            let mut names = OutputNames::default();
+            for path in image_files(&self.inputs)? {
+                one(&path, decode(&path, options), &mut || names.of(&path))?;
+            }
+        }
+        if failed > 0 {
+            bail!("{failed} of {seen} images could not be read");
+        }
+        Ok(())
+    }
+}
+
 /// The images named, folders opened; in each folder by name. "-" stands for stdin and stays.
 ///
 /// # Errors
 /// A folder that cannot be read or holds no images.
-pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
         if !input.is_dir() {
@@ -84,11 +143,11 @@ pub(crate) fn image_files(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Names for what is written about images: that of the image's file, with a number where an earlier one had the same.
 #[derive(Debug, Default)]
-pub(crate) struct OutputNames(HashSet<String>);
+struct OutputNames(HashSet<String>);
 
 impl OutputNames {
     /// A name without an extension for what is written about the image of `path`; an image on stdin is called "stdin".
-    pub(crate) fn of(&mut self, path: &Path) -> String {
+    fn of(&mut self, path: &Path) -> String {
         let stem = match path.file_stem() {
             Some(stem) if path != Path::new("-") => stem.to_string_lossy().into_owned(),
             _ => "stdin".to_owned(),
@@ -105,7 +164,7 @@ impl OutputNames {
 ///
 /// # Errors
 /// A file that cannot be read or decoded.
-pub(crate) fn decode(path: &Path, options: &DecodeOptions) -> anyhow::Result<RgbImage> {
+fn decode(path: &Path, options: &DecodeOptions) -> anyhow::Result<RgbImage> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         let most = MAX_IMAGE_BYTES + 1;

@@ -27,6 +27,11 @@ impl Style {
     }
 }
 
+/// Whether colors are wanted: unless NO_COLOR says otherwise (https://no-color.org).
+pub fn colored() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// The screen that bars and log lines share. Clones are the same screen.
 #[derive(Debug, Clone)]
 pub struct Screen {
@@ -53,7 +58,10 @@ impl Screen {
     /// Follows a piece of work of `total` `unit`s (a plural: "steps", "images") from `start` on.
     pub fn progress(&self, name: &str, unit: &'static str, start: u64, total: u64) -> Progress {
         let bar = self.bars.add(ProgressBar::new(total));
-        let template = "{prefix} {bar:24.cyan/black.bright} {pos}/{len} {msg} · {eta} left";
+        let template = match colored() {
+            true => "{prefix} {bar:24.cyan/black.bright} {pos}/{len} {msg} · {eta} left",
+            false => "{prefix} {bar:24} {pos}/{len} {msg} · {eta} left",
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━╸━"));
         }

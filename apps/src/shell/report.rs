@@ -8,7 +8,7 @@ use clap::Args;
 use super::Misuse;
 use crate::report::about::about;
 use crate::report::charts::{charts, write_plots};
-use crate::report::html::Page;
+use crate::report::html::{Page, Width};
 use crate::run::metrics_log::{Record, read};
 use crate::run::run_dir::write_atomic;
 use crate::run::sessions;
@@ -41,7 +41,7 @@ impl ReportCommand {
         let charts = charts(&records)?;
         let mut page = Page::new(&self.run.display().to_string(), &lead(&records));
         about(&mut page, &sessions::read(&self.run.join("sessions.jsonl")));
-        page.section("Curves");
+        page.section("Curves", Width::Whole);
         page.plots(charts.iter().map(|(_, plot)| plot));
         if let Ok(config) = std::fs::read_to_string(self.run.join("config.toml")) {
             page.folded("Configuration", &config);

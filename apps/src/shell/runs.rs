@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Misuse;
 use super::printable::print;
 use super::progress::span;
-use crate::report::html::{Column, Page};
+use crate::report::html::{Column, Page, Width};
 use crate::run::run_dir::write_atomic;
 use crate::runs::compare::{Comparison, Paired, shown, shown_summary};
 use crate::runs::{Run, find};
@@ -200,7 +200,7 @@ fn write(comparison: &Comparison, runs: &[Run], folder: &std::path::Path) -> any
     if let Some(pair) = &comparison.paired {
         page.paragraph(&paired(comparison, pair));
     }
-    page.section("Curves");
+    page.section("Curves", Width::Whole);
     let mut plots = Vec::new();
     for figure in [comparison.figure.as_str(), "loss"] {
         let plot = comparison.chart(runs, figure)?;
@@ -211,7 +211,7 @@ fn write(comparison: &Comparison, runs: &[Run], folder: &std::path::Path) -> any
     page.plots(&plots);
     let keys: Vec<&String> = comparison.groups.iter().flat_map(|g| g.settings.keys()).collect();
     if !keys.is_empty() {
-        page.section("What differs");
+        page.section("What differs", Width::Whole);
         let keys: std::collections::BTreeSet<&String> = keys.into_iter().collect();
         let heads: Vec<(&str, Column)> = std::iter::once(("runs", Column::Text))
             .chain(keys.iter().map(|key| (key.as_str(), Column::Text)))

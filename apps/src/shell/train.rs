@@ -12,6 +12,7 @@ use super::device::{Chosen, choose};
 use super::flags::{ConfigArgs, DeviceArgs};
 use crate::config::Plan;
 use crate::config::TaskKind;
+use crate::report::run_page::ReportContext;
 use crate::run::generated::prepare;
 use crate::run::processes::Processes;
 use crate::run::run_dir::{OpenMode, RunDir};
@@ -141,8 +142,9 @@ fn train<P: Trainable>(device: P::Device, around: Around<'_>) -> anyhow::Result<
         printed.or_else(|error| if super::status(&error) == 0 { Ok(()) } else { Err(error) })?;
     }
     if plan.report {
-        task.report(trainer.evaluated(), &evaluation, plan, run)?;
+        let context = ReportContext { plan, run, under_way: None };
+        task.report(trainer.evaluated(), &evaluation, context)?;
         tracing::info!("wrote {}", run.report().display());
     }
-    Ok(())
+    trainer.completed()
 }

@@ -5,5 +5,8 @@ pub mod columns;
 pub mod gemm;
 pub mod simd;
 
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod precision_tests;
+
 pub use crate::tensor::dfdx::Cpu;
 pub use buffer::{GRAIN, Unwritten, build};

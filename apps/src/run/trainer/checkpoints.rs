@@ -5,12 +5,14 @@ use kat_backbone::step_monitor::Failure;
 use kat_images::loader::LoaderState;
 
 use super::{APART, RunContext, Trainer};
+use crate::report::run_page::ReportContext;
 use crate::run::ema;
 use crate::run::logs::Logs;
 use crate::run::schedule::Schedule;
 use crate::run::signals::Held;
 use crate::run::state::{self, Contents, PLAN_KEY, Progress};
 use crate::run::task::Task;
+use crate::shell::told;
 
 impl<T: Task> Trainer<'_, T> {
     /// Saves the newest checkpoint before it is evaluated, and keeps the one before it until that has gone well.
@@ -45,8 +47,7 @@ impl<T: Task> Trainer<'_, T> {
         }
         let saved = format!("{} is at step {}; --resume goes on", run.last().display(), self.step);
         let failed = || format!("the evaluation at step {} failed; {saved}", self.step);
-        // Only the evaluation of the final weights is shown.
-        let examples = if self.place() == schedule.total() { self.context.plan.eval.examples } else { 0 };
+        let examples = self.context.plan.eval.examples;
         let evaluate = |model: &T::Model, examples| self.task.evaluate(model, screen, examples, processes);
         let evaluated = held.released(&saved, || evaluate(self.evaluated(), examples));
         let Some(evaluation) = evaluated else { return self.not_begun(&saved) };
@@ -80,17 +81,35 @@ impl<T: Task> Trainer<'_, T> {
         tracing::info!("step {}: {}", self.step, shown.join(", "));
         self.evaluation_due = false;
         let figure = values.iter().find(|(name, _)| *name == self.task.criterion()).map(|(_, value)| *value);
-        if let Some(figure) = figure.filter(|f| self.best.is_none_or(|best| *f > best)) {
-            self.best = Some(figure);
-            self.save(&run.best(), loader)?;
+        match figure.filter(|f| self.best.is_none_or(|best| *f > best)) {
+            Some(figure) => {
+                (self.best, self.stale) = (Some(figure), 0);
+                self.save(&run.best(), loader)?;
+            }
+            None => self.stale += 1,
         }
-        self.evaluation = Some(evaluation);
         self.save(&run.last(), loader)?;
+        self.follow(&evaluation, schedule);
+        self.evaluation = Some(evaluation);
         if processes.is_first() && run.previous().exists() {
             let refused = || format!("cannot remove {}", run.previous().display());
             std::fs::remove_file(run.previous()).with_context(refused)?;
         }
         Ok(true)
+    }
+
+    /// Rewrites the page of the run while it goes on. What fails at it is said, and no reason to stop training.
+    fn follow(&self, evaluation: &T::Evaluation, schedule: &Schedule) {
+        let RunContext { run, plan, processes, .. } = self.context;
+        let ends = self.place() >= schedule.total() || self.is_out_of_patience();
+        if !plan.report || !processes.is_first() || ends {
+            return;
+        }
+        let total = (schedule.total() as u64).saturating_add_signed(-self.shift);
+        let context = ReportContext { plan, run, under_way: Some(total) };
+        if let Err(error) = self.task.report(self.evaluated(), evaluation, context) {
+            tracing::warn!("the report could not be rewritten: {}", told(&error));
+        }
     }
 
     /// The evaluation was not begun here because somebody asked to stop; other processes may be at it, and are ended.
@@ -112,6 +131,7 @@ impl<T: Task> Trainer<'_, T> {
             updates: self.optimizer.steps(),
             loader: loader.clone(),
             best: self.best.map(|best| format!("{best:?}")),
+            stale: self.stale,
             evaluation_due: self.evaluation_due,
             schedule_shift: self.shift,
             train_images: Some(train_images),

@@ -11,17 +11,18 @@ use rayon::prelude::*;
 /// Queries of one tile: a tile's logits against 197 keys take 50 KB, against 4096 keys 1 MB.
 const TILE: usize = 64;
 
-/// The packed values of one image, and where a head's parts lie in it.
+/// The packed values of one image, where a head's parts lie in it, and what computes their products.
 #[derive(Clone, Copy)]
 struct Packed<'a> {
     values: &'a [f32],
     geometry: Geometry,
+    engine: Engine,
 }
 
 impl<'a> Packed<'a> {
-    fn new(qkv: &'a [f32], image: usize, geometry: Geometry) -> Self {
+    fn new(qkv: &'a [f32], image: usize, geometry: Geometry, engine: Engine) -> Self {
         let size = geometry.tokens * 3 * geometry.channels();
-        Self { values: &qkv[image * size..(image + 1) * size], geometry }
+        Self { values: &qkv[image * size..(image + 1) * size], geometry, engine }
     }
 
     /// (count, D): part 0, 1, 2 (query, key, value) of `head`, from token `start` on.
@@ -41,9 +42,8 @@ fn tile_logits(
     keys: Side<'_>,
     relative: Option<&RelativeViews<'_, Cpu>>,
     logits: &mut [f32],
-    engine: Engine,
 ) {
-    let g = packed.geometry;
+    let Packed { geometry: g, engine, .. } = packed;
     let q = packed.part(0, head, start, count);
     gemm_strided(logits, g.tokens, Dst::Overwrite, g.scale(), q, keys, engine);
     let Some(relative) = relative else { return };
@@ -111,7 +111,8 @@ impl AttentionKernel for Cpu {
         let factors: Vec<[Kept<'_>; 2]> = (0..g.batch * g.heads)
             .into_par_iter()
             .map(|i| {
-                let part = |part| Packed::new(qkv, i / g.heads, g).part(part, i % g.heads, 0, g.tokens);
+                let part =
+                    |part| Packed::new(qkv, i / g.heads, g, engine).part(part, i % g.heads, 0, g.tokens);
                 [part(1).transposed(), part(2)].map(|part| Kept::new(part, Hand::Right, engine))
             })
             .collect();
@@ -129,14 +130,14 @@ impl AttentionKernel for Cpu {
                 })
                 .for_each(|(image, tile, (y, sums))| {
                     debug_assert!(tile < tiles);
-                    let packed = Packed::new(qkv, image, g);
+                    let packed = Packed::new(qkv, image, g, engine);
                     let y = y.zeroed();
                     let count = y.len() / channels;
                     let mut logits = vec![0.0; count * g.tokens];
                     for head in 0..g.heads {
                         let [keys, values] = factors[image * g.heads + head].each_ref().map(Kept::side);
                         let place = (tile * TILE, count);
-                        tile_logits(packed, head, place, keys, relative.as_ref(), &mut logits, engine);
+                        tile_logits(packed, head, place, keys, relative.as_ref(), &mut logits);
                         vectorized(
                             #[inline(always)]
                             || {
@@ -173,14 +174,13 @@ impl AttentionKernel for Cpu {
             .map(|(i, gradients)| {
                 let (image, head) = (i / g.heads, i % g.heads);
                 head_gradient(
-                    Packed::new(qkv, image, g),
+                    Packed::new(qkv, image, g, engine),
                     image,
                     head,
                     relative,
                     attended.log_sums,
                     dy,
                     gradients,
-                    engine,
                 )
             })
             .collect();
@@ -217,9 +217,8 @@ fn head_gradient(
     log_sums: &[f32],
     dy: &[f32],
     gradients: &mut [f32],
-    engine: Engine,
 ) -> Option<[Vec<f32>; 2]> {
-    let g = packed.geometry;
+    let Packed { geometry: g, engine, .. } = packed;
     let (dq, dkv) = gradients.split_at_mut(g.tokens * g.head_dim);
     let (dk, dv) = dkv.split_at_mut(g.tokens * g.head_dim);
     let (k, v) = (packed.part(1, head, 0, g.tokens), packed.part(2, head, 0, g.tokens));
@@ -237,7 +236,7 @@ fn head_gradient(
         let q = packed.part(0, head, start, count);
         let dy_start = (image * g.tokens + start) * g.channels() + head * g.head_dim;
         let dy = Mat::strided(&dy[dy_start..], count, g.head_dim, g.channels());
-        tile_logits(packed, head, (start, count), keys.side(), relative, p, engine);
+        tile_logits(packed, head, (start, count), keys.side(), relative, p);
         gemm(dp, Dst::Overwrite, dy, values.side(), engine);
         vectorized(
             #[inline(always)]

@@ -14,6 +14,7 @@ pub mod guard;
 mod jpeg;
 mod orientation;
 mod other;
+mod stream;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use image::RgbImage;
 
 pub use encoded::Encoded;
 pub use error::DecodeError;
+pub use stream::{ImageStream, StreamError};
 
 use crate::files::{MAX_IMAGE_BYTES, read_regular};
 use crate::transform::resize::check_short_side;

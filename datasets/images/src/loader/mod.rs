@@ -199,7 +199,8 @@ pub enum LoaderError {
     },
     /// The dataset, or this rank's share of it, has too few samples for one batch.
     #[error(
-        "loader: {samples} samples give no batch of {batch_size} for rank {rank} of {world}: lower train.batch_size"
+        "loader: {samples} samples give no batch of {batch_size} for rank {rank} of {world}: take a smaller one, --set \
+         train.batch_size={}", (samples / world.max(&1)).max(1)
     )]
     NoBatch {
         /// Samples in the dataset.
@@ -212,7 +213,7 @@ pub enum LoaderError {
         world: usize,
     },
     /// A sample could not be loaded, under [`OnBad::Fail`].
-    #[error("{name} (sample {index}): {reason}")]
+    #[error("{name} (sample {index}): {reason}; --set data.on_corrupt=skip leaves such samples out")]
     Bad {
         /// The file.
         name: String,

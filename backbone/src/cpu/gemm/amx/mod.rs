@@ -17,6 +17,7 @@ mod tile;
 mod tile;
 
 use super::{Dst, Side};
+use crate::cpu::simd::vectorized;
 use crate::tensor::Precision;
 use pack::{Hand, PANEL, Part, Tile, panel, steps};
 use rayon::prelude::*;
@@ -214,44 +215,47 @@ impl Writer<'_> {
         let (first, left) = (row * PANEL, column * PANEL);
         let (rows, columns) = (PANEL.min(self.m - first), PANEL.min(self.n - left));
         let bias = self.p.bias.map(|bias| &bias[left..left + columns]);
-        for r in 0..rows {
-            for half in 0..columns.div_ceil(16) {
-                let count = 16.min(columns - half * 16);
-                let values = &sums.0[r / 16 * 2 + half][r % 16];
-                // SAFETY: the product's rows lie in the destination (`run_on` has checked), of which this task alone has this
-                // rectangle; they were written before where they are read (`Dst::Accumulate`).
-                let dst = unsafe {
-                    let start = self.shared.start.add((first + r) * self.shared.stride + left + half * 16);
-                    std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<f32>>(), count)
-                };
-                let bias = bias.map(|bias| &bias[half * 16..half * 16 + count]);
-                finish(dst, values, bias, self.p.factor, self.p.start);
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (r, half) in (0..rows).flat_map(|r| (0..columns.div_ceil(16)).map(move |half| (r, half)))
+                {
+                    let (at, count) = (half * 16, 16.min(columns - half * 16));
+                    // SAFETY: the product's rows lie in the destination (`run_on` has checked), of which this task alone has
+                    // this rectangle; they were written before where they are read (`Dst::Accumulate`).
+                    let dst = unsafe {
+                        let start = self.shared.start.add((first + r) * self.shared.stride + left + at);
+                        std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<f32>>(), count)
+                    };
+                    let (sums, bias) =
+                        (&sums.0[r / 16 * 2 + half][r % 16], bias.map(|bias| &bias[at..at + count]));
+                    let (factor, start) = (self.p.factor, self.p.start);
+                    match <&mut [_; 16]>::try_from(&mut *dst) {
+                        Ok(whole) => finish(whole, sums, bias, factor, start),
+                        Err(_) => finish(dst, sums, bias, factor, start),
+                    }
+                }
+            },
+        );
     }
 }
 
 /// Scales up to 16 sums, adds what they start from, and writes them.
 #[inline(always)]
 fn finish(dst: &mut [MaybeUninit<f32>], sums: &[f32; 16], bias: Option<&[f32]>, factor: f32, start: Dst) {
+    let slots = dst.iter_mut().zip(sums);
     match (start, bias) {
-        (Dst::Overwrite, None) => {
-            for (dst, sum) in dst.iter_mut().zip(sums) {
-                dst.write(factor * sum);
-            }
-        }
-        (Dst::Overwrite, Some(bias)) => {
-            for ((dst, sum), bias) in dst.iter_mut().zip(sums).zip(bias) {
-                dst.write(factor * sum + bias);
-            }
-        }
-        (Dst::Accumulate, _) => {
-            for (dst, sum) in dst.iter_mut().zip(sums) {
-                // SAFETY: values that are added to were written before.
-                let before = unsafe { dst.assume_init() };
-                dst.write(factor * sum + before);
-            }
-        }
+        (Dst::Overwrite, None) => slots.for_each(|(slot, sum)| {
+            slot.write(factor * sum);
+        }),
+        (Dst::Overwrite, Some(bias)) => slots.zip(bias).for_each(|((slot, sum), bias)| {
+            slot.write(factor * sum + bias);
+        }),
+        (Dst::Accumulate, _) => slots.for_each(|(slot, sum)| {
+            // SAFETY: values that are added to were written before.
+            let before = unsafe { slot.assume_init() };
+            slot.write(factor * sum + before);
+        }),
     }
 }
 
