@@ -56,7 +56,7 @@ impl ExportCommand {
         match self.format {
             Format::Safetensors => write(&self.to, || Ok(open()?.into_map())),
             Format::Hf => hub::write(&open()?, self.measured(), &self.to),
-            Format::Onnx => write_onnx(&self.to, &OnnxArgs { input: self.input, size: None }, || open()),
+            Format::Onnx => write_onnx(&self.to, &OnnxArgs { input: self.input, size: None }, open),
         }
     }
 
