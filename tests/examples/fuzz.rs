@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use image::{GrayImage, ImageFormat, Luma, RgbImage};
 use kat_ade20k::label_png;
 use kat_coco::check::{OnProblem, check};
+use kat_coco::convert::{Format, write_coco, write_yolo};
 use kat_coco::evaluate::{EvalConfig, IouType, evaluate};
 use kat_coco::json::{CocoFile, parse_results};
 use kat_imagenet::tar::read_shard;
@@ -40,6 +41,15 @@ const INSTANCES: &str = r#"{"info": {"year": 2017}, "images": [
 const RESULTS: &str = r#"[{"image_id": 1, "category_id": 3, "bbox": [1, 1, 4, 4], "score": 0.5},
     {"image_id": 2, "category_id": 3, "bbox": [0, 0, 2.25, 3e0], "score": 1.0e-1,
      "segmentation": {"size": [4, 4], "counts": "04442"}}]"#;
+
+const VOC: &str = "<annotation><filename>a.png</filename><size><width>20</width><height>10</height></size><object>\
+    <name>cat</name><difficult>0</difficult><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>9.5</xmax><ymax>8</ymax></bndbox>\
+    </object></annotation>";
+
+const LABEL_ME: &str = r#"{"imagePath": "a.png", "imageWidth": 20, "imageHeight": 10, "shapes": [
+    {"label": "cat", "shape_type": "polygon", "points": [[1, 1], [8, 1.5], [4, 7]]},
+    {"label": "dog", "shape_type": "rectangle", "points": [[1, 1], [8, 7]]},
+    {"label": "dog", "shape_type": "circle", "points": [[5, 5], [7, 5]]}]}"#;
 
 /// Pieces that text formats tend to trip over.
 const TOKENS: [&[u8]; 12] = [
@@ -107,6 +117,14 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
                 }
             },
         ),
+        parser("data.yaml", b"train: images\nnames: {0: cat, 1: \"a: dog\"}\n".into(), |bytes, _| {
+            other_tool(Format::Yolo, "data.yaml", bytes);
+        }),
+        parser("YOLO's labels", b"1 0.2 0.5 0.5 0.5 0.2 1\n0 0.5 0.5 0.2 0.4\n".into(), |bytes, _| {
+            other_tool(Format::Yolo, "labels/a.txt", bytes);
+        }),
+        parser("Pascal VOC", VOC.into(), |bytes, _| other_tool(Format::Voc, "Annotations/a.xml", bytes)),
+        parser("LabelMe", LABEL_ME.into(), |bytes, _| other_tool(Format::LabelMe, "a.json", bytes)),
         parser("label PNG", label_png.into_inner(), |bytes, _| drop(label_png::parse(bytes))),
         parser("images in a stream", [&jpeg[..], rgb_png.get_ref()].concat(), stream),
         parser("JPEG", jpeg, decode),
@@ -118,6 +136,30 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
             }
         }),
     ])
+}
+
+/// A folder of another tool in which one file is damaged; what is read of it can be written.
+fn other_tool(format: Format, damaged: &str, bytes: &[u8]) {
+    let folder = || -> std::io::Result<tempfile::TempDir> {
+        let dir = tempfile::tempdir()?;
+        for place in ["images/a.png", "JPEGImages/a.png", "a.png"] {
+            let path = dir.path().join(place);
+            std::fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
+            RgbImage::new(20, 10).save(&path).map_err(std::io::Error::other)?;
+        }
+        if damaged != "data.yaml" && format == Format::Yolo {
+            std::fs::write(dir.path().join("data.yaml"), "train: images\nnames: [cat, dog]\n")?;
+        }
+        let path = dir.path().join(damaged);
+        std::fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
+        std::fs::write(path, bytes)?;
+        Ok(dir)
+    };
+    let dir = folder().expect("the temporary folder can be written");
+    if let Ok(set) = format.read(dir.path()) {
+        let _ = write_coco(&set, &dir.path().join("coco"));
+        let _ = write_yolo(&set, &dir.path().join("yolo"));
+    }
 }
 
 /// The images of a stream lie in it one after another.
