@@ -7,6 +7,7 @@
 use super::kernels::mirrored;
 use super::plans::Products;
 use crate::error::{Error, Result};
+use crate::tensor::Precision;
 use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, result, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};

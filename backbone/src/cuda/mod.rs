@@ -21,6 +21,7 @@ pub use buffer::Buffer;
 pub use launch::Work;
 
 use crate::error::{Error, Result};
+use crate::tensor::Precision;
 use buffer::Bf16;
 use cudarc::driver::{CudaSlice, DeviceRepr, DeviceSlice as _};
 use launch::{Context, failed};
