@@ -118,9 +118,16 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
     let pairs = classes.iter().cloned().zip(counts);
     survey.classes = pairs.map(|(name, count)| ClassCount { name, count }).collect();
     survey.judge_labels(folders.scheme == LabelScheme::ReduceZero);
+    let background = classes.first().is_some_and(|name| name == BACKGROUND);
+    let direct = folders.scheme == LabelScheme::Direct;
     // a table of names counts from label 1: where the last label is missing and 0 is there, labels may count from 0
-    let last = folders.classes as u16 - u16::from(folders.scheme == LabelScheme::Direct);
-    if classes.first().is_some_and(|name| name == BACKGROUND) && !survey.values.contains_key(&last) {
+    let last = folders.classes as u16 - u16::from(direct);
+    if background && !direct && survey.values.contains_key(&0) {
+        survey.notes.push(format!(
+            "label 0 counts as no class and label 1 as {BACKGROUND:?}: if label 0 is {BACKGROUND:?}, check and train with \
+             --set segment.reduce_zero_label=false"
+        ));
+    } else if background && direct && !survey.values.contains_key(&last) {
         survey.notes.push(format!(
             "label 0 is taken as {BACKGROUND:?}, since the table of names starts at label 1, but the last label {last} \
              never occurs: if label 0 is {:?}, list the names in classes.txt or segment.classes",
@@ -212,6 +219,17 @@ mod tests {
         let (reduced, notes) = counts(true);
         assert_eq!(reduced, of([("ground", 6), ("red", 6), ("blue", 0)]));
         assert!(notes.contains("never occur: \"blue\""), "{notes}");
+    }
+
+    #[test]
+    fn a_background_that_counts_as_no_class_is_told() {
+        let dir = labelled("background\ncell\n", &[0, 1]);
+        let mut data = unconfigured();
+        for (scheme, told) in [(LabelScheme::ReduceZero, true), (LabelScheme::Direct, false)] {
+            data.labels.scheme = scheme;
+            let notes = check(dir.path(), &data).unwrap().remove(0).notes.join(" ");
+            assert_eq!(notes.contains("segment.reduce_zero_label=false"), told, "{notes}");
+        }
     }
 
     #[test]

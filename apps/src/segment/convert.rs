@@ -32,8 +32,12 @@ pub fn convert(args: &ConvertArgs) -> anyhow::Result<String> {
     }
     let set = args.read()?;
     outlines(&args.to, &set)?;
-    Ok(summary(&args.to, &set))
+    Ok(summary(&args.to, &set) + NEXT)
 }
+
+/// How what was written is read: its labels count from 0.
+const NEXT: &str =
+    "\ncheck and train with --set segment.reduce_zero_label=false: label 0 is the first class of classes.txt";
 
 /// Writes label maps of another layout.
 fn maps(args: &ConvertArgs, mut set: LabelSet) -> anyhow::Result<String> {
@@ -44,7 +48,7 @@ fn maps(args: &ConvertArgs, mut set: LabelSet) -> anyhow::Result<String> {
     set.write(&args.to)?;
     let parts = set.parts.iter().map(|(name, images)| format!("{name} with {} images", images.len()));
     let parts = parts.collect::<Vec<_>>().join(", ");
-    Ok(format!("{}: {parts}; {} classes", args.to.display(), set.classes.len()))
+    Ok(format!("{}: {parts}; {} classes{NEXT}", args.to.display(), set.classes.len()))
 }
 
 /// As a dataset of outlines holds a share out.
