@@ -46,16 +46,22 @@ pub fn available() -> bool {
 
 /// CPUID leaf 7: AMX-BF16 is bit 22 and AMX-TILE bit 24 of EDX; the system saves tiles where bits 17 and 18 of XCR0 are set.
 fn processor_has_them() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    use std::arch::x86_64::{__cpuid_count, _xgetbv};
     #[target_feature(enable = "xsave")]
     fn saved() -> u64 {
         // SAFETY: the caller has seen OSXSAVE; register 0 is always there.
         unsafe { _xgetbv(0) }
     }
-    if __cpuid(0).eax < 7 || __cpuid(1).ecx & 1 << 27 == 0 {
+    // a safe function in later versions of Rust than the oldest that is supported
+    #[allow(unused_unsafe)]
+    let leaf = |number| {
+        // SAFETY: every x86-64 has CPUID, and a leaf that it has not reads as zeros or as its last.
+        unsafe { __cpuid_count(number, 0) }
+    };
+    if leaf(0).eax < 7 || leaf(1).ecx & 1 << 27 == 0 {
         return false;
     }
-    let features = __cpuid_count(7, 0).edx;
+    let features = leaf(7).edx;
     // SAFETY: OSXSAVE (bit 27) says that the processor has `xgetbv` and the system allows it.
     features & 1 << 22 != 0 && features & 1 << 24 != 0 && unsafe { saved() } & 0x6_0000 == 0x6_0000
 }
