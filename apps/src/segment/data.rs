@@ -14,7 +14,6 @@ use crate::shell::Misuse;
 
 /// Files in which class names are looked for, under the root of the data.
 const NAME_FILES: [&str; 3] = ["objectInfo150.txt", "objectInfo.txt", "classes.txt"];
-/// The ending that is looked for where there is no image.
 /// What label 0 is called where it counts and the list of names starts at label 1.
 pub const BACKGROUND: &str = "background";
 

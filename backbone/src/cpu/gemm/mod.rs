@@ -178,11 +178,11 @@ impl<'a> Kept<'a> {
 
 /// A product and what it starts from.
 #[derive(Clone, Copy, Debug)]
-pub struct Product<'a> {
+pub struct Product<'a, S = Side<'a>> {
     /// m × k.
-    pub lhs: Side<'a>,
+    pub lhs: S,
     /// k × n.
-    pub rhs: Side<'a>,
+    pub rhs: S,
     /// Scales the product, not the bias.
     pub factor: f32,
     /// What becomes of the values in the destination.
@@ -258,14 +258,8 @@ fn run_on(dst: &mut [MaybeUninit<f32>], p: Product<'_>, engine: Engine) {
     if engine.precision != Precision::F32 {
         return amx::product(dst, &p, engine.precision, parallel);
     }
-    let whole = Whole {
-        lhs: p.lhs.mat(),
-        rhs: p.rhs.mat(),
-        factor: p.factor,
-        start: p.start,
-        bias: p.bias,
-        stride: p.stride,
-    };
+    let Product { lhs, rhs, factor, start, bias, stride } = p;
+    let whole = Whole { lhs: lhs.mat(), rhs: rhs.mat(), factor, start, bias, stride };
     #[cfg(target_arch = "x86_64")]
     if avx512::available() {
         return avx512::product(dst, whole, parallel);
@@ -274,15 +268,7 @@ fn run_on(dst: &mut [MaybeUninit<f32>], p: Product<'_>, engine: Engine) {
 }
 
 /// A [`Product`] of values where they lie.
-#[derive(Clone, Copy, Debug)]
-struct Whole<'a> {
-    lhs: Mat<'a>,
-    rhs: Mat<'a>,
-    factor: f32,
-    start: Dst,
-    bias: Option<&'a [f32]>,
-    stride: usize,
-}
+type Whole<'a> = Product<'a, Mat<'a>>;
 
 #[cfg(test)]
 mod tests;

@@ -34,13 +34,30 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// The tables of relative positions as factors of queries, for all heads and tiles.
+struct Tables<'a> {
+    height: Kept<'a>,
+    width: Kept<'a>,
+    grid: Size,
+}
+
+impl<'a> Tables<'a> {
+    fn new(relative: &RelativeViews<'a, Cpu>, head_dim: usize, engine: Engine) -> Self {
+        let factor = |table: &'a [f32], size: usize| {
+            Kept::new(Mat::new(table, 2 * size - 1, head_dim).transposed(), Hand::Right, engine)
+        };
+        let grid = relative.grid;
+        Self { height: factor(relative.height, grid.height), width: factor(relative.width, grid.width), grid }
+    }
+}
+
 /// Logits of a tile: scale · q kᵀ + relative terms, (count, N).
 fn tile_logits(
     packed: Packed<'_>,
     head: usize,
     (start, count): (usize, usize),
     keys: Side<'_>,
-    relative: Option<&RelativeViews<'_, Cpu>>,
+    relative: Option<&Tables<'_>>,
     logits: &mut [f32],
 ) {
     let Packed { geometry: g, engine, .. } = packed;
@@ -48,13 +65,12 @@ fn tile_logits(
     gemm_strided(logits, g.tokens, Dst::Overwrite, g.scale(), q, keys, engine);
     let Some(relative) = relative else { return };
     let Size { height: rows, width: cols } = relative.grid;
-    let project = |table, size: usize| {
+    let project = |table: &Kept<'_>, size: usize| {
         build(count * (2 * size - 1), |dst| {
-            let table = Mat::new(table, 2 * size - 1, g.head_dim);
-            gemm::write(dst, q, table.transposed(), None, engine);
+            gemm::write(dst, q, table.side(), None, engine);
         })
     };
-    let (by_row, by_col) = (project(relative.height, rows), project(relative.width, cols));
+    let (by_row, by_col) = (project(&relative.height, rows), project(&relative.width, cols));
     for (i, logits) in logits.chunks_exact_mut(g.tokens).enumerate() {
         let (y, x) = ((start + i) / cols, (start + i) % cols);
         let by_row = &by_row[i * (2 * rows - 1)..];
@@ -107,6 +123,7 @@ impl AttentionKernel for Cpu {
         let channels = g.channels();
         let tiles = g.tokens.div_ceil(TILE).max(1);
         let engine = Threads::One.at(self.precision());
+        let tables = relative.as_ref().map(|relative| Tables::new(relative, g.head_dim, engine));
         // keys and values of every head, for all tiles of queries
         let factors: Vec<[Kept<'_>; 2]> = (0..g.batch * g.heads)
             .into_par_iter()
@@ -137,7 +154,7 @@ impl AttentionKernel for Cpu {
                     for head in 0..g.heads {
                         let [keys, values] = factors[image * g.heads + head].each_ref().map(Kept::side);
                         let place = (tile * TILE, count);
-                        tile_logits(packed, head, place, keys, relative.as_ref(), &mut logits);
+                        tile_logits(packed, head, place, keys, tables.as_ref(), &mut logits);
                         vectorized(
                             #[inline(always)]
                             || {
@@ -224,6 +241,7 @@ fn head_gradient(
     let (k, v) = (packed.part(1, head, 0, g.tokens), packed.part(2, head, 0, g.tokens));
     let [keys, values] = [k, v].map(|part| Kept::new(part.transposed(), Hand::Right, engine));
     let k = Kept::new(k, Hand::Right, engine);
+    let factors = relative.map(|relative| Tables::new(relative, g.head_dim, engine));
     let tile = TILE.min(g.tokens);
     let (mut p, mut dp) = (vec![0.0; tile * g.tokens], vec![0.0; tile * g.tokens]);
     let mut tables = relative.map(|r| {
@@ -236,7 +254,7 @@ fn head_gradient(
         let q = packed.part(0, head, start, count);
         let dy_start = (image * g.tokens + start) * g.channels() + head * g.head_dim;
         let dy = Mat::strided(&dy[dy_start..], count, g.head_dim, g.channels());
-        tile_logits(packed, head, (start, count), keys.side(), relative, p);
+        tile_logits(packed, head, (start, count), keys.side(), factors.as_ref(), p);
         gemm(dp, Dst::Overwrite, dy, values.side(), engine);
         vectorized(
             #[inline(always)]
