@@ -55,10 +55,10 @@ enum Form {
 
 /// Launches the kernel of a form: those of the kernels' denominator, then those of the paper's.
 macro_rules! launch {
-    (($form:expr, $denominator:expr), [$($kernel:ident),*; $($paper:ident),*], $arguments:tt) => {
-        match $denominator {
-            Denominator::Kernel => launch!($form, [$($kernel),*], $arguments),
-            Denominator::Paper => launch!($form, [$($paper),*], $arguments),
+    ($call:expr, [$($kernel:ident),*; $($paper:ident),*], $arguments:tt) => {
+        match $call.1 {
+            Denominator::Kernel => launch!($call.0, [$($kernel),*], $arguments),
+            Denominator::Paper => launch!($call.0, [$($paper),*], $arguments),
         }
     };
     ($form:expr, [$packed:ident, $single:ident, $any:ident], ($($argument:expr),*)) => {
