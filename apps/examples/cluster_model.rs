@@ -92,7 +92,8 @@ fn main() -> anyhow::Result<()> {
     };
     let series = columns.iter().map(|(name, way, gbit)| Series::line(name, points(*way, *gbit))).collect();
     let title = format!("{}: expected efficiency (model, {} µs)", args.name, args.latency);
-    let chart = LineChart { y_range: Some((0.0, 1.05)), ..LineChart::new(title, "log₂ of the processes", series) };
+    let chart =
+        LineChart { y_range: Some((0.0, 1.05)), ..LineChart::new(title, "log₂ of the processes", series) };
     let written = chart.plot()?.write_png(&args.output);
     written.with_context(|| format!("cannot write {}", args.output.display()))
 }
