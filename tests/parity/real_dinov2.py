@@ -19,7 +19,8 @@ SIDES = [518, 224]
 
 
 def main(weights, to):
-    state = load_file(weights)
+    # Half precision as it is stored: timm would round resampled positions to it again.
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
     made = {}
     for side in SIDES:
         model = timm.create_model("vit_small_patch14_dinov2", img_size=side, num_classes=0).eval()
