@@ -18,6 +18,7 @@ use kat_apps::plot::rationals::{Rational, RationalLayer, rational_panels};
 use kat_apps::plot::{Plot, PlotError};
 use kat_apps::report::html::{Column, Figure, Page, Width};
 use kat_apps::report::thumbnails::data_uri;
+use kat_backbone::ops::rational::Denominator;
 use ndarray::Array2;
 
 fn main() -> anyhow::Result<()> {
@@ -112,7 +113,9 @@ fn confusion(classes: usize) -> Confusion {
 }
 
 fn rationals() -> Result<Plot, PlotError> {
-    let identity = Rational { numerator: vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0], denominator: vec![0.0; 4] };
+    let form = Denominator::Kernel;
+    let identity =
+        Rational { numerator: vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0], denominator: vec![0.0; 4], form };
     let layers: Vec<_> = (0..8)
         .map(|n| {
             let group = |g: usize| Rational {
@@ -125,6 +128,7 @@ fn rationals() -> Result<Plot, PlotError> {
                     0.0,
                 ],
                 denominator: vec![0.05 * g as f32, 0.02 * n as f32, 0.0, 0.0],
+                form,
             };
             RationalLayer {
                 name: format!("blocks.{}.mlp.act{}", n / 2, n % 2 + 1),

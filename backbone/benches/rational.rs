@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kat_backbone::Cpu;
 use kat_backbone::ops::add::AddKernel as _;
-use kat_backbone::ops::rational::{Geometry, RationalKernel as _};
+use kat_backbone::ops::rational::{Denominator, Geometry, RationalKernel as _};
 
 fn rational(c: &mut Criterion) {
     let (rows, channels) = (8 * 197, 1536);
@@ -14,6 +14,7 @@ fn rational(c: &mut Criterion) {
         numerator_len: 6,
         denominator_groups: 8,
         denominator_len: 4,
+        form: Denominator::Kernel,
     };
     let x: Vec<f32> = (0..rows * channels).map(|i| (i * 7919 % 10_007) as f32 / 2500.0 - 2.0).collect();
     let (a, b) = (vec![0.1, 0.9, 0.3, 0.1, 0.02, 0.01], vec![0.2; 32]);

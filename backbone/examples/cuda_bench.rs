@@ -21,7 +21,7 @@ fn main() {
 #[cfg(feature = "cuda")]
 mod gpu {
     use kat_backbone::ops::adamw::AdamWConfig;
-    use kat_backbone::ops::rational::{Geometry, RationalKernel as _};
+    use kat_backbone::ops::rational::{Denominator, Geometry, RationalKernel as _};
     use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
     use kat_backbone::ops::{self, add::AddKernel as _};
     use kat_backbone::optim::{AdamW, GradientSet, ParameterOptions};
@@ -130,6 +130,7 @@ mod gpu {
             numerator_len: 6,
             denominator_groups: 8,
             denominator_len: 4,
+            form: Denominator::Kernel,
         };
         let copy = Times::of(device, 20, || device.duplicate(x.view()).map(drop))?;
         let forward = Times::of(device, 20, || {

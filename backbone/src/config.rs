@@ -1,8 +1,11 @@
 //! The configuration of a model: every size and choice, checked before anything is built.
 
 use crate::error::{Error, Result};
-use crate::init::{Activation, Order};
-use crate::nn::{AttentionConfig, BlockConfig, LAYER_NORM_EPS, MixerConfig, MixerKind, Sharing, function_of};
+use crate::init::{Activation, Order, tables};
+use crate::nn::{
+    AttentionConfig, BlockConfig, LAYER_NORM_EPS, Learnable, MixerConfig, MixerKind, Sharing, function_of,
+};
+use crate::ops::rational::Denominator;
 pub use kat_images::Size;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +69,8 @@ pub struct KatConfig {
     pub numerator: Sharing,
     /// Whether groups share the denominator.
     pub denominator: Sharing,
+    /// Which denominator: the published kernels' or the paper's.
+    pub denominator_form: Denominator,
     /// Degrees of the rational function.
     pub order: Order,
     /// What act1 starts as.
@@ -74,6 +79,8 @@ pub struct KatConfig {
     pub act2: Activation,
     /// The activation of an MLP; in a KAT, that of the ViTs whose weights it takes, to which act2 is then fitted.
     pub activation: Activation,
+    /// The activation of an MLP learns: PReLU, or a Padé unit that starts as `activation`; absent: it does not.
+    pub learnable: Option<Learnable>,
     /// Spline functions of each edge of a KAN.
     pub kan_basis: usize,
     /// What the head reads.
@@ -132,10 +139,12 @@ impl Default for KatConfig {
             groups: 8,
             numerator: Sharing::Shared,
             denominator: Sharing::PerGroup,
+            denominator_form: Denominator::Kernel,
             order: Order::default(),
             act1: Activation::Identity,
             act2: Activation::Swish,
             activation: Activation::Gelu,
+            learnable: None,
             kan_basis: 1,
             pool: Pool::ClassToken,
             class_token: true,
@@ -205,10 +214,12 @@ impl KatConfig {
                 groups: self.groups,
                 numerator: self.numerator,
                 denominator: self.denominator,
+                denominator_form: self.denominator_form,
                 order: self.order,
                 act1: self.act1,
                 act2: self.act2,
                 activation: self.activation,
+                learnable: self.learnable,
                 kan_basis: self.kan_basis,
                 preserve_variance: self.init == InitScheme::VariancePreserving,
                 dropout: self.dropout,
@@ -217,6 +228,15 @@ impl KatConfig {
             layer_scale: self.layer_scale,
             norm_eps: self.norm_eps,
         }
+    }
+
+    /// Whether rational functions of the order can start as `activations`.
+    fn check_order(&self, activations: &[Activation], form: Denominator) -> Result<()> {
+        let checked = match activations.contains(&Activation::Identity) {
+            true => tables::coefficients(Activation::Identity, self.order, form).map(|_| ()),
+            false => self.order.check(),
+        };
+        checked.map_err(|e| Error::config("model.order", e.to_string()))
     }
 
     /// Checks everything that building would trip over.
@@ -253,7 +273,7 @@ impl KatConfig {
             return fail("mlp_ratio", format!("{} leaves no hidden channels", self.mlp_ratio));
         }
         if self.mixer == MixerKind::GrKan {
-            self.order.check().map_err(|e| Error::config("model.order", e.to_string()))?;
+            self.check_order(&[self.act1, self.act2], self.denominator_form)?;
             for (name, width) in [("dim", self.dim), ("the hidden width", self.hidden())] {
                 if self.groups == 0 || width % self.groups != 0 {
                     return fail("groups", format!("{} groups do not divide {name} {width}", self.groups));
@@ -265,8 +285,13 @@ impl KatConfig {
                 return fail(field, format!("{rate} is not a probability below 1"));
             }
         }
-        if self.mixer == MixerKind::Mlp {
-            function_of(self.activation)?;
+        match (self.mixer, self.learnable) {
+            (MixerKind::Mlp, None) => _ = function_of(self.activation)?,
+            (MixerKind::Mlp, Some(Learnable::Pau)) => {
+                self.check_order(&[self.activation], Denominator::Paper)?;
+            }
+            (MixerKind::Mlp, Some(Learnable::Prelu)) | (_, None) => {}
+            (_, Some(_)) => return fail("learnable", "is for the activation of mixer \"mlp\"".into()),
         }
         if self.layer_scale.is_some() && self.mixer == MixerKind::Kan {
             return fail("layer_scale", "is not there for B-spline edges (mixer \"kan\")".into());

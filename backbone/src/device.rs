@@ -28,6 +28,7 @@ device_of!(
     crate::ops::nms::NmsKernel,
     crate::ops::patchify::PatchifyKernel,
     crate::ops::pool::PoolKernel,
+    crate::ops::prelu::PreluKernel,
     crate::ops::rational::RationalKernel,
     crate::ops::reduce::ReduceKernel,
     crate::ops::resize::grid::ResampleKernel,

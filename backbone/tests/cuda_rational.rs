@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use kat_backbone::ops::rational::Denominator;
 use kat_backbone::{Cpu, Graph, Tensor, ops};
 
 /// Compiles the host program into `dir`.
@@ -33,9 +34,9 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// What the C++ functions make of (a, |b|, x, dy): y, dx, gradients at a and |b|.
-fn on_host(program: &Path, a: &[f32], b: &[f32], x: &[f32], dy: &[f32]) -> [Vec<f32>; 4] {
+fn on_host(program: &Path, form: Denominator, a: &[f32], b: &[f32], x: &[f32], dy: &[f32]) -> [Vec<f32>; 4] {
     let mut child = Command::new(program)
-        .arg("math")
+        .arg(if form == Denominator::Kernel { "math" } else { "paper" })
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -44,8 +45,11 @@ fn on_host(program: &Path, a: &[f32], b: &[f32], x: &[f32], dy: &[f32]) -> [Vec<
     for size in [a.len(), b.len(), x.len()] {
         bytes.extend((size as i32).to_ne_bytes());
     }
-    let abs: Vec<f32> = b.iter().map(|b| b.abs()).collect();
-    for values in [a, &abs, x, dy] {
+    let b: Vec<f32> = match form {
+        Denominator::Kernel => b.iter().map(|b| b.abs()).collect(),
+        Denominator::Paper => b.to_vec(),
+    };
+    for values in [a, &b, x, dy] {
         bytes.extend(values.iter().flat_map(|v| v.to_ne_bytes()));
     }
     let mut stdin = child.stdin.take().unwrap();
@@ -69,7 +73,8 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 fn the_kernels_arithmetic_is_that_of_the_cpu() {
     let dir = tempfile::tempdir().unwrap();
     let Some(program) = host_program(dir.path()) else { return };
-    for (m, n) in [(6, 4), (4, 3), (13, 13), (1, 1)] {
+    let forms = [Denominator::Kernel, Denominator::Paper];
+    for ((m, n), form) in [(6, 4), (4, 3), (13, 13), (1, 1)].into_iter().flat_map(|o| forms.map(|f| (o, f))) {
         let count = 4096;
         let a = numbers(m, 1);
         let mut b = numbers(n, 2);
@@ -78,14 +83,14 @@ fn the_kernels_arithmetic_is_that_of_the_cpu() {
         let mut x: Vec<f32> = numbers(count, 3).iter().map(|v| 2.0 * v).collect();
         x[..2].copy_from_slice(&[0.0, -0.0]);
         let dy = numbers(count, 4);
-        let [y, dx, da, db] = on_host(&program, &a, &b, &x, &dy);
+        let [y, dx, da, db] = on_host(&program, form, &a, &b, &x, &dy);
 
         let device = Cpu::default();
         let tensor = |v: &[f32], shape: [usize; 2]| Tensor::from_vec(&device, v.to_vec(), shape).unwrap();
         let parameter = |v: &[f32], shape: [usize; 2]| tensor(v, shape).parameter().unwrap();
         let (x_t, a_t, b_t) = (parameter(&x, [count, 1]), parameter(&a, [1, m]), parameter(&b, [1, n]));
         let mut graph = Graph::recording();
-        let y_t = ops::rational(&mut graph, &x_t, &a_t, &b_t, 1).unwrap();
+        let y_t = ops::rational(&mut graph, &x_t, &a_t, &b_t, 1, form).unwrap();
         assert_close("y", &y, &y_t.to_vec(), 1e-6);
         // A loss whose gradient at y is dy: y · dy, by a linear layer of one output.
         let row = y_t.reshape([1, count]).unwrap();
@@ -96,7 +101,11 @@ fn the_kernels_arithmetic_is_that_of_the_cpu() {
         let mut take = |t: &Tensor| gradients.take_host(t).unwrap().unwrap();
         assert_close("dx", &dx, &take(&x_t), 1e-5);
         assert_close("gradient at a", &da, &take(&a_t), 1e-4);
-        let signed: Vec<f32> = db.iter().zip(&b).map(|(g, b)| if *b < 0.0 { -g } else { *g }).collect();
+        let signed: Vec<f32> = db
+            .iter()
+            .zip(&b)
+            .map(|(g, b)| if form == Denominator::Kernel && *b < 0.0 { -g } else { *g })
+            .collect();
         assert_close("gradient at b", &signed, &take(&b_t), 1e-4);
     }
 }

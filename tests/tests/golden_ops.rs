@@ -1,5 +1,6 @@
 //! The backbone's ops against golden numbers: group rational and attention.
 
+use kat_backbone::ops::rational::Denominator;
 use kat_backbone::{Graph, Shape, Tensor, ops};
 use kat_tests::device::{TestDevice, device};
 use kat_tests::golden::{Golden, Values, assert_close};
@@ -26,7 +27,7 @@ fn golden_group_rational() {
         let (x, a, b) = (leaf(get("x")), leaf(get("numerator")), leaf(get("denominator")));
         let groups = get("denominator").shape[0].max(get("numerator").shape[0]);
         let mut graph = Graph::recording();
-        let y = ops::rational(&mut graph, &x, &a, &b, groups).unwrap();
+        let y = ops::rational(&mut graph, &x, &a, &b, groups, Denominator::Kernel).unwrap();
         assert_close(&format!("{case}.y"), &y.to_vec(), get("y"), 2e-6);
         let loss = seeded(&mut graph, &y, get("dy"));
         let mut gradients = graph.backward(&loss).unwrap();

@@ -120,6 +120,35 @@ fn a_run_of_two_processes_goes_on_with_one_and_with_three() {
 }
 
 #[test]
+fn a_sharded_optimizer_is_the_same_training_and_goes_on_with_one_process_and_with_three() {
+    let Some(place) = place(&[]) else { return };
+    let sharded = ["--set", "train.shard_optimizer=true", "--set", "optimizer.eps=1e-3"];
+    let said = ok(train(&place, 2, &[&sharded[..], &["-o", "parts"]].concat())).stderr;
+    assert!(said.contains("hidden behind the backward pass"), "{said}");
+    ok(train(&place, 2, &["-o", "whole", sharded[2], sharded[3]]));
+    let [whole, parts] = ["whole", "parts"].map(|name| weights(place.dir(), name));
+    let (distance, name) = furthest(&parts, &whole, 1e-2, |name| !name.starts_with("optimizer."));
+    assert!(distance <= 1e-5, "{name} differs by {distance:.1e}");
+    let args = ["--resume", "-o", "parts", "--set", "train.epochs=3"];
+    ok(train(&place, 3, &args));
+    assert_eq!(step_of(&place.path("parts/last.safetensors")), 8);
+    ok(place.train(&["--resume", "-o", "parts", "--set", "train.epochs=4"]));
+    assert_eq!(step_of(&place.path("parts/last.safetensors")), 15);
+}
+
+#[test]
+fn four_processes_give_the_same_bits_twice() {
+    let Some(place) = place(&[("epochs = 2", "epochs = 1"), ("batch_size = 8", "batch_size = 3")]) else {
+        return;
+    };
+    for output in ["a", "b"] {
+        ok(train(&place, 4, &["-o", output]));
+    }
+    let [a, b] = ["a", "b"].map(|name| weights(place.dir(), name));
+    assert!(a.tensors == b.tensors, "two runs on four processes have other bits");
+}
+
+#[test]
 fn a_process_that_is_killed_ends_all_and_the_run_goes_on_to_the_same_weights() {
     let Some(place) = place(&[("epochs = 2", "epochs = 12")]) else { return };
     let every = ["--set", "train.save_every=1"];

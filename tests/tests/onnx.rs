@@ -15,7 +15,8 @@ use kat_apps::onnx::weights::Weights;
 use kat_apps::onnx::{About, save};
 use kat_backbone::checkpoint::model::{assign, export};
 use kat_backbone::checkpoint::{HostTensor, TensorMap, safetensors};
-use kat_backbone::nn::Module;
+use kat_backbone::nn::{Learnable, Module};
+use kat_backbone::ops::rational::Denominator;
 use kat_backbone::{Cpu, Graph, Kat, KatConfig, Size, Tensor, variants};
 use kat_images::Filter;
 use kat_images::pipeline::{ClassifyEval, ClassifyEvalConfig};
@@ -123,6 +124,38 @@ fn classifiers_of_every_family() {
         let spread = expected.iter().map(|v| v.abs()).fold(0.0, f32::max);
         println!("{name}: {difference:.1e} of {spread:.1e}");
         assert!(difference <= 1e-5 * spread.max(1.0), "{name}: {difference:e} of {spread:e}");
+    }
+}
+
+#[test]
+fn the_papers_denominator_and_activations_that_learn() {
+    let Some(python) = python() else { return };
+    let size = Size::square(32);
+    let named = |name: &str| KatConfig {
+        image_size: size,
+        dim: 48,
+        heads: 4,
+        depth: 2,
+        classes: 5,
+        ..variants::named(name).unwrap_or_else(|error| panic!("{error}")).config
+    };
+    let kat = named("kat_tiny_patch16_224");
+    let vit = named("vit_tiny_patch16_224");
+    for config in [
+        KatConfig { denominator_form: Denominator::Paper, ..kat },
+        KatConfig { learnable: Some(Learnable::Prelu), ..vit.clone() },
+        KatConfig { learnable: Some(Learnable::Pau), ..vit },
+    ] {
+        let mut model = Kat::new(&Cpu::default(), &config, 3).unwrap();
+        let map = shaken(&mut model, 0.05);
+        let image = noise(2 * 3 * 32 * 32, 9);
+        let tensor = Tensor::from_vec(&Cpu::default(), image.clone(), [2, 3, 32, 32]).unwrap();
+        let expected = model.forward(&mut Graph::inference(), &tensor).unwrap().to_vec();
+        let graph = classifier(&model, &Weights::new(&map), &PLANES).unwrap();
+        let found = run(&python, graph, given("image", &[2, 3, 32, 32], image));
+        let difference = largest(&found.get("logits").unwrap().data, &expected);
+        println!("{:?}, {:?}: {difference:.1e}", config.denominator_form, config.learnable);
+        assert!(difference <= 1e-5, "{difference:e}");
     }
 }
 

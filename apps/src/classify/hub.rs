@@ -7,7 +7,7 @@ use anyhow::Context;
 use kat_backbone::checkpoint::model::export;
 use kat_backbone::checkpoint::{safetensors, told};
 use kat_backbone::init::Activation;
-use kat_backbone::nn::MixerKind;
+use kat_backbone::nn::{Learnable, MixerKind};
 use kat_backbone::{Device, KatConfig, Pool, count};
 use serde_json::{Value, json};
 
@@ -77,6 +77,10 @@ fn description<D: Device>(trained: &Trained<D>) -> Value {
         Activation::Relu => Some("relu"),
         Activation::QuickGelu if !c.pre_norm => Some("quick_gelu"),
         _ => None,
+    };
+    let activation = match c.learnable {
+        Some(Learnable::Prelu) => Some("prelu"),
+        _ => activation,
     };
     if let Some(name) = activation {
         arguments["act_layer"] = json!(name);

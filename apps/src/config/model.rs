@@ -105,8 +105,10 @@ impl ModelPlan {
         config.act2 = self.activations[1].unwrap_or(config.act2);
         config.mixer = m.mixer.unwrap_or(config.mixer);
         config.numerator = m.numerator.unwrap_or(config.numerator);
+        config.denominator_form = m.denominator.unwrap_or(config.denominator_form);
         config.init = m.init.unwrap_or(config.init);
         config.activation = self.activation.unwrap_or(config.activation);
+        config.learnable = m.learnable_activation.or(config.learnable);
         if let Some(pool) = m.pool {
             config.pool = pool;
             config.class_token = pool == Pool::ClassToken;

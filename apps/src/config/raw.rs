@@ -73,6 +73,8 @@ section! {
         accumulate: usize = 1;
         /// How processes exchange gradients: "f32", or "bf16", which rounds them and halves the bytes.
         gradient_exchange: GradientFormat = GradientFormat::F32;
+        /// Whether each process keeps and updates its part of AdamW's moments and weights, rather than all of them.
+        shard_optimizer: bool = false;
         /// Largest norm of the whole gradient; 0 leaves it as it is.
         clip_grad: f64 = 0.0;
         /// Decay of the averaged weights (EMA); 0 keeps none.

@@ -1,7 +1,8 @@
 //! The `[model]` section as typed.
 
 use kat_backbone::config::Resampling;
-use kat_backbone::nn::{MixerKind, Sharing};
+use kat_backbone::nn::{Learnable, MixerKind, Sharing};
+use kat_backbone::ops::rational::Denominator;
 use kat_backbone::{InitScheme, Pool};
 
 use super::keys::section;
@@ -34,6 +35,8 @@ section! {
         denominator_degree: Option<usize> = None;
         /// Numerators "shared" by all groups or "per_group".
         numerator: Option<Sharing> = None;
+        /// Denominators 1 + Σ|b_i||x|^i, "kernel" (published checkpoints), or 1 + |Σ b_i x^i|, "paper".
+        denominator: Option<Denominator> = None;
         /// What the first rational function starts as: "identity", "relu", "gelu", "swish" …
         act1: Option<String> = None;
         /// What the second rational function starts as.
@@ -41,6 +44,9 @@ section! {
         /// Activation of "mlp", and of a ViT whose weights a "gr_kan" takes (act2 is fitted to it): "gelu", "gelu_tanh",
         /// "quick_gelu", "swish" or "relu".
         activation: Option<String> = None;
+        /// An activation of "mlp" that learns: "prelu", or "pau", a Padé unit that starts as `activation`, then also
+        /// "leaky_relu", "tanh" …
+        learnable_activation: Option<Learnable> = None;
         /// Initialisation of the mixer: "variance_preserving" or "published".
         init: Option<InitScheme> = None;
         /// What the head reads: "class_token", "average" (of the patches, normed after) or "normed_average" (normed before).

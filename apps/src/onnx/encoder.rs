@@ -3,7 +3,8 @@
 //! # Shapes
 //! B images, N tokens, C channels, h heads of D channels; the token grid is fixed, B is known when the network runs.
 
-use kat_backbone::nn::MixerKind;
+use kat_backbone::nn::{Learnable, MixerKind};
+use kat_backbone::ops::rational::Denominator;
 use kat_backbone::{Cpu, Graph, Kat, KatConfig, Size};
 
 use super::attention::{self, Attention};
@@ -126,6 +127,21 @@ impl<'m> Encoder<'m> {
         Ok(graph.binary("Add", &x, &mixed))
     }
 
+    /// An MLP's, `weights` of its own where it learns.
+    fn activation(&self, graph: &mut GraphBuilder, x: &Value, weights: &Weights) -> anyhow::Result<Value> {
+        match self.config.learnable {
+            None => activation(graph, x, self.config.activation),
+            Some(Learnable::Prelu) => {
+                let slope = stored(graph, weights, "weight")?;
+                Ok(graph.binary("PRelu", x, &slope))
+            }
+            Some(Learnable::Pau) => {
+                let size = (self.config.hidden(), 1);
+                rational::group_rational(graph, x, weights, size, Denominator::Paper)
+            }
+        }
+    }
+
     fn mixer(
         &self,
         graph: &mut GraphBuilder,
@@ -136,12 +152,24 @@ impl<'m> Encoder<'m> {
         let (c, gr_kan) = (self.config, self.config.mixer == MixerKind::GrKan);
         let mut x = x.clone();
         if gr_kan {
-            x = rational::group_rational(graph, &x, &weights.at("act1"), (c.dim, c.groups))?;
+            x = rational::group_rational(
+                graph,
+                &x,
+                &weights.at("act1"),
+                (c.dim, c.groups),
+                c.denominator_form,
+            )?;
         }
         x = linear(graph, &x, &weights.at("fc1"), None)?;
         x = match gr_kan {
-            true => rational::group_rational(graph, &x, &weights.at("act2"), (c.hidden(), c.groups))?,
-            false => activation(graph, &x, c.activation)?,
+            true => rational::group_rational(
+                graph,
+                &x,
+                &weights.at("act2"),
+                (c.hidden(), c.groups),
+                c.denominator_form,
+            )?,
+            false => self.activation(graph, &x, &weights.at("act"))?,
         };
         linear(graph, &x, &weights.at("fc2"), scale)
     }

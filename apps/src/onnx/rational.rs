@@ -1,9 +1,12 @@
 //! The group rational function P/Q by Horner's rule: products and sums alone, so that any runtime has its operators.
 
+use kat_backbone::ops::rational::Denominator;
+
 use super::graph::{GraphBuilder, Value};
 use super::weights::Weights;
 
-/// P(x) / Q(x) of (B, N, channels), coefficients by groups of channels; Q = 1 + |b1||x| + … + |bn||x|^n.
+/// P(x) / Q(x) of (B, N, channels), coefficients by groups of channels; Q = 1 + |b1||x| + … + |bn||x|^n, or in the
+/// paper's form 1 + |b1 x + … + bn x^n|.
 ///
 /// # Errors
 /// Coefficients that are not there, or of another number of groups.
@@ -12,14 +15,26 @@ pub fn group_rational(
     x: &Value,
     weights: &Weights,
     (channels, groups): (usize, usize),
+    form: Denominator,
 ) -> anyhow::Result<Value> {
     let grouped = graph.reshape(x, &[0, 0, groups as i64, (channels / groups) as i64]);
     let upper = coefficients(graph, weights, "weight_numerator", groups, |value| value)?;
     let numerator = horner(graph, &grouped, &upper, None);
-    let lower = coefficients(graph, weights, "weight_denominator", groups, f32::abs)?;
-    let magnitude = graph.unary("Abs", &grouped);
     let one = graph.scalar(1.0);
-    let denominator = horner(graph, &magnitude, &lower, Some(&one));
+    let denominator = match form {
+        Denominator::Kernel => {
+            let lower = coefficients(graph, weights, "weight_denominator", groups, f32::abs)?;
+            let magnitude = graph.unary("Abs", &grouped);
+            horner(graph, &magnitude, &lower, Some(&one))
+        }
+        Denominator::Paper => {
+            let lower = coefficients(graph, weights, "weight_denominator", groups, |value| value)?;
+            let zero = graph.scalar(0.0);
+            let polynomial = horner(graph, &grouped, &lower, Some(&zero));
+            let magnitude = graph.unary("Abs", &polynomial);
+            graph.binary("Add", &magnitude, &one)
+        }
+    };
     let y = graph.binary("Div", &numerator, &denominator);
     Ok(graph.reshape(&y, &[0, 0, channels as i64]))
 }

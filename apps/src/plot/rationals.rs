@@ -1,8 +1,9 @@
 //! The learned rational functions of every layer, drawn beside what they started as.
 //!
 //! F(x) = P(x) / Q(x), P = a0 + a1 x + …, Q = 1 + |b1||x| + |b2||x|² + … (each term's absolute value, as the
-//! published kernels compute it).
+//! published kernels compute it) or 1 + |b1 x + b2 x² + …| (as the paper has it).
 
+use kat_backbone::ops::rational::Denominator;
 use ndarray::ArrayView2;
 use plotters::prelude::{
     ChartBuilder, DashedLineSeries, DrawingBackend, LabelAreaPosition, LineSeries, PathElement, TRANSPARENT,
@@ -26,14 +27,15 @@ pub struct Rational {
     pub numerator: Vec<f32>,
     /// b1, b2, …
     pub denominator: Vec<f32>,
+    /// Which denominator.
+    pub form: Denominator,
 }
 
 impl Rational {
     /// Value at x.
     pub fn at(&self, x: f64) -> f64 {
         let p = self.numerator.iter().rev().fold(0.0, |sum, a| sum * x + f64::from(*a));
-        let q = self.denominator.iter().rev().fold(0.0, |sum, b| (sum + f64::from(b.abs())) * x.abs());
-        p / (1.0 + q)
+        p / self.form.at(self.denominator.iter().map(|b| f64::from(*b)), x)
     }
 }
 
@@ -63,8 +65,11 @@ impl RationalLayer {
             n if n == groups => Some(rows.row(g).to_vec()),
             _ => None,
         };
+        let form = initial.form;
         let groups = (0..groups)
-            .map(|g| Some(Rational { numerator: row(numerators, g)?, denominator: row(denominators, g)? }))
+            .map(|g| {
+                Some(Rational { numerator: row(numerators, g)?, denominator: row(denominators, g)?, form })
+            })
             .collect::<Option<Vec<_>>>()?;
         Some(RationalLayer { name: name.into(), groups, initial })
     }
@@ -175,15 +180,23 @@ mod tests {
     use super::*;
 
     fn identity() -> Rational {
-        Rational { numerator: vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0], denominator: vec![0.0; 4] }
+        Rational {
+            numerator: vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+            denominator: vec![0.0; 4],
+            form: Denominator::Kernel,
+        }
     }
 
     #[test]
     fn values_use_each_terms_absolute_value() {
         assert_eq!(identity().at(-1.5), -1.5);
-        let f = Rational { numerator: vec![1.0, 2.0, 3.0], denominator: vec![-0.5, 0.25] };
-        // P(-2) = 1 - 4 + 12, Q(-2) = 1 + 0.5·2 + 0.25·4.
+        let (numerator, denominator) = (vec![1.0, 2.0, 3.0], vec![-0.5, 0.25]);
+        let f = Rational { numerator, denominator, form: Denominator::Kernel };
+        // P(-2) = 1 - 4 + 12, Q(-2) = 1 + 0.5·2 + 0.25·4, or 1 + |0.5·2 + 0.25·4| as -0.5·-2 is positive.
         assert!((f.at(-2.0) - 9.0 / 3.0).abs() < 1e-12);
+        let paper = Rational { form: Denominator::Paper, ..f };
+        // Q(2) = 1 + |-0.5·2 + 0.25·4|.
+        assert!((paper.at(-2.0) - 3.0).abs() < 1e-12 && (paper.at(2.0) - 17.0).abs() < 1e-12);
     }
 
     #[test]
@@ -201,7 +214,11 @@ mod tests {
 
     #[test]
     fn panels_fill_a_grid_and_bear_broken_coefficients() {
-        let broken = Rational { numerator: vec![f32::NAN; 6], denominator: vec![f32::INFINITY; 4] };
+        let broken = Rational {
+            numerator: vec![f32::NAN; 6],
+            denominator: vec![f32::INFINITY; 4],
+            form: Denominator::Kernel,
+        };
         let layer = RationalLayer { name: "a".into(), groups: vec![broken], initial: identity() };
         let plot = rational_panels(&vec![layer; 5], 4).unwrap();
         assert_eq!(plot.image().unwrap().dimensions(), (2 * 840, 2 * (54 + 2 * 170)));

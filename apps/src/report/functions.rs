@@ -16,8 +16,9 @@ use crate::plot::rationals::{Rational, RationalLayer, rational_panels};
 pub fn functions<D: Device>(model: &Kat<D>) -> anyhow::Result<Option<Plot>> {
     let (map, config) = (export(model), model.config());
     let start = |activation: Activation| -> anyhow::Result<Rational> {
-        let c = coefficients(activation, config.order)?;
-        Ok(Rational { numerator: c.numerator, denominator: c.denominator })
+        let form = config.denominator_form;
+        let c = coefficients(activation, config.order, form)?;
+        Ok(Rational { numerator: c.numerator, denominator: c.denominator, form })
     };
     let mut layers = Vec::new();
     for block in 0..config.depth {

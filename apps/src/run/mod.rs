@@ -22,6 +22,7 @@ pub mod schedule;
 pub mod sessions;
 pub mod signals;
 pub mod state;
+mod steps;
 pub mod task;
 pub mod tensorboard;
 pub mod trainer;

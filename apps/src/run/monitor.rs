@@ -2,8 +2,7 @@
 //! is read, so that a GPU never waits for the host within a step.
 
 use kat_backbone::Device;
-use kat_backbone::optim::GradientSet;
-use kat_backbone::step_monitor::{Clip, Readings, StepMonitor};
+use kat_backbone::step_monitor::{Readings, StepMonitor};
 
 use super::task::Losses;
 
@@ -37,19 +36,14 @@ impl<D: Device> Monitor<D> {
         Ok(())
     }
 
-    /// Notes the norm of a step's gradients, and the factor that the update will take.
-    pub(super) fn gradients(
-        &mut self,
-        gradients: &GradientSet<D>,
-        clip: Clip,
-        step: u64,
-    ) -> kat_backbone::Result<()> {
-        self.steps.gradients(gradients, clip, step)
-    }
-
     /// What the optimizer asks for the factor.
     pub(super) fn steps(&self) -> &StepMonitor<D> {
         &self.steps
+    }
+
+    /// What is to see a step's gradients.
+    pub(super) fn steps_mut(&mut self) -> &mut StepMonitor<D> {
+        &mut self.steps
     }
 
     /// Reads the whole step, which waits for the device.

@@ -7,7 +7,6 @@ use anyhow::Context;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::{HostTensor, TensorMap, model, safetensors};
 use kat_backbone::nn::Module;
-use kat_backbone::optim::AdamW;
 use kat_images::loader::LoaderState;
 use serde::{Deserialize, Serialize};
 
@@ -96,13 +95,13 @@ fn add<D: Device>(map: &mut TensorMap, prefix: &str, module: &impl Module<D>) {
 }
 
 /// Everything a checkpoint holds, borrowed from the run.
-pub struct Contents<'a, D: Device, M: Module<D>> {
+pub struct Contents<'a, M> {
     /// The weights.
     pub model: &'a M,
     /// The averaged weights.
     pub ema: Option<&'a M>,
     /// The moments.
-    pub optimizer: &'a AdamW<D>,
+    pub moments: TensorMap,
     /// Where the run stands.
     pub progress: &'a Progress,
     /// What the task and the trainer say of the model.
@@ -113,14 +112,13 @@ pub struct Contents<'a, D: Device, M: Module<D>> {
 ///
 /// # Errors
 /// A full disk or the like; the old file then stays.
-pub fn save<D: Device, M: Module<D>>(path: &Path, contents: Contents<'_, D, M>) -> anyhow::Result<()> {
-    let mut map = TensorMap { metadata: contents.metadata, ..TensorMap::default() };
+pub fn save<D: Device, M: Module<D>>(path: &Path, contents: Contents<'_, M>) -> anyhow::Result<()> {
+    let mut map = TensorMap { metadata: contents.metadata, ..contents.moments };
     map.metadata.insert(PROGRESS_KEY.to_owned(), serde_json::to_string(contents.progress)?);
     add(&mut map, "", contents.model);
     if let Some(ema) = contents.ema {
         add(&mut map, EMA, ema);
     }
-    contents.optimizer.export(&mut map);
     Ok(safetensors::save(path, &map)?)
 }
 

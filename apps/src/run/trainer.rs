@@ -6,11 +6,11 @@
 //! batch; all of them make the same steps, and the first writes.
 
 use anyhow::Context;
-use kat_backbone::collective::GradientExchange;
+use kat_backbone::collective::gradients::Summed;
 use kat_backbone::nn::Module as _;
-use kat_backbone::optim::{AdamW, AdamWConfig, GradientSet, ParameterOptions, average_weights};
+use kat_backbone::optim::{AdamWConfig, GradientSet, ParameterOptions, average_weights};
 use kat_backbone::step_monitor::{Clip, Failure, Readings};
-use kat_backbone::{Backend as _, Graph};
+use kat_backbone::{Backend as _, Graph, Tensor};
 use kat_images::loader::LoaderState;
 
 pub use super::error::TrainError;
@@ -24,6 +24,7 @@ use super::schedule::Schedule;
 use super::sessions::SessionLog;
 use super::signals::Interrupt;
 use super::state::{self, EMA, PLAN_KEY, Progress};
+use super::steps::Steps;
 use super::{ema, resume};
 use crate::config::{Duration, Plan, from_run};
 use crate::run::metrics_log::Resumed;
@@ -64,10 +65,9 @@ pub struct RunContext<'a> {
 pub struct Trainer<'a, T: Task> {
     task: &'a T,
     context: RunContext<'a>,
-    exchange: GradientExchange,
     model: T::Model,
     ema: Option<T::Model>,
-    optimizer: AdamW<T::Device>,
+    steps: Steps<T::Device>,
     monitor: Monitor<T::Device>,
     step: u64,
     /// The place on the schedule is the step and this: another number of processes makes another number of steps of an
@@ -105,11 +105,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth())
             .with_rational_lr(plan.optimizer.rational_lr);
         let adamw = AdamWConfig { betas: plan.optimizer.betas, eps: plan.optimizer.eps };
-        let mut optimizer = AdamW::new(&model, adamw, |name, rank| {
+        let options = |name: &str, rank| {
             let rule = rules.rule(name, rank);
             let weight_decay = if rule.decays { plan.optimizer.weight_decay } else { 0.0 };
             ParameterOptions { lr_scale: rule.lr_scale, weight_decay }
-        })?;
+        };
+        let mut steps =
+            Steps::new(&model, task.device(), context.processes.collective(), &plan.train, adamw, options)?;
         let mut ema = (plan.train.ema_decay > 0.0).then(|| model.clone());
         let (last, previous) = (context.run.last(), context.run.previous());
         let mut resume = None;
@@ -121,17 +123,16 @@ impl<'a, T: Task> Trainer<'a, T> {
                 state::restore(ema, &map, EMA, &last)?;
             }
             let damaged = || format!("{} cannot be resumed", last.display());
-            optimizer.import(&map, progress.updates).with_context(damaged)?;
+            steps.import(&map, progress.updates).with_context(damaged)?;
             resume = Some(progress);
         }
         let best = resume.as_ref().and_then(|p| p.best.as_ref()?.parse().ok());
         let step = resume.as_ref().map_or(0, |p| p.step);
         Ok(Self {
             task,
-            exchange: GradientExchange::new(&model, plan.train.gradient_exchange),
             model,
             ema,
-            optimizer,
+            steps,
             monitor: Monitor::new(task.device())?,
             step,
             shift: resume.as_ref().map_or(0, |p| p.schedule_shift),
@@ -214,6 +215,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         while self.step < total && !self.is_out_of_patience() {
             let before = loader.state();
             let mut gradients: Option<GradientSet<T::Device>> = None;
+            let mut summed = None;
             for micro in 0..t.accumulate as u64 {
                 if processes.is_alone() && interrupt.requested() {
                     // A step that is not complete is done again by the resumed run.
@@ -222,16 +224,19 @@ impl<'a, T: Task> Trainer<'a, T> {
                     return Ok(Ended::Interrupted(self.step));
                 }
                 let batch = loader.next().context("the data ended before the run did")??;
+                if micro + 1 == t.accumulate as u64 {
+                    summed = Some(self.last_pass(&batch, micro, gradients.take())?);
+                    break;
+                }
                 let found = self.pass(&batch, micro)?;
                 match &mut gradients {
                     None => gradients = Some(found),
                     Some(sum) => sum.add(self.task.device(), found)?,
                 }
             }
-            let Some(mut gradients) = gradients else { break };
-            self.exchange.sum(&**processes.collective(), self.task.device(), &mut gradients)?;
+            let Some(summed) = summed else { break };
             let lr = schedule.lr(self.place());
-            self.update(&gradients, lr)?;
+            self.update(&summed, lr)?;
             let done = self.step == total;
             // The first step too: curves begin where the run does.
             let log = self.step == 1 || self.step.is_multiple_of(t.log_every as u64) || done;
@@ -268,6 +273,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             }
         }
         progress.finish();
+        self.steps.tell_cost();
         if self.step < total {
             let (figure, count, best) = (self.task.criterion(), self.stale, self.best.unwrap_or(f64::NAN));
             let kept = self.context.run.best();
@@ -287,22 +293,48 @@ impl<'a, T: Task> Trainer<'a, T> {
         patience > 0 && self.stale >= patience
     }
 
-    /// The gradients of one batch.
-    fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
+    /// The loss of one batch, on a graph that `prepare` makes of one for training.
+    fn losses(
+        &mut self,
+        batch: &T::Batch,
+        micro: u64,
+        prepare: impl FnOnce(Graph<T::Device>) -> Graph<T::Device>,
+    ) -> anyhow::Result<(Graph<T::Device>, Tensor<T::Device>)> {
         let t = &self.context.plan.train;
         let graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
-        let mut graph = graph.over(self.context.processes.collective());
+        let mut graph = prepare(graph.over(self.context.processes.collective()));
         let losses = self.task.loss(&self.model, &mut graph, batch)?;
         self.monitor.losses(&losses, self.step)?;
-        Ok(GradientSet::take(&self.model, graph.backward(&losses.total)?)?)
+        Ok((graph, losses.total))
+    }
+
+    /// The gradients of one batch.
+    fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
+        let (graph, loss) = self.losses(batch, micro, |graph| graph)?;
+        Ok(GradientSet::take(&self.model, graph.backward(&loss)?)?)
+    }
+
+    /// The gradients of a step's last batch and of those before it, over all processes.
+    fn last_pass(
+        &mut self,
+        batch: &T::Batch,
+        micro: u64,
+        earlier: Option<GradientSet<T::Device>>,
+    ) -> anyhow::Result<Summed<T::Device>> {
+        let parameters = self.model.parameters();
+        let under_way = self.steps.begin(earlier)?;
+        let (graph, loss) =
+            self.losses(batch, micro, |graph| graph.giving(&parameters, under_way.clone()))?;
+        let left = graph.backward(&loss)?;
+        drop(loss);
+        Ok(self.steps.finish(under_way, &parameters, left)?)
     }
 
     /// Clips, updates weights and averages.
-    fn update(&mut self, gradients: &GradientSet<T::Device>, lr: f64) -> anyhow::Result<()> {
+    fn update(&mut self, gradients: &Summed<T::Device>, lr: f64) -> anyhow::Result<()> {
         let t = &self.context.plan.train;
         let clip = Clip { mean: 1.0 / t.accumulate as f64, max_norm: t.clip_grad };
-        self.monitor.gradients(gradients, clip, self.step)?;
-        self.optimizer.step(&mut self.model, gradients, lr, self.monitor.steps())?;
+        self.steps.update(&mut self.model, gradients, &mut self.monitor, clip, self.step, lr)?;
         if let Some(ema) = &mut self.ema {
             average_weights(ema, &self.model, ema::decay(t, self.step))?;
         }

@@ -42,6 +42,7 @@ impl<D: Device> Kat<D> {
             prefix_tokens: 0,
             dense: true,
             vit_activation: activation,
+            denominator: self.config().denominator_form,
             head: HeadPolicy::Reinitialize,
             ..TransferOptions::new(self.position_grid())
         };

@@ -97,6 +97,7 @@ fn fit(map: &TensorMap, encoder: &Encoder, variant: Variant) -> Result<Fit, Chec
         source_grid: model::stored_config(map).map(|config| config.grid()),
         prefix_tokens: config.placed_tokens(),
         head: HeadPolicy::Strict,
+        denominator: config.denominator_form,
         ..TransferOptions::new(config.grid())
     };
     let source = part::of_model(map.clone(), &shapes, Averages::Prefer);

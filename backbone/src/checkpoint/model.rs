@@ -113,6 +113,7 @@ impl<D: Device> Kat<D> {
             dense: config.prefix_tokens() == 0 && config.classes == 0,
             head: policy.head,
             vit_activation,
+            denominator: config.denominator_form,
         };
         let (map, report) = transfer::adapt(source, &shapes, &options)?;
         let report = report.require_complete(path)?;

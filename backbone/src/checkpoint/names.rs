@@ -114,6 +114,15 @@ pub fn rational(name: &str) -> Option<(bool, bool)> {
     }
 }
 
+/// Whether a tensor is a coefficient of an MLP's Padé unit, and if so of the numerator.
+pub fn pade_unit(name: &str) -> Option<bool> {
+    match name.rsplit_once(".mlp.act.")?.1 {
+        "weight_numerator" => Some(true),
+        "weight_denominator" => Some(false),
+        _ => None,
+    }
+}
+
 /// Whether a tensor belongs to a masked autoencoder's decoder, which only pre-training uses.
 pub fn is_mae_decoder(name: &str) -> bool {
     name == "mask_token" || name.starts_with("decoder")

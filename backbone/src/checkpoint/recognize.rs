@@ -4,7 +4,7 @@ use super::told::{PROGRAM_KEY, Preparation, Told};
 use super::{TensorMap, model, names};
 use crate::config::{InitScheme, KatConfig, Pool, Size};
 use crate::init::{Activation, Order};
-use crate::nn::{MixerKind, Sharing};
+use crate::nn::{Learnable, MixerKind, Sharing};
 use crate::variants;
 
 /// A model that was recognized.
@@ -147,8 +147,16 @@ fn encoder(map: &TensorMap) -> Result<Recognized, String> {
 
 /// Groups and degrees of the rational functions, where there are some.
 fn coefficients(map: &TensorMap, config: &mut KatConfig) -> Result<(), String> {
-    let of =
-        |kind: &str| map.get(&format!("blocks.0.mlp.act1.weight_{kind}")).map(|tensor| &tensor.shape[..]);
+    let stored = |name: &str| map.get(&format!("blocks.0.mlp.{name}")).map(|tensor| &tensor.shape[..]);
+    if let (Some(&[1, terms]), Some(&[1, degree])) =
+        (stored("act.weight_numerator"), stored("act.weight_denominator"))
+    {
+        config.learnable = Some(Learnable::Pau);
+        config.order = Order { numerator: terms.saturating_sub(1), denominator: degree };
+    } else if stored("act.weight") == Some(&[1][..]) {
+        config.learnable = Some(Learnable::Prelu);
+    }
+    let of = |kind: &str| stored(&format!("act1.weight_{kind}"));
     let (Some(&[upper, terms]), Some(&[lower, degree])) = (of("numerator"), of("denominator")) else {
         return Ok(());
     };

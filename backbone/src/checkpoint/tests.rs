@@ -3,6 +3,8 @@
 use super::transfer::{Expected, HeadPolicy, TransferOptions, adapt};
 use super::*;
 use crate::config::Size;
+use crate::ops::rational::Denominator;
+use crate::{Kat, KatConfig};
 use proptest::prelude::*;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
@@ -200,11 +202,43 @@ fn a_vit_becomes_a_kat_with_its_own_function() {
     let (out, report) = adapt(vit(10, 5), &kat(10, 5), &TransferOptions::new(Size::new(2, 2))).unwrap();
     assert!(report.is_clean() && report.loaded.len() == 13, "{report}");
     assert_eq!(out.get("blocks.0.mlp.act1.weight_numerator").unwrap().data, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
-    let gelu = crate::init::tables::coefficients(crate::init::Activation::Gelu, Default::default()).unwrap();
+    let start =
+        |form| crate::init::tables::coefficients(crate::init::Activation::Gelu, Default::default(), form);
+    let gelu = start(Denominator::Kernel).unwrap();
     let denominator = &out.get("blocks.0.mlp.act2.weight_denominator").unwrap().data;
     assert_eq!(denominator[28..], gelu.denominator[..]);
     assert_eq!(out.get("blocks.0.mlp.fc1.weight"), vit(10, 5).get("blocks.0.mlp.fc1.weight"));
     assert!(report.to_string().contains("ViT to KAT: 4 coefficient tensors"), "{report}");
+    let options =
+        TransferOptions { denominator: Denominator::Paper, ..TransferOptions::new(Size::new(2, 2)) };
+    let (out, _) = adapt(vit(10, 5), &kat(10, 5), &options).unwrap();
+    let denominator = &out.get("blocks.0.mlp.act2.weight_denominator").unwrap().data;
+    assert_eq!(denominator[28..], start(Denominator::Paper).unwrap().denominator[..]);
+}
+
+#[test]
+fn rational_functions_with_the_other_denominator_are_refused() {
+    let config = KatConfig {
+        image_size: Size::new(4, 4),
+        patch_size: Size::new(2, 2),
+        dim: 8,
+        depth: 1,
+        heads: 2,
+        groups: 2,
+        classes: 3,
+        ..KatConfig::default()
+    };
+    let device = crate::Cpu::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = &folder.path().join("f.safetensors");
+    let own = Kat::new(&device, &config, 0).unwrap();
+    own.save(path).unwrap();
+    let paper = KatConfig { denominator_form: Denominator::Paper, ..config };
+    let mut model = Kat::new(&device, &paper, 0).unwrap();
+    let error = model.load(path, HeadPolicy::Strict).unwrap_err().to_string();
+    assert!(error.contains("denominator") && error.contains("kernel") && error.contains("paper"), "{error}");
+    model.save(path).unwrap();
+    model.load(path, HeadPolicy::Strict).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::{TensorMap, model};
 use crate::init::Activation;
 use crate::nn::MixerKind;
+use crate::ops::rational::Denominator;
 use crate::variants;
 use serde_json::Value;
 use std::path::Path;
@@ -39,6 +40,8 @@ pub struct Told {
     pub heads: Option<usize>,
     /// The activation of the MLPs.
     pub activation: Option<Activation>,
+    /// The denominator of the rational functions.
+    pub denominator: Option<Denominator>,
     /// Of the layer norms.
     pub norm_eps: Option<f32>,
     /// How images were prepared.
@@ -75,6 +78,7 @@ impl Told {
             return Self {
                 heads: Some(config.heads),
                 activation: mlp.then_some(config.activation),
+                denominator: (config.mixer == MixerKind::GrKan).then_some(config.denominator_form),
                 norm_eps: Some(config.norm_eps),
                 source: "the file's own configuration",
                 ..Self::default()

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::config::Size;
 use crate::init::{Activation, Order, tables};
+use crate::ops::rational::Denominator;
 use std::collections::BTreeMap;
 
 /// Shapes of the model's parameters by published name.
@@ -66,6 +67,8 @@ pub struct TransferOptions {
     pub head: HeadPolicy,
     /// The activation that act2 takes over when the file is a ViT.
     pub vit_activation: Activation,
+    /// The denominator of those rational functions.
+    pub denominator: Denominator,
 }
 
 impl TransferOptions {
@@ -78,6 +81,7 @@ impl TransferOptions {
             dense: false,
             head: HeadPolicy::Strict,
             vit_activation: Activation::Gelu,
+            denominator: Denominator::Kernel,
         }
     }
 }
@@ -101,6 +105,7 @@ pub fn adapt(
     let file_prefix = drop_distillation(&mut source, expected, options, &mut report);
     place::prefix_positions(&mut source, options, &mut report);
     fill_rationals(&mut source, expected, options, &mut report)?;
+    fill_pade_units(&mut source, expected, options, &mut report)?;
     let mut out = TensorMap { metadata: source.metadata, ..TensorMap::default() };
     let mut tensors = source.tensors;
     for (name, shape) in expected {
@@ -208,8 +213,8 @@ fn fill_rationals(
     };
     let (Some(numerator), Some(denominator)) = (degree(true), degree(false)) else { return Ok(()) };
     let order = Order { numerator: numerator.saturating_sub(1), denominator };
-    let first = tables::coefficients(Activation::Identity, order)?;
-    let second = tables::coefficients(options.vit_activation, order)?;
+    let first = tables::coefficients(Activation::Identity, order, options.denominator)?;
+    let second = tables::coefficients(options.vit_activation, order, options.denominator)?;
     let mut count = 0;
     for (name, shape) in expected {
         let Some((is_first, is_numerator)) = names::rational(name) else { continue };
@@ -233,6 +238,37 @@ fn fill_rationals(
             options.vit_activation, second.rms
         ));
     }
+    Ok(())
+}
+
+/// ViT → ViT with Padé units: as what the file's activation was.
+fn fill_pade_units(
+    source: &mut TensorMap,
+    expected: &Expected,
+    options: &TransferOptions,
+    report: &mut LoadReport,
+) -> Result<(), CheckpointError> {
+    if source.tensors.keys().any(|name| name.contains(".mlp.act.") || names::rational(name).is_some()) {
+        return Ok(());
+    }
+    let length = |of: bool| {
+        let found = expected.iter().find(|(name, _)| names::pade_unit(name) == Some(of));
+        found.and_then(|(_, shape)| shape.last().copied())
+    };
+    let (Some(terms), Some(denominator)) = (length(true), length(false)) else { return Ok(()) };
+    let order = Order { numerator: terms.saturating_sub(1), denominator };
+    let start = tables::coefficients(options.vit_activation, order, Denominator::Paper)?;
+    let mut count = 0;
+    for (name, shape) in expected {
+        let Some(numerator) = names::pade_unit(name) else { continue };
+        let data = if numerator { start.numerator.clone() } else { start.denominator.clone() };
+        source.insert(name.clone(), HostTensor { shape: shape.clone(), data });
+        count += 1;
+    }
+    let (activation, rms) = (options.vit_activation, start.rms);
+    report
+        .notes
+        .push(format!("{count} coefficient tensors of Padé units set ({activation}, rms error {rms:.1e})"));
     Ok(())
 }
 

@@ -40,5 +40,12 @@ pub(super) fn check(
     if config.mixer == MixerKind::Mlp && activation != config.activation {
         return differs("activation", format!("\"{activation}\""), format!("\"{}\"", config.activation));
     }
+    // A file that does not say has what the model is set to.
+    if let Some(denominator) = told.denominator.filter(|told| *told != config.denominator_form)
+        && config.mixer == MixerKind::GrKan
+    {
+        let form = config.denominator_form;
+        return differs("denominator", format!("\"{denominator}\""), format!("\"{form}\""));
+    }
     Ok(activation)
 }

@@ -7,14 +7,16 @@
 pub mod gradients;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+mod pending;
 pub mod threads;
 
 use half::bf16;
 use kat_images::Shard;
 
-pub use gradients::GradientExchange;
+pub use gradients::{GradientExchange, GradientFormat};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+pub use pending::{PendingSum, Share, Sum};
 
 /// Why processes could not speak to one another. Where MPI itself fails it ends all of them, as its standard has it.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,17 @@ pub trait Collective {
     /// # Errors
     /// A process that is gone.
     fn barrier(&self) -> Result<(), CollectiveError>;
+
+    /// Begins a sum over all processes, which goes on while this one computes and makes other calls. All processes begin the
+    /// same sums in the same order. Unless an implementation does better, it is made at once.
+    ///
+    /// # Errors
+    /// Numbers that are not `world` equal parts, where each gets its own; a process that is gone.
+    fn begin_sum(&self, sum: Sum) -> Result<PendingSum, CollectiveError> {
+        let begun = std::time::Instant::now();
+        let numbers = pending::at_once(self, sum)?;
+        Ok(PendingSum::made(numbers, begun.elapsed()))
+    }
 
     /// Ends all processes, this one with `status`, whatever the others wait for.
     fn abort(&self, status: u8) -> !;

@@ -8,6 +8,7 @@
 
 use super::least_squares::solve;
 use super::{InitError, Order};
+use crate::ops::rational::Denominator;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -28,7 +29,7 @@ const B_MAX: f64 = 1e4;
 pub struct Fit {
     /// `a₀ … a_m`.
     pub numerator: Vec<f32>,
-    /// `b₁ … b_n`, all ≥ 0.
+    /// `b₁ … b_n`, all ≥ 0 in the kernels' form.
     pub denominator: Vec<f32>,
     /// Root mean square error on [`RANGE`].
     pub rms: f64,
@@ -36,16 +37,15 @@ pub struct Fit {
     pub max_error: f64,
 }
 
-/// Value of the rational function at `x`, in double precision.
-pub fn evaluate(numerator: &[f32], denominator: &[f32], x: f64) -> f64 {
+/// Value of the rational function (a, b, which denominator) at `x`, in double precision.
+pub fn evaluate((numerator, denominator, form): (&[f32], &[f32], Denominator), x: f64) -> f64 {
     let p = numerator.iter().rev().fold(0.0, |acc, &a| acc * x + a as f64);
-    let q = denominator.iter().rev().fold(0.0, |acc, &b| (acc + b.abs() as f64) * x.abs());
-    p / (1.0 + q)
+    p / form.at(denominator.iter().map(|&b| b as f64), x)
 }
 
 /// Root mean square and largest error of a rational function against `target` over `range`, on 20,001 points.
 pub fn errors(
-    (numerator, denominator): (&[f32], &[f32]),
+    function: (&[f32], &[f32], Denominator),
     target: impl Fn(f64) -> f64,
     range: (f64, f64),
 ) -> (f64, f64) {
@@ -53,7 +53,7 @@ pub fn errors(
     let (mut squares, mut largest) = (0.0_f64, 0.0_f64);
     for i in 0..FINE {
         let x = range.0 + (range.1 - range.0) * i as f64 / (FINE - 1) as f64;
-        let e = evaluate(numerator, denominator, x) - target(x);
+        let e = evaluate(function, x) - target(x);
         squares += e * e;
         largest = largest.max(e.abs());
     }
@@ -63,7 +63,7 @@ pub fn errors(
 /// Half-width of the interval on which the tail weight of [`fit`] applies.
 pub const REACH: f64 = 8.0;
 
-/// Fits a rational function of `order` to `target` on [`RANGE`].
+/// Fits a rational function of `order` and `form` to `target` on [`RANGE`].
 ///
 /// `tail` is the weight of the errors between the range and ±[`REACH`] beside 1 inside: 0 fits the range
 /// alone; a little keeps a function honest where a transferred network drives it beyond the range.
@@ -72,9 +72,13 @@ pub const REACH: f64 = 8.0;
 /// [`InitError::Order`] if the order is outside 1..=12 for the numerator or 0..=12 for the denominator
 /// (powers above that leave f32's resolution on the range); [`InitError::NotFinite`] if no start gave
 /// finite coefficients, for instance because `target` is not finite on the range.
-pub fn fit(target: impl Fn(f64) -> f64 + Sync, order: Order, tail: f64) -> Result<Fit, InitError> {
+pub fn fit(
+    target: impl Fn(f64) -> f64 + Sync,
+    (order, form): (Order, Denominator),
+    tail: f64,
+) -> Result<Fit, InitError> {
     order.check()?;
-    let problem = Problem::new(&target, order, tail);
+    let problem = Problem::new(&target, (order, form), tail);
     let best = (0..STARTS)
         .into_par_iter()
         .filter_map(|start| problem.descend(problem.start(start)))
@@ -83,7 +87,7 @@ pub fn fit(target: impl Fn(f64) -> f64 + Sync, order: Order, tail: f64) -> Resul
         .0;
     let numerator: Vec<f32> = best[..=order.numerator].iter().map(|&v| v as f32).collect();
     let denominator: Vec<f32> = best[order.numerator + 1..].iter().map(|&v| v as f32).collect();
-    let (rms, max_error) = errors((&numerator, &denominator), &target, RANGE);
+    let (rms, max_error) = errors((&numerator, &denominator, form), &target, RANGE);
     if !rms.is_finite() {
         return Err(InitError::NotFinite("the fit of the rational function"));
     }
@@ -97,10 +101,11 @@ struct Problem {
     /// Weight of each residual.
     ws: Vec<f64>,
     order: Order,
+    form: Denominator,
 }
 
 impl Problem {
-    fn new(target: impl Fn(f64) -> f64, order: Order, tail: f64) -> Self {
+    fn new(target: impl Fn(f64) -> f64, (order, form): (Order, Denominator), tail: f64) -> Self {
         let step = (RANGE.1 - RANGE.0) / (POINTS - 1) as f64;
         let mut xs: Vec<f64> = (0..POINTS).map(|i| RANGE.0 + step * i as f64).collect();
         let mut ws = vec![1.0; POINTS];
@@ -110,7 +115,7 @@ impl Problem {
             ws.resize(xs.len(), tail);
         }
         let ys = xs.iter().map(|&x| target(x)).collect();
-        Self { xs, ys, ws, order }
+        Self { xs, ys, ws, order, form }
     }
 
     /// Denominator of start number `start`: zero, then log-uniform magnitudes with some terms absent, every
@@ -121,13 +126,20 @@ impl Problem {
             .map(|i| {
                 let magnitude = 10f64.powf(rng.random_range(-3.0..1.5)) / 2f64.powi(i as i32 - 1);
                 let absent = start == 0 || rng.random_bool(0.3) || (start % 2 == 1 && i % 2 == 1);
-                if absent { 0.0 } else { magnitude }
+                // In the paper's form a term may also be negative.
+                let sign = if self.form == Denominator::Paper && rng.random_bool(0.5) { -1.0 } else { 1.0 };
+                if absent { 0.0 } else { sign * magnitude }
             })
             .collect()
     }
 
     fn denominator_at(&self, b: &[f64], x: f64) -> f64 {
-        1.0 + b.iter().rev().fold(0.0, |acc, &b| (acc + b) * x.abs())
+        self.form.at(b.iter().copied(), x)
+    }
+
+    /// What the paper's denominator takes the absolute value of.
+    fn polynomial(&self, b: &[f64], x: f64) -> f64 {
+        b.iter().rev().fold(0.0, |acc, &b| (acc + b) * x)
     }
 
     /// The best numerator for a given denominator.
@@ -182,7 +194,7 @@ impl Problem {
         cost.is_finite().then_some((theta, cost))
     }
 
-    /// One damped Gauss–Newton step, `b` projected to [0, B_MAX], then `a` made optimal for it.
+    /// One damped Gauss–Newton step, `b` projected to [0, B_MAX] ([-B_MAX, B_MAX] in the paper's form), then `a` made optimal for it.
     fn step(&self, theta: &[f64], damping: f64) -> Option<Vec<f64>> {
         let (m, n) = (self.order.numerator, self.order.denominator);
         let (a, b) = theta.split_at(m + 1);
@@ -195,7 +207,11 @@ impl Problem {
             let q = self.denominator_at(b, x);
             let row = jacobian.len();
             jacobian.extend((0..=m).map(|k| w * x.powi(k as i32) / q));
-            jacobian.extend((1..=n).map(|i| -w * p * x.abs().powi(i as i32) / (q * q)));
+            let (v, sign) = match self.form {
+                Denominator::Kernel => (x.abs(), 1.0),
+                Denominator::Paper => (x, self.polynomial(b, x).signum()),
+            };
+            jacobian.extend((1..=n).map(|i| -w * p * sign * v.powi(i as i32) / (q * q)));
             for (s, j) in scale.iter_mut().zip(&jacobian[row..]) {
                 *s += j * j;
             }
@@ -209,7 +225,8 @@ impl Problem {
             residual.push(0.0);
         }
         let delta = solve(&mut jacobian, &mut residual, cols)?;
-        let b: Vec<f64> = b.iter().zip(&delta[m + 1..]).map(|(b, d)| (b + d).clamp(0.0, B_MAX)).collect();
+        let least = if self.form == Denominator::Kernel { 0.0 } else { -B_MAX };
+        let b: Vec<f64> = b.iter().zip(&delta[m + 1..]).map(|(b, d)| (b + d).clamp(least, B_MAX)).collect();
         let mut next = self.project(&b)?;
         next.extend(b);
         Some(next)
@@ -223,16 +240,24 @@ mod tests {
     #[test]
     fn recovers_a_rational_function_exactly() {
         let truth = |x: f64| (0.5 + x - 0.25 * x * x) / (1.0 + 0.3 * x.abs() + 0.1 * x * x);
-        let fit = fit(truth, Order { numerator: 2, denominator: 2 }, 0.0).unwrap();
+        let fit = fit(truth, (Order { numerator: 2, denominator: 2 }, Denominator::Kernel), 0.0).unwrap();
         assert!(fit.rms < 1e-6, "{fit:?}");
         assert!((fit.denominator[0] - 0.3).abs() < 1e-4 && (fit.denominator[1] - 0.1).abs() < 1e-4);
     }
 
     #[test]
+    fn recovers_one_of_the_papers_form_with_terms_of_both_signs() {
+        let truth = |x: f64| (0.5 + x - 0.25 * x * x) / (1.0 + (0.3 * x - 0.2 * x * x).abs());
+        let fit = fit(truth, (Order { numerator: 2, denominator: 2 }, Denominator::Paper), 0.0).unwrap();
+        assert!(fit.rms < 1e-6, "{fit:?}");
+        assert!((fit.denominator[0] / fit.denominator[1] + 1.5).abs() < 1e-3, "{fit:?}");
+    }
+
+    #[test]
     fn other_orders_get_better_with_degree_and_stay_valid() {
         let tanh = |x: f64| x.tanh();
-        let low = fit(tanh, Order { numerator: 3, denominator: 2 }, 0.0).unwrap();
-        let high = fit(tanh, Order { numerator: 7, denominator: 6 }, 0.0).unwrap();
+        let low = fit(tanh, (Order { numerator: 3, denominator: 2 }, Denominator::Kernel), 0.0).unwrap();
+        let high = fit(tanh, (Order { numerator: 7, denominator: 6 }, Denominator::Kernel), 0.0).unwrap();
         assert!(high.rms < low.rms && low.rms < 5e-3, "{} {}", low.rms, high.rms);
         assert!(low.denominator.iter().chain(&high.denominator).all(|&b| b >= 0.0));
     }
@@ -240,10 +265,13 @@ mod tests {
     #[test]
     fn impossible_orders_and_targets_are_refused() {
         let bad = Order { numerator: 0, denominator: 4 };
-        assert!(matches!(fit(|x| x, bad, 0.0), Err(InitError::Order { numerator: 0, .. })));
-        assert!(fit(|x| x, Order { numerator: 40, denominator: 4 }, 0.0).is_err());
+        assert!(matches!(
+            fit(|x| x, (bad, Denominator::Kernel), 0.0),
+            Err(InitError::Order { numerator: 0, .. })
+        ));
+        assert!(fit(|x| x, (Order { numerator: 40, denominator: 4 }, Denominator::Kernel), 0.0).is_err());
         assert_eq!(
-            fit(|_| f64::NAN, Order::default(), 0.0),
+            fit(|_| f64::NAN, (Order::default(), Denominator::Kernel), 0.0),
             Err(InitError::NotFinite("the fit of the rational function"))
         );
     }

@@ -24,6 +24,7 @@ use crate::ops::linear::{Geometry as LinearGeometry, LinearKernel};
 use crate::ops::nms::{Nms, NmsKernel};
 use crate::ops::patchify::{Geometry as PatchGeometry, PatchifyKernel};
 use crate::ops::pool::{MaxGeometry, PoolKernel, Windows};
+use crate::ops::prelu::{PreluGradients, PreluKernel};
 use crate::ops::rational::{Geometry as RationalGeometry, RationalGradients, RationalKernel};
 use crate::ops::reduce::ReduceKernel;
 use crate::ops::resize::grid::{Geometry as GridGeometry, ResampleKernel};
@@ -329,6 +330,15 @@ impl PoolKernel for Meta {
     }
     fn average_pool_backward(&self, _: usize, _: &Windows) -> Result<usize> {
         no_values("average_pool")
+    }
+}
+
+impl PreluKernel for Meta {
+    fn prelu_forward(&self, x: usize, _: usize) -> Result<usize> {
+        Ok(x)
+    }
+    fn prelu_backward(&self, _: usize, _: usize, _: usize) -> Result<PreluGradients<Self>> {
+        no_values("PReLU")
     }
 }
 

@@ -20,7 +20,8 @@ pub use layer_scale::LayerScale;
 pub use layers::{BatchNorm2d, ChannelNorm, Conv2d, ConvInit, ConvNormAct, ConvShape, ConvTranspose2d};
 pub use linear::Linear;
 pub use mixer::{
-    GrKan, GroupRational, Kan, KanLayer, Mixer, MixerConfig, MixerKind, Mlp, Sharing, function_of,
+    GrKan, GroupRational, Kan, KanLayer, Learnable, LearnedActivation, Mixer, MixerConfig, MixerKind, Mlp,
+    Prelu, Sharing, function_of,
 };
 pub use patch_embed::PatchEmbed;
 

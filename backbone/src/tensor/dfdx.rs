@@ -111,6 +111,11 @@ impl<D: Recorder> Key<D> {
         let slot = device.dfdx().try_zeros_like(&(0,)).map_err(failed("gradient"))?;
         Ok(Self { slot, number: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
+
+    /// What no other key has.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// The tags of the gradients that dfdx's table holds, by their keys' numbers.

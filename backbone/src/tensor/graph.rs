@@ -25,6 +25,8 @@ use super::random::RandomStream;
 use super::{Shape, Tensor};
 use crate::collective::{Collective, Summands};
 use crate::error::{Error, Result};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Whether layers act as in training or as in evaluation.
@@ -36,6 +38,23 @@ pub enum Mode {
     Evaluation,
 }
 
+/// Is given the gradients of parameters while the backward pass goes on.
+pub trait GradientReceiver<D: Backend> {
+    /// Takes the gradient at the parameter of this place, to which nothing will be added; `None` if the loss does not depend
+    /// on it.
+    ///
+    /// # Errors
+    /// What ends the backward pass.
+    fn receive(&mut self, place: usize, gradient: Option<D::Buf>) -> Result<()>;
+}
+
+/// Parameters whose gradients somebody waits for.
+struct Awaited<D: Backend> {
+    receiver: Rc<RefCell<dyn GradientReceiver<D>>>,
+    /// Places by the numbers of keys, of the parameters that no op has used so far.
+    unused: HashMap<u64, usize>,
+}
+
 /// The tape of one forward pass and how layers behave in it.
 pub struct Graph<D: Backend> {
     tape: Option<Tape<D>>,
@@ -43,6 +62,7 @@ pub struct Graph<D: Backend> {
     random: RandomStream,
     /// Those that have the other parts of the batch.
     processes: Option<Rc<dyn Collective>>,
+    awaited: Option<Awaited<D>>,
 }
 
 impl<D: Backend> Graph<D> {
@@ -62,7 +82,7 @@ impl<D: Backend> Graph<D> {
     }
 
     fn new(tape: Option<Tape<D>>, mode: Mode, random: RandomStream) -> Self {
-        Self { tape, mode, random, processes: None }
+        Self { tape, mode, random, processes: None, awaited: None }
     }
 
     /// The same for a batch of which each of these processes has an equal part: means and batch statistics are those of
@@ -79,6 +99,20 @@ impl<D: Backend> Graph<D> {
     /// The processes that have the other parts of the batch, if there are any.
     pub fn processes(&self) -> Option<&Rc<dyn Collective>> {
         self.processes.as_ref()
+    }
+
+    /// The same, whose backward pass gives the gradient of each of `parameters` to `receiver` as soon as it is whole. One that
+    /// no op uses is not given.
+    pub fn giving(
+        mut self,
+        parameters: &[Tensor<D>],
+        receiver: Rc<RefCell<dyn GradientReceiver<D>>>,
+    ) -> Self {
+        let keyed = parameters.iter().enumerate();
+        let unused =
+            keyed.filter_map(|(place, parameter)| Some((parameter.key()?.number(), place))).collect();
+        self.awaited = Some(Awaited { receiver, unused });
+        self
     }
 
     /// Replaces each number by its sum over all parts of the batch: what a mean over the batch is divided by.
@@ -162,11 +196,22 @@ impl<D: Backend> Graph<D> {
         let backward = backward(out.clone());
         let out = out.parameter()?;
         let ghost = out.key().expect("a parameter has a key").clone();
+        inputs.iter().for_each(|input| self.give_after(input));
         self.on_tape(move |grads| match grads.table.take(&ghost)? {
             Some(dy) => backward(dy, grads),
             None => Ok(()),
         });
         Ok(out)
+    }
+
+    /// If somebody waits for this input's gradient and this is its first use, which is the last to run backwards: what runs
+    /// next gives it.
+    fn give_after(&mut self, input: &Tensor<D>) {
+        let (Some(awaited), Some(key)) = (&mut self.awaited, input.key()) else { return };
+        if let Some(place) = awaited.unused.remove(&key.number()) {
+            let (receiver, key) = (awaited.receiver.clone(), key.clone());
+            self.on_tape(move |grads| receiver.borrow_mut().receive(place, grads.table.take(&key)?));
+        }
     }
 
     fn on_tape(&mut self, op: impl FnOnce(&mut Grads<'_, D>) -> Result<()> + 'static) {

@@ -13,7 +13,7 @@ pub mod shape;
 pub use backend::Backend;
 pub use error::{Error, Result};
 pub use gradients::{Gradients, Grads};
-pub use graph::{Graph, Mode};
+pub use graph::{GradientReceiver, Graph, Mode};
 pub use precision::Precision;
 pub use shape::Shape;
 

@@ -7,6 +7,7 @@ use kat_backbone::nn::Module as _;
 use kat_backbone::ops::adamw::AdamWConfig;
 use kat_backbone::ops::elementwise_loss::Goal;
 use kat_backbone::ops::pool::PaddingCounts;
+use kat_backbone::ops::rational::Denominator;
 use kat_backbone::ops::roi_align::{Options as RoiOptions, Roi};
 use kat_backbone::ops::softmax_cross_entropy::{Options, Targets};
 use kat_backbone::ops::window::Placement;
@@ -151,10 +152,13 @@ fn ops_of_the_backbone() {
         ([9, 8192], 2, [1, 2], [6, 4]),
         ([20, 16], 4, [4, 4], [4, 2]),
     ] {
-        same!(gpu, "rational", [shape, [rows[0], orders[0]], [rows[1], orders[1]]], |graph, t| {
-            ops::rational(graph, &t[0], &t[1], &t[2], groups)
-        });
+        for form in [Denominator::Kernel, Denominator::Paper] {
+            same!(gpu, "rational", [shape, [rows[0], orders[0]], [rows[1], orders[1]]], |graph, t| {
+                ops::rational(graph, &t[0], &t[1], &t[2], groups, form)
+            });
+        }
     }
+    same!(gpu, "prelu", [[197, 33], [1]], |graph, t| ops::prelu(graph, &t[0], &t[1]));
     for shape in [[3, 5], [700, 192], [2, 1030]] {
         same!(gpu, "layer_norm", [shape, [shape[1]], [shape[1]]], |graph, t| {
             ops::layer_norm(graph, &t[0], &t[1], &t[2], 1e-6)
@@ -247,15 +251,22 @@ fn mixed_precision() {
     same_mixed!(gpu, "conv_transpose2d", [[3, 5, 4, 3], [5, 3, 2, 2], [3]], |graph, t| {
         ops::conv_transpose2d(graph, &t[0], &t[1], Some(&t[2]), Placement::new(2, 0))
     });
+    same_mixed!(gpu, "prelu", [[50, 24], [1]], |graph, t| {
+        let x = ops::linear(graph, &t[0], &identity(&t[0])?, None)?;
+        let y = ops::prelu(graph, &x, &t[1])?;
+        ops::linear(graph, &y, &identity(&t[0])?, None)
+    });
     // bfloat16 packs of 8, single values, other orders
     for (channels, groups, orders) in [(64, 8, [6, 4]), (24, 2, [6, 4]), (24, 8, [6, 4]), (16, 4, [4, 2])] {
         let shapes = [[50, channels], [1, orders[0]], [groups, orders[1]]];
-        same_mixed!(gpu, "rational", [shapes[0], shapes[1], shapes[2]], |graph, t| {
-            // Rounds x, and keeps its sign: the slope jumps at 0.
-            let x = ops::linear(graph, &t[0], &identity(&t[0])?, None)?;
-            let y = ops::rational(graph, &x, &t[1], &t[2], groups)?;
-            ops::linear(graph, &y, &identity(&t[0])?, None)
-        });
+        for form in [Denominator::Kernel, Denominator::Paper] {
+            same_mixed!(gpu, "rational", [shapes[0], shapes[1], shapes[2]], |graph, t| {
+                // Rounds x, and keeps its sign: the slope jumps at 0.
+                let x = ops::linear(graph, &t[0], &identity(&t[0])?, None)?;
+                let y = ops::rational(graph, &x, &t[1], &t[2], groups, form)?;
+                ops::linear(graph, &y, &identity(&t[0])?, None)
+            });
+        }
     }
 }
 

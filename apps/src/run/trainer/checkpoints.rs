@@ -122,13 +122,15 @@ impl<T: Task> Trainer<'_, T> {
 
     pub(super) fn save(&mut self, path: &std::path::Path, loader: &LoaderState) -> anyhow::Result<()> {
         self.context.run.check()?;
+        // Of all processes, before those that write nothing leave.
+        let moments = self.steps.moments()?;
         if !self.context.processes.is_first() {
             return Ok(());
         }
         let [train_images, held_out_images] = self.images.clone();
         let progress = Progress {
             step: self.step,
-            updates: self.optimizer.steps(),
+            updates: self.steps.updates(),
             loader: loader.clone(),
             best: self.best.map(|best| format!("{best:?}")),
             stale: self.stale,
@@ -139,13 +141,8 @@ impl<T: Task> Trainer<'_, T> {
         };
         let mut metadata = self.task.metadata(&self.model)?;
         metadata.insert(PLAN_KEY.to_owned(), self.context.plan.to_toml());
-        let contents = Contents {
-            model: &self.model,
-            ema: self.ema.as_ref(),
-            optimizer: &self.optimizer,
-            progress: &progress,
-            metadata,
-        };
+        let contents =
+            Contents { model: &self.model, ema: self.ema.as_ref(), moments, progress: &progress, metadata };
         state::save(path, contents)?;
         self.sessions.saved(self.step).context("cannot write the record of sessions")
     }

@@ -160,6 +160,12 @@ fn accumulated_batches_are_the_same_too() {
 }
 
 #[test]
+fn a_sharded_optimizer_makes_the_same_steps() {
+    let sharded = "train.shard_optimizer=true";
+    agrees::<Classify<Cpu>>([12, 6, 4], &["train.epochs=2", "train.accumulate=2", sharded]);
+}
+
+#[test]
 fn detection_is_the_same_on_one_two_and_three_processes() {
     agrees::<Detect<Cpu>>([6, 3, 2], &["train.steps=10"]);
 }
@@ -175,7 +181,8 @@ fn a_run_goes_on_among_other_processes() {
     let run = dir.path().join("run");
     // 48 images: three epochs of 4 steps on two processes, then of 3 on four and of 8 on one.
     let epochs = |n: usize| format!("train.epochs={n}");
-    let plan = |n| plan(dir.path(), TaskKind::Classify, 6, &[&epochs(n)]);
+    // What a sharded optimizer wrote goes on with any number of processes.
+    let plan = |n| plan(dir.path(), TaskKind::Classify, 6, &[&epochs(n), "train.shard_optimizer=true"]);
     train::<Classify<Cpu>>(&plan(1), 2, &run, OpenMode::Fresh);
     let state = |run: &Path| {
         let text = last(run).metadata[state::PROGRESS_KEY].clone();

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::init::{Activation, tables, variance};
 use crate::module;
 use crate::nn::{Builder, LayerScale, Linear};
+use crate::ops::rational::Denominator;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -17,6 +18,7 @@ pub struct GroupRational<D: Device> {
     /// (1 or groups, n): b1 … bn.
     pub weight_denominator: Tensor<D>,
     groups: usize,
+    form: Denominator,
 }
 
 module!(GroupRational { weight_numerator, weight_denominator });
@@ -27,7 +29,7 @@ impl<D: Device> GroupRational<D> {
     /// # Errors
     /// Sizes that cannot be, or that the device cannot hold.
     pub fn new(builder: &Builder<D>, activation: Activation, config: &MixerConfig) -> Result<Self> {
-        let table = tables::coefficients(activation, config.order)?;
+        let table = tables::coefficients(activation, config.order, config.denominator_form)?;
         let rows = |sharing| if sharing == Sharing::Shared { 1 } else { config.groups };
         let (upper, lower) = (rows(config.numerator), rows(config.denominator));
         Ok(Self {
@@ -36,6 +38,7 @@ impl<D: Device> GroupRational<D> {
             weight_denominator: builder
                 .values(table.denominator_for(lower), [lower, config.order.denominator])?,
             groups: config.groups,
+            form: config.denominator_form,
         })
     }
 
@@ -44,7 +47,7 @@ impl<D: Device> GroupRational<D> {
     /// # Errors
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-        ops::rational(graph, x, &self.weight_numerator, &self.weight_denominator, self.groups)
+        ops::rational(graph, x, &self.weight_numerator, &self.weight_denominator, self.groups, self.form)
     }
 }
 

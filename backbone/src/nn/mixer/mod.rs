@@ -6,13 +6,14 @@ mod mlp;
 
 pub use gr_kan::{GrKan, GroupRational};
 pub use kan::{Kan, KanLayer};
-pub use mlp::{Mlp, function_of};
+pub use mlp::{Learnable, LearnedActivation, Mlp, Prelu, function_of};
 
 use super::{Builder, LayerScale};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::{Activation, Order};
 use crate::module;
+use crate::ops::rational::Denominator;
 use crate::tensor::Graph;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -52,14 +53,18 @@ pub struct MixerConfig {
     pub numerator: Sharing,
     /// Whether groups share the denominator.
     pub denominator: Sharing,
+    /// Which denominator the rational functions have.
+    pub denominator_form: Denominator,
     /// Degrees of the rational function.
     pub order: Order,
     /// What the first rational starts as.
     pub act1: Activation,
     /// What the second rational starts as.
     pub act2: Activation,
-    /// The activation of an MLP.
+    /// The activation of an MLP, or what one that learns starts as.
     pub activation: Activation,
+    /// Whether the activation of an MLP learns, and how.
+    pub learnable: Option<Learnable>,
     /// Spline functions of a KAN edge.
     pub kan_basis: usize,
     /// Whether weights keep the variance (the paper) or are N(0, 0.02²) (the published code).

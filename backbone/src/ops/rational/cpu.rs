@@ -1,12 +1,12 @@
 //! The group rational on the CPU: rows in parallel, channels of a group in vectors, coefficients in registers.
 
-use super::{Geometry, MAX_COEFFICIENTS, RationalGradients, RationalKernel};
+use super::{Denominator, Geometry, MAX_COEFFICIENTS, RationalGradients, RationalKernel};
 use crate::cpu::simd::vectorized;
 use crate::cpu::{Cpu, GRAIN, Unwritten, build};
 use crate::error::Result;
 use rayon::prelude::*;
 
-/// Coefficients of one group: a0…am and |b1|…|bn|, zeros behind.
+/// Coefficients of one group: a0…am and |b1|…|bn| (b1…bn in the paper's form), zeros behind.
 #[derive(Clone, Copy)]
 struct Group<const M: usize, const N: usize> {
     a: [f32; M],
@@ -30,7 +30,7 @@ impl Geometry {
                 let numerator = row(a, self.numerator_groups, self.numerator_len, g);
                 group.a[..numerator.len()].copy_from_slice(&numerator);
                 let denominator = row(b, self.denominator_groups, self.denominator_len, g);
-                group.b.iter_mut().zip(denominator).for_each(|(slot, b)| *slot = b.abs());
+                group.b.iter_mut().zip(denominator).for_each(|(slot, b)| *slot = self.form.coefficient(b));
                 group
             })
             .collect()
@@ -38,18 +38,24 @@ impl Geometry {
 }
 
 /// Chooses the compiled form: the published orders (5, 4), or any up to [`MAX_COEFFICIENTS`] padded with zeros;
-/// and vectors of 16, 8 or 1 lanes, whichever divides a group.
+/// and vectors of 16, 8 or 1 lanes, whichever divides a group; each for both forms of the denominator.
 macro_rules! specialized {
-    ($geometry:expr, $function:ident($($argument:expr),*)) => {{
+    ($geometry:expr, $function:ident($($argument:expr),*)) => {
+        match $geometry.form {
+            Denominator::Kernel => specialized!(false, $geometry, $function($($argument),*)),
+            Denominator::Paper => specialized!(true, $geometry, $function($($argument),*)),
+        }
+    };
+    ($paper:literal, $geometry:expr, $function:ident($($argument:expr),*)) => {{
         let published = $geometry.numerator_len == 6 && $geometry.denominator_len == 4;
         let group_size = $geometry.channels / $geometry.groups;
         match (published, group_size % 16, group_size % 8) {
-            (true, 0, _) => $function::<6, 4, 16>($($argument),*),
-            (true, _, 0) => $function::<6, 4, 8>($($argument),*),
-            (true, _, _) => $function::<6, 4, 1>($($argument),*),
-            (false, 0, _) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 16>($($argument),*),
-            (false, _, 0) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 8>($($argument),*),
-            (false, _, _) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 1>($($argument),*),
+            (true, 0, _) => $function::<6, 4, 16, $paper>($($argument),*),
+            (true, _, 0) => $function::<6, 4, 8, $paper>($($argument),*),
+            (true, _, _) => $function::<6, 4, 1, $paper>($($argument),*),
+            (false, 0, _) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 16, $paper>($($argument),*),
+            (false, _, 0) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 8, $paper>($($argument),*),
+            (false, _, _) => $function::<MAX_COEFFICIENTS, MAX_COEFFICIENTS, 1, $paper>($($argument),*),
         }
     }};
 }
@@ -77,7 +83,7 @@ impl RationalKernel for Cpu {
     }
 }
 
-fn forward<const M: usize, const N: usize, const L: usize>(
+fn forward<const M: usize, const N: usize, const L: usize, const PAPER: bool>(
     x: &[f32],
     numerator: &[f32],
     denominator: &[f32],
@@ -102,7 +108,7 @@ fn forward<const M: usize, const N: usize, const L: usize>(
                         let y = y[columns.clone()].as_chunks_mut::<L>().0;
                         let x = x[columns.clone()].as_chunks::<L>().0;
                         for (y, x) in y.iter_mut().zip(x) {
-                            group.value(x, y);
+                            group.value::<L, PAPER>(x, y);
                         }
                     }
                 }
@@ -111,7 +117,7 @@ fn forward<const M: usize, const N: usize, const L: usize>(
     });
 }
 
-fn backward<const M: usize, const N: usize, const L: usize>(
+fn backward<const M: usize, const N: usize, const L: usize, const PAPER: bool>(
     x: &[f32],
     numerator: &[f32],
     denominator: &[f32],
@@ -135,7 +141,7 @@ fn backward<const M: usize, const N: usize, const L: usize>(
                             let dy = dy[columns.clone()].as_chunks_mut::<L>().0;
                             let x = x[columns.clone()].as_chunks::<L>().0;
                             for (dy, x) in dy.iter_mut().zip(x) {
-                                group.gradient(x, dy, &mut lanes);
+                                group.gradient::<L, PAPER>(x, dy, &mut lanes);
                             }
                         }
                         for (sum, lane) in sums[0].iter_mut().zip(&lanes.a) {
@@ -149,6 +155,7 @@ fn backward<const M: usize, const N: usize, const L: usize>(
             )
         },
     );
+    let signs = (geometry.form == Denominator::Kernel).then_some(denominator);
     let total = |side: usize, rows: usize, len: usize, signs: Option<&[f32]>| {
         let mut total = vec![0f64; rows * len];
         for (i, sums) in sums.iter().enumerate() {
@@ -161,9 +168,17 @@ fn backward<const M: usize, const N: usize, const L: usize>(
     };
     RationalGradients {
         numerator: total(0, geometry.numerator_groups, geometry.numerator_len, None),
-        denominator: total(1, geometry.denominator_groups, geometry.denominator_len, Some(denominator)),
+        denominator: total(1, geometry.denominator_groups, geometry.denominator_len, signs),
         dx: dy,
     }
+}
+
+/// The derivative of |value|, 0 at 0 as PyTorch has it.
+#[inline(always)]
+fn sign(value: f32) -> f32 {
+    let up = if value > 0.0 { 1.0 } else { 0.0 };
+    let down = if value < 0.0 { 1.0 } else { 0.0 };
+    up - down
 }
 
 /// Sums of the coefficients' gradients, by lane.
@@ -175,29 +190,36 @@ struct Lanes<const M: usize, const N: usize, const L: usize> {
 impl<const M: usize, const N: usize> Group<M, N> {
     /// P/Q of L neighbors by Horner's rule.
     #[inline(always)]
-    fn value<const L: usize>(&self, x: &[f32; L], y: &mut [f32; L]) {
+    fn value<const L: usize, const PAPER: bool>(&self, x: &[f32; L], y: &mut [f32; L]) {
         for l in 0..L {
-            let (x, abs) = (x[l], x[l].abs());
+            let x = x[l];
+            let v = if PAPER { x } else { x.abs() };
             let mut p = self.a[M - 1];
             for &a in self.a[..M - 1].iter().rev() {
                 p = p.mul_add(x, a);
             }
             let mut q = self.b[N - 1];
             for &b in self.b[..N - 1].iter().rev() {
-                q = q.mul_add(abs, b);
+                q = q.mul_add(v, b);
             }
-            y[l] = p / q.mul_add(abs, 1.0);
+            y[l] = p / if PAPER { 1.0 + (q * v).abs() } else { q.mul_add(v, 1.0) };
         }
     }
 
-    /// Turns dy into dx and adds to the sums: ∂y/∂a_i = x^i/Q, ∂y/∂|b_j| = -P/Q · |x|^j/Q.
+    /// Turns dy into dx and adds to the sums: ∂y/∂a_i = x^i/Q, ∂y/∂|b_j| = -P/Q · |x|^j/Q
+    /// (in the paper's form, B = Q's polynomial: ∂y/∂b_j = -P/Q · sign(B) x^j/Q).
     ///
     /// One loop over lanes around everything: the form that the compiler turns into one vector a step.
     #[inline(always)]
-    fn gradient<const L: usize>(&self, x: &[f32; L], dy: &mut [f32; L], sums: &mut Lanes<M, N, L>) {
+    fn gradient<const L: usize, const PAPER: bool>(
+        &self,
+        x: &[f32; L],
+        dy: &mut [f32; L],
+        sums: &mut Lanes<M, N, L>,
+    ) {
         for l in 0..L {
             let (x, d) = (x[l], dy[l]);
-            let abs = x.abs();
+            let v = if PAPER { x } else { x.abs() };
             let (mut p, mut dp) = (self.a[M - 1], 0f32);
             for &a in self.a[..M - 1].iter().rev() {
                 dp = dp.mul_add(x, p);
@@ -205,19 +227,27 @@ impl<const M: usize, const N: usize> Group<M, N> {
             }
             let (mut s, mut ds) = (self.b[N - 1], 0f32);
             for &b in self.b[..N - 1].iter().rev() {
-                ds = ds.mul_add(abs, s);
-                s = s.mul_add(abs, b);
+                ds = ds.mul_add(v, s);
+                s = s.mul_add(v, b);
             }
-            // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'
-            let inverse = 1.0 / s.mul_add(abs, 1.0);
+            // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'; in the paper's form Q = 1 + |x s(x)|
+            let whole = s * v;
+            let inverse = 1.0 / if PAPER { 1.0 + whole.abs() } else { s.mul_add(v, 1.0) };
             let y = p * inverse;
-            let slope = ds.mul_add(abs, s);
-            let dq = if x < 0.0 { -slope } else { slope };
+            let slope = ds.mul_add(v, s);
+            let sign = if PAPER { sign(whole) } else { 1.0 };
+            let dq = if PAPER {
+                sign * slope
+            } else if x < 0.0 {
+                -slope
+            } else {
+                slope
+            };
             let mut t = d * inverse;
             dy[l] = t * (dp - y * dq);
-            let mut u = -t * y;
+            let mut u = if PAPER { -t * y * sign } else { -t * y };
             for sum in &mut sums.b {
-                u *= abs;
+                u *= v;
                 sum[l] += u;
             }
             for sum in &mut sums.a {

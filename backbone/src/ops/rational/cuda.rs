@@ -1,7 +1,7 @@
 //! The group rational on the GPU: one read and one write of each element, coefficient gradients by block and then
 //! over blocks in order (rational.cu).
 
-use super::{Geometry, RationalGradients, RationalKernel};
+use super::{Denominator, Geometry, RationalGradients, RationalKernel};
 use crate::cuda::launch::{Grid, THREADS};
 use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
@@ -51,6 +51,23 @@ enum Form {
     Single,
     /// Any orders, padded with zeros.
     Any,
+}
+
+/// Launches the kernel of a form: those of the kernels' denominator, then those of the paper's.
+macro_rules! launch {
+    ($call:expr, [$($kernel:ident),*; $($paper:ident),*], $arguments:tt) => {
+        match $call.1 {
+            Denominator::Kernel => launch!($call.0, [$($kernel),*], $arguments),
+            Denominator::Paper => launch!($call.0, [$($paper),*], $arguments),
+        }
+    };
+    ($form:expr, [$packed:ident, $single:ident, $any:ident], ($($argument:expr),*)) => {
+        match $form {
+            Form::Packed => kernels::$packed($($argument),*),
+            Form::Single => kernels::$single($($argument),*),
+            Form::Any => kernels::$any($($argument),*),
+        }
+    };
 }
 
 /// How a call is launched.
@@ -103,22 +120,36 @@ impl RationalKernel for Cuda {
     ) -> Result<Buffer> {
         let packed = if x.is_bf16() { 8 } else { 4 };
         let Plan { form, sizes, grid, .. } = Plan::new(x.len(), packed, geometry)?;
-        let (context, a, b) = (self.context(), numerator, denominator);
+        let (context, a, b, form) = (self.context(), numerator, denominator, (form, geometry.form));
         if x.is_bf16() {
             let mut y = self.empty_bf16(x.len())?;
-            match form {
-                Form::Packed => kernels::rational_forward_bf16(context, grid, x, a, b, &mut y, sizes),
-                Form::Single => kernels::rational_forward_bf16_single(context, grid, x, a, b, &mut y, sizes),
-                Form::Any => kernels::rational_forward_bf16_any(context, grid, x, a, b, &mut y, sizes),
-            }?;
+            launch!(
+                form,
+                [
+                    rational_forward_bf16,
+                    rational_forward_bf16_single,
+                    rational_forward_bf16_any;
+                    rational_forward_paper_bf16,
+                    rational_forward_paper_bf16_single,
+                    rational_forward_paper_bf16_any
+                ],
+                (context, grid, x, a, b, &mut y, sizes)
+            )?;
             return Ok(y.into());
         }
         let mut y = self.empty(x.len())?;
-        match form {
-            Form::Packed => kernels::rational_forward_f32(context, grid, x, a, b, &mut y, sizes),
-            Form::Single => kernels::rational_forward_f32_single(context, grid, x, a, b, &mut y, sizes),
-            Form::Any => kernels::rational_forward_f32_any(context, grid, x, a, b, &mut y, sizes),
-        }?;
+        launch!(
+            form,
+            [
+                rational_forward_f32,
+                rational_forward_f32_single,
+                rational_forward_f32_any;
+                rational_forward_paper_f32,
+                rational_forward_paper_f32_single,
+                rational_forward_paper_f32_any
+            ],
+            (context, grid, x, a, b, &mut y, sizes)
+        )?;
         Ok(y)
     }
 
@@ -136,29 +167,38 @@ impl RationalKernel for Cuda {
         let blocks = grid.0.iter().product::<usize>();
         let mut partial = self.empty(blocks * width)?;
         let (context, a, b, sums) = (self.context(), numerator, denominator, &mut partial);
+        let form = (form, geometry.form);
         let dx: Buffer = if x.is_bf16() {
             let (dy, mut dx) = (dy.bf16(context)?, self.empty_bf16(x.len())?);
             let (dy, out) = (&*dy, &mut dx);
-            match form {
-                Form::Packed => kernels::rational_backward_bf16(context, grid, x, a, b, dy, out, sums, sizes),
-                Form::Single => {
-                    kernels::rational_backward_bf16_single(context, grid, x, a, b, dy, out, sums, sizes)
-                }
-                Form::Any => {
-                    kernels::rational_backward_bf16_any(context, grid, x, a, b, dy, out, sums, sizes)
-                }
-            }?;
+            launch!(
+                form,
+                [
+                    rational_backward_bf16,
+                    rational_backward_bf16_single,
+                    rational_backward_bf16_any;
+                    rational_backward_paper_bf16,
+                    rational_backward_paper_bf16_single,
+                    rational_backward_paper_bf16_any
+                ],
+                (context, grid, x, a, b, dy, out, sums, sizes)
+            )?;
             dx.into()
         } else {
             let (dy, mut dx) = (&dy, self.empty(x.len())?);
             let out = &mut dx;
-            match form {
-                Form::Packed => kernels::rational_backward_f32(context, grid, x, a, b, dy, out, sums, sizes),
-                Form::Single => {
-                    kernels::rational_backward_f32_single(context, grid, x, a, b, dy, out, sums, sizes)
-                }
-                Form::Any => kernels::rational_backward_f32_any(context, grid, x, a, b, dy, out, sums, sizes),
-            }?;
+            launch!(
+                form,
+                [
+                    rational_backward_f32,
+                    rational_backward_f32_single,
+                    rational_backward_f32_any;
+                    rational_backward_paper_f32,
+                    rational_backward_paper_f32_single,
+                    rational_backward_paper_f32_any
+                ],
+                (context, grid, x, a, b, dy, out, sums, sizes)
+            )?;
             dx
         };
         let Geometry { numerator_groups, numerator_len, denominator_groups, denominator_len, .. } = *geometry;
@@ -177,6 +217,7 @@ impl RationalKernel for Cuda {
             groups?,
             width?,
             first?,
+            u32::from(geometry.form == Denominator::Kernel),
             sizes,
         )?;
         Ok(RationalGradients { numerator: da, denominator: db, dx })

@@ -3,9 +3,13 @@
 //!
 //! P(x) = a0 + a1 x + … + am x^m,  Q(x) = 1 + |b1||x| + |b2||x|² + … + |bn||x|^n.
 //!
-//! The absolute values are taken of each term, as in the published kernels (the published torch fallback takes
-//! signed x, which is another function for x < 0). The derivatives of |x| and |b| at 0 are +1, also as in the
-//! kernels: identity initialization starts with b = 0, and with a derivative of 0 it could never learn.
+//! The absolute values are taken of each term, as in the published kernels. The derivatives of |x| and |b| at 0 are
+//! +1, also as in the kernels: identity initialization starts with b = 0, and with a derivative of 0 it could never
+//! learn. The paper's formula (and the published fallback in PyTorch) has one absolute value around the polynomial,
+//!
+//! Q(x) = 1 + |b1 x + b2 x² + … + bn x^n|,
+//!
+//! another function for x < 0: [`Denominator::Paper`]. Its derivative where the polynomial is 0 is 0, as PyTorch's.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -20,11 +24,48 @@ pub(crate) use cuda::LaunchSizes;
 
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// The most coefficients a numerator or a denominator can have.
 pub const MAX_COEFFICIENTS: usize = 13;
 
-/// Sizes of a group rational.
+/// Which denominator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Denominator {
+    /// 1 + Σ |b_i||x|^i: the published kernels' and checkpoints'.
+    #[default]
+    Kernel,
+    /// 1 + |Σ b_i x^i|: the paper's, and that of Padé activation units.
+    Paper,
+}
+
+impl std::fmt::Display for Denominator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Kernel { "kernel" } else { "paper" })
+    }
+}
+
+impl Denominator {
+    /// Q at `x`.
+    pub fn at(self, coefficients: impl DoubleEndedIterator<Item = f64>, x: f64) -> f64 {
+        let coefficients = coefficients.rev();
+        match self {
+            Self::Kernel => 1.0 + coefficients.fold(0.0, |sum, b| (sum + b.abs()) * x.abs()),
+            Self::Paper => 1.0 + coefficients.fold(0.0, |sum, b| (sum + b) * x).abs(),
+        }
+    }
+
+    /// A coefficient as the kernels take it.
+    fn coefficient(self, b: f32) -> f32 {
+        match self {
+            Self::Kernel => b.abs(),
+            Self::Paper => b,
+        }
+    }
+}
+
+/// Sizes of a group rational, and its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// C: channels, the last axis of x.
@@ -39,6 +80,8 @@ pub struct Geometry {
     pub denominator_groups: usize,
     /// n: coefficients of the denominator, b1 first.
     pub denominator_len: usize,
+    /// Which denominator.
+    pub form: Denominator,
 }
 
 impl Geometry {
@@ -47,6 +90,7 @@ impl Geometry {
         numerator: &Tensor<D>,
         denominator: &Tensor<D>,
         groups: usize,
+        form: Denominator,
     ) -> Result<Self> {
         const OP: &str = "group rational";
         let channels = x.shape().last();
@@ -65,7 +109,15 @@ impl Geometry {
         };
         let (numerator_groups, numerator_len) = coefficients(numerator, "the numerator")?;
         let (denominator_groups, denominator_len) = coefficients(denominator, "the denominator")?;
-        Ok(Self { channels, groups, numerator_groups, numerator_len, denominator_groups, denominator_len })
+        Ok(Self {
+            channels,
+            groups,
+            numerator_groups,
+            numerator_len,
+            denominator_groups,
+            denominator_len,
+            form,
+        })
     }
 }
 
@@ -120,8 +172,9 @@ pub fn rational<D: RationalKernel>(
     numerator: &Tensor<D>,
     denominator: &Tensor<D>,
     groups: usize,
+    form: Denominator,
 ) -> Result<Tensor<D>> {
-    let geometry = Geometry::of(x, numerator, denominator, groups)?;
+    let geometry = Geometry::of(x, numerator, denominator, groups, form)?;
     let y = x.device().rational_forward(x.view(), numerator.view(), denominator.view(), &geometry)?;
     graph.record(x.device(), y, x.shape(), &[x, numerator, denominator], || {
         let (x, numerator, denominator) = (x.clone(), numerator.clone(), denominator.clone());

@@ -35,26 +35,29 @@ struct Block {
     }
 };
 
-template <int M, int N>
-__device__ __forceinline__ Coefficients<M, N> load(const float* __restrict__ a, const float* __restrict__ b,
-                                                   const Geometry& g, uint32_t group) {
-    Coefficients<M, N> c;
+template <int M, int N, bool Paper>
+__device__ __forceinline__ Coefficients<M, N, Paper> load(const float* __restrict__ a, const float* __restrict__ b,
+                                                          const Geometry& g, uint32_t group) {
+    Coefficients<M, N, Paper> c;
     a += g.numerator_groups == 1 ? 0 : group * g.numerator_len;
     b += g.denominator_groups == 1 ? 0 : group * g.denominator_len;
 #pragma unroll
     for (int i = 0; i < M; ++i) c.a[i] = i < g.numerator_len ? __ldg(a + i) : 0.0f;
 #pragma unroll
-    for (int i = 0; i < N; ++i) c.b[i] = i < g.denominator_len ? fabsf(__ldg(b + i)) : 0.0f;
+    for (int i = 0; i < N; ++i) {
+        const float value = i < g.denominator_len ? __ldg(b + i) : 0.0f;
+        c.b[i] = Paper ? value : fabsf(value);
+    }
     return c;
 }
 
-template <typename T, int M, int N, int V>
+template <typename T, int M, int N, int V, bool Paper>
 __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
                         T* __restrict__ y, const Geometry& g) {
     const Block block(g);
     const Place place(g, V, block.group, blockIdx.z, threadIdx.x);
     if (place.idle) return;
-    const Coefficients<M, N> c = load<M, N>(a, b, g, block.group);
+    const Coefficients<M, N, Paper> c = load<M, N, Paper>(a, b, g, block.group);
     const uint32_t end = min((block.run + 1) * g.rows_per_block, g.rows);
 #pragma unroll 4
     for (uint32_t row = block.run * g.rows_per_block + place.line; row < end; row += place.lines) {
@@ -68,14 +71,14 @@ __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, co
 }
 
 // dx may be dy: each element is read before it is written, by the same thread. `partial` has M + N numbers a block.
-template <typename T, int M, int N, int V>
+template <typename T, int M, int N, int V, bool Paper>
 __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, const float* __restrict__ b,
                          const T* dy, T* dx, float* __restrict__ partial, const Geometry& g) {
     const Block own(g);
     const Place place(g, V, own.group, blockIdx.z, threadIdx.x);
     Sums<M, N> sums = {};
     if (!place.idle) {
-        const Coefficients<M, N> c = load<M, N>(a, b, g, own.group);
+        const Coefficients<M, N, Paper> c = load<M, N, Paper>(a, b, g, own.group);
         const uint32_t end = min((own.run + 1) * g.rows_per_block, g.rows);
 #pragma unroll 2
         for (uint32_t row = own.run * g.rows_per_block + place.line; row < end; row += place.lines) {
@@ -100,11 +103,11 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
 }  // namespace
 
 // One block for each coefficient, those of the numerator's rows first: adds what the blocks of backward wrote, over their
-// runs of rows and, where a table is shared, over groups. The denominator's gradient is with respect to b, not |b|.
+// runs of rows and, where a table is shared, over groups. `absolute`: what they wrote is with respect to |b|, and b is wanted.
 extern "C" __global__ void __launch_bounds__(kThreads)
     rational_reduce(const float* __restrict__ partial, const float* __restrict__ denominator, float* __restrict__ da,
                     float* __restrict__ db, uint32_t runs, uint32_t groups, uint32_t width, uint32_t first_b,
-                    Geometry g) {
+                    uint32_t absolute, Geometry g) {
     const uint32_t above = g.numerator_groups * g.numerator_len;
     const bool lower = blockIdx.x >= above;
     const uint32_t at = lower ? blockIdx.x - above : blockIdx.x;
@@ -120,31 +123,37 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     sum = kat::block_sum(sum);
     if (threadIdx.x != 0) return;
     if (lower) {
-        db[at] = static_cast<float>(denominator[at] < 0.0f ? -sum : sum);
+        db[at] = static_cast<float>(absolute && denominator[at] < 0.0f ? -sum : sum);
     } else {
         da[at] = static_cast<float>(sum);
     }
 }
 
 // The compiled forms: the published orders (5, 4) with 16-byte packs where a group is a multiple of them, else one by
-// one; any other order padded with zeros.
-#define KAT_RATIONAL(name, T, M, N, V)                                                                              \
+// one; any other order padded with zeros; each in the kernels' form of the denominator and in the paper's.
+#define KAT_RATIONAL(name, T, M, N, V, P)                                                                            \
     extern "C" __global__ void __launch_bounds__(kThreads)                                                          \
         rational_forward_##name(const T* x, const float* a, const float* b, T* y, Geometry g) {                     \
-        forward<T, M, N, V>(x, a, b, y, g);                                                                         \
+        forward<T, M, N, V, P>(x, a, b, y, g);                                                                      \
     }                                                                                                               \
     extern "C" __global__ void __launch_bounds__(kThreads)                                                          \
         rational_backward_##name(const T* x, const float* a, const float* b, const T* dy, T* dx, float* partial,    \
                                  Geometry g) {                                                                      \
-        backward<T, M, N, V>(x, a, b, dy, dx, partial, g);                                                          \
+        backward<T, M, N, V, P>(x, a, b, dy, dx, partial, g);                                                       \
     }
 
-KAT_RATIONAL(f32, float, 6, 4, 4)
-KAT_RATIONAL(bf16, __nv_bfloat16, 6, 4, 8)
-KAT_RATIONAL(f32_single, float, 6, 4, 1)
-KAT_RATIONAL(bf16_single, __nv_bfloat16, 6, 4, 1)
-KAT_RATIONAL(f32_any, float, kMaxCoefficients, kMaxCoefficients, 1)
-KAT_RATIONAL(bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1)
+KAT_RATIONAL(f32, float, 6, 4, 4, false)
+KAT_RATIONAL(bf16, __nv_bfloat16, 6, 4, 8, false)
+KAT_RATIONAL(f32_single, float, 6, 4, 1, false)
+KAT_RATIONAL(bf16_single, __nv_bfloat16, 6, 4, 1, false)
+KAT_RATIONAL(f32_any, float, kMaxCoefficients, kMaxCoefficients, 1, false)
+KAT_RATIONAL(bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1, false)
+KAT_RATIONAL(paper_f32, float, 6, 4, 4, true)
+KAT_RATIONAL(paper_bf16, __nv_bfloat16, 6, 4, 8, true)
+KAT_RATIONAL(paper_f32_single, float, 6, 4, 1, true)
+KAT_RATIONAL(paper_bf16_single, __nv_bfloat16, 6, 4, 1, true)
+KAT_RATIONAL(paper_f32_any, float, kMaxCoefficients, kMaxCoefficients, 1, true)
+KAT_RATIONAL(paper_bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1, true)
 
 // What the launches see to before they launch: the least values of each buffer.
 // lengths rational_reduce: partial runs * groups * width; denominator g.denominator(); da g.numerator(); db g.denominator()

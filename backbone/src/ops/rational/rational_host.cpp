@@ -1,7 +1,7 @@
 // Runs what the kernels share with the host, for tests.
 //
-// rational_host math: from stdin m + 1, n and the number of elements as int32, then a, |b|, x and dy as f32; to stdout
-// y, dx, and the sums at a and |b|.
+// rational_host math|paper: from stdin m + 1, n and the number of elements as int32, then a, |b| (of the paper's form b),
+// x and dy as f32; to stdout y, dx, and the sums at a and |b| (b).
 // rational_host place ROWS GROUPS GROUP_SIZE PACK ROWS_PER_BLOCK: exits with 0 if the threads of a launch meet every
 // element once, else names the first that they do not.
 #include <cstdint>
@@ -23,10 +23,10 @@ static void write(const float* values, size_t count) {
     if (std::fwrite(values, sizeof(float), count, stdout) != count) std::exit(1);
 }
 
-template <int M, int N>
+template <int M, int N, bool Paper>
 static void math(int m, int n, int count) {
     const std::vector<float> a = read(m), b = read(n), x = read(count), dy = read(count);
-    kat::Coefficients<M, N> c = {};
+    kat::Coefficients<M, N, Paper> c = {};
     for (int i = 0; i < m; ++i) c.a[i] = a[i];
     for (int i = 0; i < n; ++i) c.b[i] = b[i];
     kat::Sums<M, N> sums = {};
@@ -62,20 +62,25 @@ static int place(const kat::Geometry& g, uint32_t groups, uint32_t pack) {
     return 0;
 }
 
+template <bool Paper>
+static int math_of() {
+    int32_t sizes[3];
+    if (std::fread(sizes, sizeof(int32_t), 3, stdin) != 3) return 1;
+    if (sizes[0] == 6 && sizes[1] == 4) {
+        math<6, 4, Paper>(sizes[0], sizes[1], sizes[2]);
+    } else if (sizes[0] <= 13 && sizes[1] <= 13) {
+        math<13, 13, Paper>(sizes[0], sizes[1], sizes[2]);
+    } else {
+        return 1;
+    }
+    return 0;
+}
+
 int main(int count, char** words) {
     if (count == 7 && !std::strcmp(words[1], "place")) {
         const auto number = [&](int i) { return static_cast<uint32_t>(std::atoi(words[i])); };
         const kat::Geometry g = {number(2), number(3) * number(4), number(4), 1, 6, number(3), 4, number(6)};
         return place(g, number(3), number(5));
     }
-    int32_t sizes[3];
-    if (std::fread(sizes, sizeof(int32_t), 3, stdin) != 3) return 1;
-    if (sizes[0] == 6 && sizes[1] == 4) {
-        math<6, 4>(sizes[0], sizes[1], sizes[2]);
-    } else if (sizes[0] <= 13 && sizes[1] <= 13) {
-        math<13, 13>(sizes[0], sizes[1], sizes[2]);
-    } else {
-        return 1;
-    }
-    return 0;
+    return count == 2 && !std::strcmp(words[1], "paper") ? math_of<true>() : math_of<false>();
 }

@@ -1,6 +1,6 @@
 //! The group rational in plain loops and f64, to compare the kernels with.
 
-use super::Geometry;
+use super::{Denominator, Geometry};
 
 /// y of `x`, coefficients as the op takes them.
 pub fn forward(x: &[f64], a: &[f64], b: &[f64], geometry: &Geometry) -> Vec<f64> {
@@ -12,9 +12,14 @@ pub fn forward(x: &[f64], a: &[f64], b: &[f64], geometry: &Geometry) -> Vec<f64>
             let a_row = if geometry.numerator_groups == 1 { 0 } else { g } * geometry.numerator_len;
             let b_row = if geometry.denominator_groups == 1 { 0 } else { g } * geometry.denominator_len;
             let p: f64 = (0..geometry.numerator_len).map(|i| a[a_row + i] * x.powi(i as i32)).sum();
-            let q: f64 =
-                (0..geometry.denominator_len).map(|j| b[b_row + j].abs() * x.abs().powi(j as i32 + 1)).sum();
-            p / (1.0 + q)
+            let terms = |of: fn(f64) -> f64, x: f64| -> f64 {
+                (0..geometry.denominator_len).map(|j| of(b[b_row + j]) * x.powi(j as i32 + 1)).sum()
+            };
+            p / (1.0
+                + match geometry.form {
+                    Denominator::Kernel => terms(f64::abs, x.abs()),
+                    Denominator::Paper => terms(|b| b, x).abs(),
+                })
         })
         .collect()
 }

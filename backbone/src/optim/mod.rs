@@ -1,5 +1,7 @@
 //! The optimizer over all parameters of a module: gradients gathered, clipped and applied.
 
+mod sharded;
+
 use crate::checkpoint::{HostTensor, TensorMap};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -9,6 +11,7 @@ use crate::step_monitor::StepMonitor;
 use crate::tensor::Gradients;
 use std::collections::BTreeMap;
 
+pub use self::sharded::ShardedAdamW;
 pub use crate::ops::adamw::AdamWConfig;
 
 /// Names of the moments in a checkpoint: these, then the parameter's own.
@@ -155,15 +158,7 @@ impl<D: Device> AdamW<D> {
     /// [`Error::Config`] naming a moment that the checkpoint lacks or has in another size; nothing is set then.
     pub fn import(&mut self, map: &TensorMap, steps: u64) -> Result<()> {
         let found = |prefix: &str, entry: &Entry<D>| {
-            let name = format!("{prefix}{}", entry.name);
-            let expected = entry.moments.first.numel();
-            match map.get(&name) {
-                Some(tensor) if tensor.data.len() == expected => Ok(tensor.data.clone()),
-                Some(tensor) => {
-                    Err(Error::config(name, format!("{} values, expected {expected}", tensor.data.len())))
-                }
-                None => Err(Error::config(name, "the checkpoint lacks it")),
-            }
+            moment(map, prefix, &entry.name, entry.moments.first.numel()).map(<[f32]>::to_vec)
         };
         let values = self.entries.iter().map(|entry| Ok((found(FIRST, entry)?, found(SECOND, entry)?)));
         let values = values.collect::<Result<Vec<_>>>()?;
@@ -173,6 +168,18 @@ impl<D: Device> AdamW<D> {
         }
         self.steps = steps;
         Ok(())
+    }
+}
+
+/// A parameter's moment in a checkpoint.
+fn moment<'m>(map: &'m TensorMap, prefix: &str, name: &str, expected: usize) -> Result<&'m [f32]> {
+    let name = format!("{prefix}{name}");
+    match map.get(&name) {
+        Some(tensor) if tensor.data.len() == expected => Ok(&tensor.data),
+        Some(tensor) => {
+            Err(Error::config(name, format!("{} values, expected {expected}", tensor.data.len())))
+        }
+        None => Err(Error::config(name, "the checkpoint lacks it")),
     }
 }
 

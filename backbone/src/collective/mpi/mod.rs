@@ -1,23 +1,33 @@
 //! The processes of an MPI launcher: `mpirun`, `srun`, an MPIJob. Any MPI that was there when the program was built:
 //! Open MPI and MPICH are tried.
 //!
-//! All calls come from the thread that joined. An error within MPI ends all processes, which is MPI's default.
+//! All calls come from the thread that joined but those of sums that were begun, which a second thread makes where MPI lets
+//! two call at once (`MPI_THREAD_MULTIPLE`). An error within MPI ends all processes, which is MPI's default.
 
-use half::bf16;
+mod background;
+mod sums;
+
+use std::cell::OnceCell;
+
 use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence, Root as _};
+use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Root as _};
 
-use super::{Collective, CollectiveError, Summands, check_parts};
+use self::background::Background;
+use super::{Collective, CollectiveError, PendingSum, Sum, Summands, check_parts, pending};
 
 /// Values in one call: MPI counts in 32 bits, and a send buffer of this size is allocated once.
 const PIECE: usize = 1 << 24;
 
 /// A launcher's processes. Dropping it waits for all of them and ends MPI.
 pub struct Mpi {
+    /// Makes sums that were begun; started by the first of them, ended before the rest.
+    background: OnceCell<Background>,
+    /// Whether MPI may be called from two threads at once.
+    multiple: bool,
     world: SimpleCommunicator,
     /// Ends MPI when it is dropped, after the communicator.
     _universe: Universe,
@@ -30,49 +40,21 @@ impl Mpi {
     /// MPI that was joined already or does not let other threads compute beside it.
     pub fn join() -> Result<Self, CollectiveError> {
         let launch = |reason: &str| CollectiveError::Launch(reason.to_owned());
-        let joined = mpi::initialize_with_threading(Threading::Funneled);
+        let joined = mpi::initialize_with_threading(Threading::Multiple);
         let (universe, granted) = joined.ok_or_else(|| launch("it was joined already"))?;
         if granted < Threading::Funneled {
             return Err(launch(
                 "it grants MPI_THREAD_SINGLE only, MPI_THREAD_FUNNELED is needed: take a build of it with threads",
             ));
         }
-        Ok(Self { world: universe.world(), _universe: universe })
+        let multiple = granted >= Threading::Multiple;
+        Ok(Self { background: OnceCell::new(), multiple, world: universe.world(), _universe: universe })
     }
 
     /// The library's name and version.
     pub fn library(&self) -> String {
         let text = mpi::environment::library_version().unwrap_or_default();
         text.lines().next().unwrap_or_default().trim_end_matches('\0').to_owned()
-    }
-
-    fn sum<T: Equivalence + Copy>(&self, numbers: &mut [T]) {
-        let mut send = Vec::with_capacity(numbers.len().min(PIECE));
-        for piece in numbers.chunks_mut(PIECE) {
-            send.clear();
-            send.extend_from_slice(piece);
-            self.world.all_reduce_into(&send[..], piece, SystemOperation::sum());
-        }
-    }
-
-    /// MPI has no bfloat16. Each process adds up, in f32 and in the order of ranks, the part of its rank, and sends its sums
-    /// to all: as many bytes as the sum of a ring of 16-bit numbers.
-    fn sum_bf16(&self, numbers: &mut [bf16]) {
-        let world = self.world();
-        for piece in numbers.chunks_mut(PIECE) {
-            let part = piece.len().div_ceil(world);
-            let mut send: Vec<u16> = piece.iter().map(|n| n.to_bits()).collect();
-            send.resize(part * world, 0);
-            let mut received = vec![0u16; part * world];
-            self.world.all_to_all_into(&send[..], &mut received[..]);
-            let mut sums = vec![0.0f32; part];
-            for from in received.chunks_exact(part.max(1)) {
-                sums.iter_mut().zip(from).for_each(|(sum, n)| *sum += bf16::from_bits(*n).to_f32());
-            }
-            let own: Vec<u16> = sums.iter().map(|sum| bf16::from_f32(*sum).to_bits()).collect();
-            self.world.all_gather_into(&own[..], &mut received[..]);
-            piece.iter_mut().zip(received).for_each(|(n, bits)| *n = bf16::from_bits(bits));
-        }
     }
 }
 
@@ -87,9 +69,9 @@ impl Collective for Mpi {
 
     fn all_reduce(&self, numbers: Summands<'_>) -> Result<(), CollectiveError> {
         match numbers {
-            Summands::F32(numbers) => self.sum(numbers),
-            Summands::F64(numbers) => self.sum(numbers),
-            Summands::Bf16(numbers) => self.sum_bf16(numbers),
+            Summands::F32(numbers) => sums::all(&self.world, numbers),
+            Summands::F64(numbers) => sums::all(&self.world, numbers),
+            Summands::Bf16(numbers) => sums::all_bf16(&self.world, numbers),
         }
         Ok(())
     }
@@ -151,6 +133,15 @@ impl Collective for Mpi {
     fn barrier(&self) -> Result<(), CollectiveError> {
         self.world.barrier();
         Ok(())
+    }
+
+    fn begin_sum(&self, sum: Sum) -> Result<PendingSum, CollectiveError> {
+        if !self.multiple {
+            let begun = std::time::Instant::now();
+            let numbers = pending::at_once(self, sum)?;
+            return Ok(PendingSum::made(numbers, begun.elapsed()));
+        }
+        self.background.get_or_init(Background::start).begin(sum)
     }
 
     fn abort(&self, status: u8) -> ! {
