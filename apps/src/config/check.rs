@@ -99,6 +99,7 @@ impl Check<'_> {
         self.range("optimizer.eps", o.eps, f64::MIN_POSITIVE..=1.0)?;
         self.range("optimizer.weight_decay", o.weight_decay, 0.0..=f64::MAX)?;
         self.range("optimizer.layer_decay", o.layer_decay, 1e-3..=1.0)?;
+        self.range("optimizer.rational_lr", o.rational_lr, 0.0..=100.0)?;
         for beta in o.betas {
             self.range("optimizer.betas", beta, 0.0..=0.9999999)?;
         }

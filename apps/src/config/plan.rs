@@ -193,6 +193,7 @@ mod tests {
             (TaskKind::Classify, "train.batch_size=0", ["train.batch_size is 0", "at least 1"]),
             (TaskKind::Classify, "optimizer.lr=nan", ["optimizer.lr is NaN", "expected a number"]),
             (TaskKind::Classify, "optimizer.layer_decay=1.5", ["layer_decay is 1.5", "from 0.001 to 1"]),
+            (TaskKind::Classify, "optimizer.rational_lr=-1", ["rational_lr is -1", "from 0 to 100"]),
             (TaskKind::Classify, "augment.scale=[0.5, 0.1]", ["[0.5, 0.1]", "low <= high"]),
             (TaskKind::Classify, "schedule.milestones=[0.9, 0.5]", ["[0.9, 0.5]", "ascending"]),
             (TaskKind::Detect, "detect.anchor_sizes=[32]", ["[32.0]", "five sides"]),

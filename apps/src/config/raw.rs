@@ -123,6 +123,8 @@ section! {
             vec![NoDecay::Bias, NoDecay::Norm, NoDecay::Rational, NoDecay::PosEmbed, NoDecay::Tokens];
         /// Rate of a layer over that of the layer after it; 1 gives every layer the same.
         layer_decay: f64 = 1.0;
+        /// Rate of the rational functions' coefficients over that of the other weights of their layer; 0 leaves them as they were.
+        rational_lr: f64 = 1.0;
     }
 }
 

@@ -16,6 +16,7 @@ pub struct ParamRule {
 pub struct ParamRules {
     spared: Vec<NoDecay>,
     layer_decay: f64,
+    rational_lr: f64,
     depth: usize,
 }
 
@@ -23,14 +24,21 @@ impl ParamRules {
     /// Decay spares `spared`; a layer learns at `layer_decay` times the rate of the one after it, in a backbone
     /// of `depth` blocks.
     pub fn new(spared: &[NoDecay], layer_decay: f64, depth: usize) -> Self {
-        ParamRules { spared: spared.to_vec(), layer_decay, depth }
+        ParamRules { spared: spared.to_vec(), layer_decay, rational_lr: 1.0, depth }
+    }
+
+    /// Coefficients of rational functions learn at `share` times the rate of their layer: those of high powers turn a small
+    /// step into a large change of the function wherever inputs are large.
+    pub fn with_rational_lr(self, share: f64) -> Self {
+        ParamRules { rational_lr: share, ..self }
     }
 
     /// The rule of the parameter of this name and rank.
     pub fn rule(&self, name: &str, rank: usize) -> ParamRule {
         let id = layer_id(name, self.depth);
+        let own = if is(name, rank, NoDecay::Rational) { self.rational_lr } else { 1.0 };
         ParamRule {
-            lr_scale: self.layer_decay.powi((self.depth + 1 - id) as i32),
+            lr_scale: own * self.layer_decay.powi((self.depth + 1 - id) as i32),
             decays: !self.spared.iter().any(|kind| is(name, rank, *kind)),
         }
     }
@@ -143,6 +151,20 @@ mod tests {
             assert_eq!(rules.rule(name, 1).decays, decays, "{name}");
         }
         assert!(!ParamRules::new(&[NoDecay::Norm], 1.0, 12).rule("blocks.0.ls2.gamma", 1).decays);
+    }
+
+    #[test]
+    fn coefficients_have_a_rate_of_their_own_within_their_layers() {
+        let rules = ParamRules::new(&[], 0.5, 2).with_rational_lr(0.1);
+        for (name, scale) in [
+            ("blocks.1.mlp.act1.weight_numerator", 0.05),
+            ("backbone.blocks.0.mlp.act2.weight_denominator", 0.025),
+            ("blocks.1.mlp.fc1.weight", 0.5),
+            ("head.weight", 1.0),
+        ] {
+            let found = rules.rule(name, 2).lr_scale;
+            assert!((found - scale).abs() < 1e-12, "{name}: {found}");
+        }
     }
 
     #[test]

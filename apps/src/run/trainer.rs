@@ -102,7 +102,8 @@ impl<'a, T: Task> Trainer<'a, T> {
                 model.parameter_count()
             );
         }
-        let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth());
+        let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth())
+            .with_rational_lr(plan.optimizer.rational_lr);
         let adamw = AdamWConfig { betas: plan.optimizer.betas, eps: plan.optimizer.eps };
         let options = |name: &str, rank| {
             let rule = rules.rule(name, rank);
