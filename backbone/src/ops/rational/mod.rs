@@ -5,11 +5,12 @@
 //!
 //! The absolute values are taken of each term, as in the published kernels. The derivatives of |x| and |b| at 0 are
 //! +1, also as in the kernels: identity initialization starts with b = 0, and with a derivative of 0 it could never
-//! learn. The paper's formula (and the published fallback in PyTorch) has one absolute value around the polynomial,
+//! learn. The published fallback in PyTorch takes signed x there, and may divide by 0: nothing here follows it. The
+//! paper's formula has one absolute value around the polynomial,
 //!
 //! Q(x) = 1 + |b1 x + b2 x² + … + bn x^n|,
 //!
-//! another function for x < 0: [`Denominator::Paper`]. Its derivative where the polynomial is 0 is 0, as PyTorch's.
+//! a third function for x < 0: [`Denominator::Paper`]. Its derivative where the polynomial is 0 is 0, as PyTorch's.
 
 mod cpu;
 #[cfg(feature = "cuda")]
