@@ -293,24 +293,24 @@ impl<'a, T: Task> Trainer<'a, T> {
         patience > 0 && self.stale >= patience
     }
 
-    /// The loss of one batch, on a graph that `prepare` makes of one for training.
-    fn losses(
-        &mut self,
-        batch: &T::Batch,
-        micro: u64,
-        prepare: impl FnOnce(Graph<T::Device>) -> Graph<T::Device>,
-    ) -> anyhow::Result<(Graph<T::Device>, Tensor<T::Device>)> {
+    /// A graph for pass number `micro` of a step.
+    fn graph(&self, micro: u64) -> Graph<T::Device> {
         let t = &self.context.plan.train;
         let graph = Graph::training(pass_seed(t.seed, self.step * t.accumulate as u64 + micro));
-        let mut graph = prepare(graph.over(self.context.processes.collective()));
-        let losses = self.task.loss(&self.model, &mut graph, batch)?;
+        graph.over(self.context.processes.collective())
+    }
+
+    /// The loss of one batch.
+    fn loss(&mut self, graph: &mut Graph<T::Device>, batch: &T::Batch) -> anyhow::Result<Tensor<T::Device>> {
+        let losses = self.task.loss(&self.model, graph, batch)?;
         self.monitor.losses(&losses, self.step)?;
-        Ok((graph, losses.total))
+        Ok(losses.total)
     }
 
     /// The gradients of one batch.
     fn pass(&mut self, batch: &T::Batch, micro: u64) -> anyhow::Result<GradientSet<T::Device>> {
-        let (graph, loss) = self.losses(batch, micro, |graph| graph)?;
+        let mut graph = self.graph(micro);
+        let loss = self.loss(&mut graph, batch)?;
         Ok(GradientSet::take(&self.model, graph.backward(&loss)?)?)
     }
 
@@ -323,10 +323,9 @@ impl<'a, T: Task> Trainer<'a, T> {
     ) -> anyhow::Result<Summed<T::Device>> {
         let parameters = self.model.parameters();
         let under_way = self.steps.begin(earlier)?;
-        let (graph, loss) =
-            self.losses(batch, micro, |graph| graph.giving(&parameters, under_way.clone()))?;
+        let mut graph = self.graph(micro).giving(&parameters, under_way.clone());
+        let loss = self.loss(&mut graph, batch)?;
         let left = graph.backward(&loss)?;
-        drop(loss);
         Ok(self.steps.finish(under_way, &parameters, left)?)
     }
 
