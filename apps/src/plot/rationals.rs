@@ -3,6 +3,7 @@
 //! F(x) = P(x) / Q(x), P = a0 + a1 x + …, Q = 1 + |b1||x| + |b2||x|² + … (each term's absolute value, as the
 //! published kernels compute it) or 1 + |b1 x + b2 x² + …| (as the paper has it).
 
+use kat_backbone::init::fit::evaluate;
 use kat_backbone::ops::rational::Denominator;
 use ndarray::ArrayView2;
 use plotters::prelude::{
@@ -34,8 +35,7 @@ pub struct Rational {
 impl Rational {
     /// Value at x.
     pub fn at(&self, x: f64) -> f64 {
-        let p = self.numerator.iter().rev().fold(0.0, |sum, a| sum * x + f64::from(*a));
-        p / self.form.at(self.denominator.iter().map(|b| f64::from(*b)), x)
+        evaluate((&self.numerator, &self.denominator, self.form), x)
     }
 }
 

@@ -41,13 +41,24 @@ impl<D: Device> GradientSet<D> {
     /// The device refuses.
     pub fn add(&mut self, device: &D, other: Self) -> Result<()> {
         for (sum, term) in self.buffers.iter_mut().zip(other.buffers) {
-            match (sum.as_mut(), term) {
-                (_, None) => {}
-                (None, term) => *sum = term,
-                (Some(sum), Some(term)) => device.add_assign(sum, D::view_buf(&term))?,
-            }
+            *sum = added(device, sum.take(), term)?;
         }
         Ok(())
+    }
+}
+
+/// The sum of a parameter's gradients from two passes; none where neither depends on it.
+pub(crate) fn added<D: Device>(
+    device: &D,
+    sum: Option<D::Buf>,
+    term: Option<D::Buf>,
+) -> Result<Option<D::Buf>> {
+    match (sum, term) {
+        (Some(mut sum), Some(term)) => {
+            device.add_assign(&mut sum, D::view_buf(&term))?;
+            Ok(Some(sum))
+        }
+        (sum, term) => Ok(sum.or(term)),
     }
 }
 

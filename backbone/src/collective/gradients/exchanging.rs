@@ -7,7 +7,7 @@ use super::GradientExchange;
 use crate::collective::{Collective, PendingSum, Share, Sum, Summands};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::optim::GradientSet;
+use crate::optim::{GradientSet, added};
 use crate::tensor::GradientReceiver;
 
 /// An exchange under way. The backward pass gives it each gradient (see [`Graph::giving`](crate::Graph::giving)).
@@ -80,14 +80,7 @@ impl<D: Device> GradientReceiver<D> for Exchanging<D> {
         if std::mem::replace(&mut self.arrived[parameter], true) {
             return Err(Error::config("gradient exchange", "a gradient came twice"));
         }
-        let sum = match (self.earlier[parameter].take(), gradient) {
-            (earlier, None) => earlier,
-            (None, gradient) => gradient,
-            (Some(mut sum), Some(gradient)) => {
-                self.device.add_assign(&mut sum, D::view_buf(&gradient))?;
-                Some(sum)
-            }
-        };
+        let sum = added(&self.device, self.earlier[parameter].take(), gradient)?;
         self.had[parameter] = sum.is_some();
         self.gradients[parameter] = sum;
         self.missing[self.exchange.buckets.place(parameter).0] -= 1;
