@@ -31,6 +31,7 @@ device_of!(
     crate::ops::prelu::PreluKernel,
     crate::ops::rational::RationalKernel,
     crate::ops::reduce::ReduceKernel,
+    crate::ops::residual_norm::ResidualNormKernel,
     crate::ops::resize::grid::ResampleKernel,
     crate::ops::resize::ResizeKernel,
     crate::ops::roi_align::RoiAlignKernel,

@@ -86,7 +86,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    fn of<D: RationalKernel>(
+    pub(super) fn of<D: Backend>(
         x: &Tensor<D>,
         numerator: &Tensor<D>,
         denominator: &Tensor<D>,
