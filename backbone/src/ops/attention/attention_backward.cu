@@ -2,8 +2,9 @@
 // from the logarithms of their rows' sums. The first has queries as its own side and writes dq and each row's Σ dy y;
 // the second has keys, and writes dk and dv. Nothing is added by atomics: the same bits every time.
 //   p = exp(scale q kᵀ - log_sum)   dv = pᵀ dy   ds = p ∘ (dy vᵀ - Σ dy y)   dq = scale ds k   dk = scale dsᵀ q
+// With relative positions the logits have terms · marks beside scale q kᵀ, and dterms = ds · marks (attention_marks.h).
 // Rows beyond the last are zeros, also in log_sums, and add nothing: p is 1 there, dy and ds are 0.
-#include "attention_tiles.h"
+#include "attention_marks.h"
 
 namespace {
 
@@ -35,21 +36,23 @@ __device__ __forceinline__ void dot(float (&sums)[2], const Fragments<kDim>& a, 
     sums[1] = row_sum(sums[1]);
 }
 
-// Writes dq and `along`, (B, heads, N).
-template <int kDim>
-__device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* y, const bf16* dy,
-                                                 const float* log_sums, bf16* dqkv, float* along, uint32_t tokens,
-                                                 uint32_t heads, float scale) {
-    constexpr uint32_t kKeys = kTileRows<kDim>;
-    __shared__ Stages<kDim> keys, values;
+// Writes dq and `along`, (B, heads, N), and dterms.
+template <int kDim, int kMarks = 0, uint32_t kKeys = kTileRows<kDim>>
+__device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* terms, const bf16* y, const bf16* dy,
+                                                 const float* log_sums, bf16* dqkv, bf16* dterms, float* along,
+                                                 uint32_t tokens, uint32_t heads, float scale, const Places& places) {
+    constexpr int kMarked = kMarksOrNone<kMarks>;
+    __shared__ Stages<kDim, kKeys> keys, values;
+    __shared__ Stages<kMarked, kMarks == 0 ? 1 : kKeys> marks;
     const Span span(tokens, heads);
     const auto part = [&](uint32_t i) { return span.rows<kDim>(qkv, tokens, heads, 3, i); };
     const Rows<const bf16> k = part(1), v = part(2);
     const uint32_t first = span.warp_row(), lane = threadIdx.x % 32;
     const bool idle = first >= tokens;
     const auto fetch = [&](uint32_t key, uint32_t stage) {
-        fetch_tile<kDim>(keys.rows[stage], k, key);
-        fetch_tile<kDim>(values.rows[stage], v, key);
+        fetch_tile(keys.rows[stage], k, key);
+        fetch_tile(values.rows[stage], v, key);
+        if constexpr (kMarks > 0) mark_tile(marks.rows[stage], places, key);
     };
     fetch(0, 0);
     Fragments<kDim> q, slopes;
@@ -68,8 +71,11 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* y,
         if (lane % 4 == 0 && row < tokens) along[at] = sums[half];
     }
     q.load(part(0), first);
-    float dq[kDim / 8][4];
+    Fragments<kMarked> own_terms;
+    if constexpr (kMarks > 0) own_terms.load(span.marked_rows<kMarks>(terms, tokens), first);
+    float dq[kDim / 8][4], own_dterms[kMarked / 8][4];
     clear<kDim>(dq);
+    clear<kMarked>(own_dterms);
     for (uint32_t key = 0, stage = 0; key < tokens; key += kKeys, stage ^= 1) {
         wait_for_copies();
         __syncthreads();
@@ -80,6 +86,7 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* y,
         for (uint32_t chunk = 0; chunk < count; chunk += 16) {
             float ds[2][4], dp[2][4];
             dot_rows<kDim>(ds, q, keys.rows[stage] + chunk);
+            if constexpr (kMarks > 0) add_dot_rows<kMarks>(ds, own_terms, marks.rows[stage] + chunk);
             dot_rows<kDim>(dp, slopes, values.rows[stage] + chunk);
 #pragma unroll
             for (uint32_t n = 0; n < 2; ++n) {
@@ -92,6 +99,7 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* y,
                 }
             }
             add_weighted<kDim>(dq, ds, keys.rows[stage] + chunk);
+            if constexpr (kMarks > 0) add_weighted<kMarks>(own_dterms, ds, marks.rows[stage] + chunk);
         }
     }
     __syncthreads();
@@ -99,15 +107,21 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* y,
     const float factors[2] = {scale, scale};
     store_rows<kDim>(dq, factors, &keys.rows[0][0] + threadIdx.x / 32 * 16,
                      span.rows<kDim>(dqkv, tokens, heads, 3, 0), first);
+    if constexpr (kMarks > 0) {
+        const float ones[2] = {1.0f, 1.0f};
+        store_rows<kMarks>(own_dterms, ones, &marks.rows[0][0] + threadIdx.x / 32 * 16,
+                           span.marked_rows<kMarks>(dterms, tokens), first);
+    }
 }
 
 // Writes dk and dv. Matrices are transposed here: rows are the block's keys, columns a tile's queries.
-template <int kDim>
-__device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, const float* log_sums,
-                                              const float* along, bf16* dqkv, uint32_t tokens, uint32_t heads,
-                                              float scale) {
-    constexpr uint32_t kQueries = kTileRows<kDim>;
-    __shared__ Stages<kDim> queries, slopes;
+template <int kDim, int kMarks = 0, uint32_t kQueries = kTileRows<kDim>>
+__device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms, const bf16* dy,
+                                              const float* log_sums, const float* along, bf16* dqkv, uint32_t tokens,
+                                              uint32_t heads, float scale, const Places& places) {
+    constexpr int kMarked = kMarksOrNone<kMarks>;
+    __shared__ Stages<kDim, kQueries> queries, slopes;
+    __shared__ Stages<kMarked, kMarks == 0 ? 1 : kQueries> query_terms;
     alignas(16) __shared__ float logs[2][kQueries];
     alignas(16) __shared__ float sums[2][kQueries];
     const Span span(tokens, heads);
@@ -118,8 +132,11 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, c
     const uint32_t first = span.warp_row();
     const bool idle = first >= tokens;
     const auto fetch = [&](uint32_t query, uint32_t stage) {
-        fetch_tile<kDim>(queries.rows[stage], q, query);
-        fetch_tile<kDim>(slopes.rows[stage], out, query);
+        fetch_tile(queries.rows[stage], q, query);
+        fetch_tile(slopes.rows[stage], out, query);
+        if constexpr (kMarks > 0) {
+            fetch_tile(query_terms.rows[stage], span.marked_rows<kMarks>(terms, tokens), query);
+        }
         fetch_numbers(logs[stage], log_sums, query, tokens);
         fetch_numbers(sums[stage], along, query, tokens);
     };
@@ -127,6 +144,8 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, c
     Fragments<kDim> k, v;
     k.load(part(1), first);
     v.load(part(2), first);
+    Fragments<kMarked> own_marks;
+    if constexpr (kMarks > 0) mark_rows(own_marks, places, first);
     float dk[kDim / 8][4], dv[kDim / 8][4];
     clear<kDim>(dk);
     clear<kDim>(dv);
@@ -140,6 +159,7 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, c
         for (uint32_t chunk = 0; chunk < count; chunk += 16) {
             float p[2][4], ds[2][4];
             dot_rows<kDim>(p, k, queries.rows[stage] + chunk);
+            if constexpr (kMarks > 0) add_dot_rows<kMarks>(p, own_marks, query_terms.rows[stage] + chunk);
             dot_rows<kDim>(ds, v, slopes.rows[stage] + chunk);
 #pragma unroll
             for (uint32_t n = 0; n < 2; ++n) {
@@ -173,13 +193,13 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* dy, c
                                          const bf16* __restrict__ dy, const float* __restrict__ log_sums,          \
                                          bf16* __restrict__ dqkv, float* __restrict__ along, uint32_t tokens,      \
                                          uint32_t heads, float scale) {                                            \
-        backward_queries<dim>(qkv, y, dy, log_sums, dqkv, along, tokens, heads, scale);                            \
+        backward_queries<dim>(qkv, nullptr, y, dy, log_sums, dqkv, nullptr, along, tokens, heads, scale, {});      \
     }                                                                                                              \
     extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
         attention_backward_keys_##dim(const bf16* __restrict__ qkv, const bf16* __restrict__ dy,                   \
                                       const float* __restrict__ log_sums, const float* __restrict__ along,         \
                                       bf16* __restrict__ dqkv, uint32_t tokens, uint32_t heads, float scale) {     \
-        backward_keys<dim>(qkv, dy, log_sums, along, dqkv, tokens, heads, scale);                                  \
+        backward_keys<dim>(qkv, nullptr, dy, log_sums, along, dqkv, tokens, heads, scale, {});                     \
     }
 
 KAT_ATTENTION(16)
@@ -188,5 +208,33 @@ KAT_ATTENTION(64)
 KAT_ATTENTION(96)
 KAT_ATTENTION(128)
 
+// With relative positions of at most `marks` rows and columns of the grid together; tiles of `tile` rows.
+#define KAT_RELATIVE_ATTENTION(dim, marks, tile)                                                                   \
+    extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
+        attention_##dim##_relative_queries_##marks(                                                                \
+            const bf16* __restrict__ qkv, const bf16* __restrict__ terms, const bf16* __restrict__ y,              \
+            const bf16* __restrict__ dy, const float* __restrict__ log_sums, bf16* __restrict__ dqkv,              \
+            bf16* __restrict__ dterms, float* __restrict__ along, uint32_t tokens, uint32_t heads, uint32_t rows,  \
+            uint32_t columns, float scale) {                                                                       \
+        backward_queries<dim, marks, tile>(qkv, terms, y, dy, log_sums, dqkv, dterms, along, tokens, heads, scale, \
+                                           {rows, columns});                                                       \
+    }                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
+        attention_##dim##_relative_keys_##marks(                                                                   \
+            const bf16* __restrict__ qkv, const bf16* __restrict__ terms, const bf16* __restrict__ dy,             \
+            const float* __restrict__ log_sums, const float* __restrict__ along, bf16* __restrict__ dqkv,          \
+            uint32_t tokens, uint32_t heads, uint32_t rows, uint32_t columns, float scale) {                       \
+        backward_keys<dim, marks, tile>(qkv, terms, dy, log_sums, along, dqkv, tokens, heads, scale,               \
+                                        {rows, columns});                                                          \
+    }
+
+KAT_RELATIVE_ATTENTIONS
+
 // What the launches see to before they launch: the least values of each buffer.
 // lengths attention_backward_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens
+// lengths attention_16_relative_queries_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
+// lengths attention_16_relative_keys_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
+// lengths attention_32_relative_queries_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
+// lengths attention_32_relative_keys_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
+// lengths attention_64_relative_queries_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
+// lengths attention_64_relative_keys_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 64 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix

@@ -1,5 +1,5 @@
 //! Attention of mixed precision in one kernel forward and two backward: bfloat16 on the tensor cores, sums in f32, and
-//! no N × N matrix in memory. For the usual widths of a head, without relative positions.
+//! no N × N matrix in memory. For the usual widths of a head, without relative positions ([`super::relative`] has those).
 
 use super::OP;
 use crate::cuda::kernels::mirrored::ATTENTION_ROWS;
@@ -24,7 +24,7 @@ pub(super) fn fits(g: Geometry) -> bool {
 }
 
 /// A block for [`ATTENTION_ROWS`] rows of each sequence.
-fn blocks(g: Geometry) -> Grid {
+pub(super) fn blocks(g: Geometry) -> Grid {
     Grid::blocks(g.batch * g.heads * g.tokens.div_ceil(ATTENTION_ROWS))
 }
 
