@@ -36,11 +36,41 @@ __device__ __forceinline__ void dot(float (&sums)[2], const Fragments<kDim>& a, 
     sums[1] = row_sum(sums[1]);
 }
 
-// Writes dq and `along`, (B, heads, N), and dterms.
+// The sums of a block's rows by column, times `factor`, to `out`, by way of shared memory that nobody reads any more. Rows
+// from the block's `count` on are left out.
+template <int kDim>
+__device__ __forceinline__ void write_sums(const float (&c)[kDim / 8][4], float factor, uint32_t count, void* staging,
+                                           float* out) {
+    float(*warps)[kDim] = reinterpret_cast<float(*)[kDim]>(staging);
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = warp * 16 + lane / 4;
+    const float upper = row < count ? factor : 0.0f, lower = row + 8 < count ? factor : 0.0f;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+        float sums[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            sums[i] = upper * c[n][i] + lower * c[n][i + 2];
+#pragma unroll
+            for (int step = 4; step < 32; step *= 2) sums[i] += __shfl_xor_sync(0xffffffffu, sums[i], step);
+        }
+        if (lane < 4) {
+            warps[warp][n * 8 + 2 * lane] = sums[0];
+            warps[warp][n * 8 + 2 * lane + 1] = sums[1];
+        }
+    }
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < kDim; i += kTileThreads) {
+        out[i] = (warps[0][i] + warps[1][i]) + (warps[2][i] + warps[3][i]);
+    }
+    __syncthreads();
+}
+
+// Writes dq and `along`, (B, heads, N), and dterms; sums (B, spans, 3, heads, D), of dqkv over each block's rows.
 template <int kDim, int kMarks = 0, uint32_t kKeys = kTileRows<kDim>>
 __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* terms, const bf16* y, const bf16* dy,
                                                  const float* log_sums, bf16* dqkv, bf16* dterms, float* along,
-                                                 uint32_t tokens, uint32_t heads, float scale, const Places& places) {
+                                                 float* sums, uint32_t tokens, uint32_t heads, float scale,
+                                                 const Places& places) {
     constexpr int kMarked = kMarksOrNone<kMarks>;
     __shared__ Stages<kDim, kKeys> keys, values;
     __shared__ Stages<kMarked, kMarks == 0 ? 1 : kKeys> marks;
@@ -57,18 +87,18 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* te
     fetch(0, 0);
     Fragments<kDim> q, slopes;
     slopes.load(span.rows<kDim>(dy, tokens, heads, 1, 0), first);
-    float sums[2], log_sum[2];
+    float along_sums[2], log_sum[2];
     {
         Fragments<kDim> out;
         out.load(span.rows<kDim>(y, tokens, heads, 1, 0), first);
-        dot<kDim>(sums, slopes, out);
+        dot<kDim>(along_sums, slopes, out);
     }
 #pragma unroll
     for (uint32_t half = 0; half < 2; ++half) {
         const uint32_t row = first + lane / 4 + half * 8;
         const size_t at = static_cast<size_t>(span.sequence) * tokens + row;
         log_sum[half] = row < tokens ? log_sums[at] * kLog2E : 0.0f;
-        if (lane % 4 == 0 && row < tokens) along[at] = sums[half];
+        if (lane % 4 == 0 && row < tokens) along[at] = along_sums[half];
     }
     q.load(part(0), first);
     Fragments<kMarked> own_terms;
@@ -95,7 +125,7 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* te
                     const float p = power_of_two(fmaf(ds[n][i], scale * kLog2E, -log_sum[i / 2]));
                     // A key that is not there is zeros; its p, which is no probability, may be infinite.
                     const bool there = chunk + n * 8 + 2 * (lane % 4) + i % 2 < count;
-                    ds[n][i] = there ? p * (dp[n][i] - sums[i / 2]) : 0.0f;
+                    ds[n][i] = there ? p * (dp[n][i] - along_sums[i / 2]) : 0.0f;
                 }
             }
             add_weighted<kDim>(dq, ds, keys.rows[stage] + chunk);
@@ -103,6 +133,9 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* te
         }
     }
     __syncthreads();
+    if (sums != nullptr) {
+        write_sums<kDim>(dq, scale, tokens - span.first, &values, sums + span.sums_at<kDim>(tokens, heads, 0));
+    }
     if (idle) return;
     const float factors[2] = {scale, scale};
     store_rows<kDim>(dq, factors, &keys.rows[0][0] + threadIdx.x / 32 * 16,
@@ -117,13 +150,13 @@ __device__ __forceinline__ void backward_queries(const bf16* qkv, const bf16* te
 // Writes dk and dv. Matrices are transposed here: rows are the block's keys, columns a tile's queries.
 template <int kDim, int kMarks = 0, uint32_t kQueries = kTileRows<kDim>>
 __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms, const bf16* dy,
-                                              const float* log_sums, const float* along, bf16* dqkv, uint32_t tokens,
-                                              uint32_t heads, float scale, const Places& places) {
+                                              const float* log_sums, const float* along, bf16* dqkv, float* sums,
+                                              uint32_t tokens, uint32_t heads, float scale, const Places& places) {
     constexpr int kMarked = kMarksOrNone<kMarks>;
     __shared__ Stages<kDim, kQueries> queries, slopes;
     __shared__ Stages<kMarked, kMarks == 0 ? 1 : kQueries> query_terms;
     alignas(16) __shared__ float logs[2][kQueries];
-    alignas(16) __shared__ float sums[2][kQueries];
+    alignas(16) __shared__ float alongs[2][kQueries];
     const Span span(tokens, heads);
     const auto part = [&](uint32_t i) { return span.rows<kDim>(qkv, tokens, heads, 3, i); };
     const Rows<const bf16> q = part(0), out = span.rows<kDim>(dy, tokens, heads, 1, 0);
@@ -138,7 +171,7 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms
             fetch_tile(query_terms.rows[stage], span.marked_rows<kMarks>(terms, tokens), query);
         }
         fetch_numbers(logs[stage], log_sums, query, tokens);
-        fetch_numbers(sums[stage], along, query, tokens);
+        fetch_numbers(alongs[stage], along, query, tokens);
     };
     fetch(0, 0);
     Fragments<kDim> k, v;
@@ -165,7 +198,7 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms
             for (uint32_t n = 0; n < 2; ++n) {
                 const uint32_t column = chunk + n * 8 + 2 * (threadIdx.x % 4);
                 const float2 log_sum = *reinterpret_cast<const float2*>(&logs[stage][column]);
-                const float2 sum = *reinterpret_cast<const float2*>(&sums[stage][column]);
+                const float2 sum = *reinterpret_cast<const float2*>(&alongs[stage][column]);
 #pragma unroll
                 for (uint32_t i = 0; i < 4; ++i) {
                     const float log = i % 2 == 0 ? log_sum.x : log_sum.y;
@@ -178,6 +211,11 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms
         }
     }
     __syncthreads();
+    if (sums != nullptr) {
+        const uint32_t count = tokens - span.first;
+        write_sums<kDim>(dk, scale, count, &slopes, sums + span.sums_at<kDim>(tokens, heads, 1));
+        write_sums<kDim>(dv, 1.0f, count, &slopes, sums + span.sums_at<kDim>(tokens, heads, 2));
+    }
     if (idle) return;
     Row<kDim>* staging = &queries.rows[0][0] + threadIdx.x / 32 * 16;
     const float scales[2] = {scale, scale}, ones[2] = {1.0f, 1.0f};
@@ -191,15 +229,17 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms
     extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
         attention_backward_queries_##dim(const bf16* __restrict__ qkv, const bf16* __restrict__ y,                 \
                                          const bf16* __restrict__ dy, const float* __restrict__ log_sums,          \
-                                         bf16* __restrict__ dqkv, float* __restrict__ along, uint32_t tokens,      \
-                                         uint32_t heads, float scale) {                                            \
-        backward_queries<dim>(qkv, nullptr, y, dy, log_sums, dqkv, nullptr, along, tokens, heads, scale, {});      \
+                                         bf16* __restrict__ dqkv, float* __restrict__ along,                       \
+                                         float* __restrict__ sums, uint32_t tokens, uint32_t heads, float scale) { \
+        backward_queries<dim>(qkv, nullptr, y, dy, log_sums, dqkv, nullptr, along, sums, tokens, heads, scale,     \
+                              {});                                                                                 \
     }                                                                                                              \
     extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
         attention_backward_keys_##dim(const bf16* __restrict__ qkv, const bf16* __restrict__ dy,                   \
                                       const float* __restrict__ log_sums, const float* __restrict__ along,         \
-                                      bf16* __restrict__ dqkv, uint32_t tokens, uint32_t heads, float scale) {     \
-        backward_keys<dim>(qkv, nullptr, dy, log_sums, along, dqkv, tokens, heads, scale, {});                     \
+                                      bf16* __restrict__ dqkv, float* __restrict__ sums, uint32_t tokens,          \
+                                      uint32_t heads, float scale) {                                               \
+        backward_keys<dim>(qkv, nullptr, dy, log_sums, along, dqkv, sums, tokens, heads, scale, {});               \
     }
 
 KAT_ATTENTION(16)
@@ -216,22 +256,22 @@ KAT_ATTENTION(128)
             const bf16* __restrict__ dy, const float* __restrict__ log_sums, bf16* __restrict__ dqkv,              \
             bf16* __restrict__ dterms, float* __restrict__ along, uint32_t tokens, uint32_t heads, uint32_t rows,  \
             uint32_t columns, float scale) {                                                                       \
-        backward_queries<dim, marks, tile>(qkv, terms, y, dy, log_sums, dqkv, dterms, along, tokens, heads, scale, \
-                                           {rows, columns});                                                       \
+        backward_queries<dim, marks, tile>(qkv, terms, y, dy, log_sums, dqkv, dterms, along, nullptr, tokens,      \
+                                           heads, scale, {rows, columns});                                         \
     }                                                                                                              \
     extern "C" __global__ void __launch_bounds__(KAT_ATTENTION_THREADS)                                            \
         attention_##dim##_relative_keys_##marks(                                                                   \
             const bf16* __restrict__ qkv, const bf16* __restrict__ terms, const bf16* __restrict__ dy,             \
             const float* __restrict__ log_sums, const float* __restrict__ along, bf16* __restrict__ dqkv,          \
             uint32_t tokens, uint32_t heads, uint32_t rows, uint32_t columns, float scale) {                       \
-        backward_keys<dim, marks, tile>(qkv, terms, dy, log_sums, along, dqkv, tokens, heads, scale,               \
+        backward_keys<dim, marks, tile>(qkv, terms, dy, log_sums, along, dqkv, nullptr, tokens, heads, scale,      \
                                         {rows, columns});                                                          \
     }
 
 KAT_RELATIVE_ATTENTIONS
 
 // What the launches see to before they launch: the least values of each buffer.
-// lengths attention_backward_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens
+// lengths attention_backward_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; sums grid.0[0] * suffix * 3
 // lengths attention_16_relative_queries_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
 // lengths attention_16_relative_keys_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 16 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix
 // lengths attention_32_relative_queries_*: qkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32 * 3; y grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32; dy grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32; log_sums grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; dqkv grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * 32 * 3; along grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens; terms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix; dterms grid.0[0] / tokens.div_ceil(mirrored::ATTENTION_ROWS).max(1) * tokens * suffix

@@ -66,6 +66,13 @@ struct Span {
                 stride, tokens};
     }
 
+    // Where this block's sums of part `part` begin in (B, spans, 3, heads, D).
+    template <int kDim>
+    __device__ __forceinline__ size_t sums_at(uint32_t tokens, uint32_t heads, uint32_t part) const {
+        const size_t spans = (tokens + kOwnRows - 1) / kOwnRows;
+        return (((image * spans + first / kOwnRows) * 3 + part) * heads + head) * kDim;
+    }
+
     // Its rows of x (B, heads, N, marks).
     template <int kMarks, typename T>
     __device__ __forceinline__ Rows<T> marked_rows(T* x, uint32_t tokens) const {

@@ -246,49 +246,66 @@ impl RationalKernel for Cuda {
             )?;
             dx
         };
-        let [columns, ..] = self.column_totals(&columns, sizes.runs(), [geometry.channels, 0, 0])?;
-        let dx = dx.with_column_sums(columns);
-        let [numerator, denominator] = self.coefficient_totals(
-            &partial,
-            blocks / geometry.groups,
-            widths,
-            denominator,
-            geometry,
-            sizes,
-        )?;
-        Ok(RationalGradients { numerator, denominator, dx })
+        let sums = RationalSums {
+            columns: (&columns, sizes.runs(), [geometry.channels, 0, 0]),
+            coefficients: (&partial, blocks / geometry.groups, widths),
+        };
+        let ([columns, ..], [numerator, denominator]) =
+            self.rational_totals(&sums, denominator, geometry, sizes)?;
+        Ok(RationalGradients { numerator, denominator, dx: dx.with_column_sums(columns) })
     }
 }
 
+/// What the blocks of a backward kernel summed.
+pub(crate) struct RationalSums<'a> {
+    /// Sums of columns, their runs, and the widths of the three parts that they fall into.
+    pub columns: (&'a Buffer, usize, [usize; 3]),
+    /// Sums at the coefficients (runs, groups, both widths), their runs, and the widths of numerator and denominator.
+    pub coefficients: (&'a Buffer, usize, [usize; 2]),
+}
+
 impl Cuda {
-    /// The gradients at the coefficients from the blocks' sums: `partial` (runs, groups, widths of numerator and denominator).
-    pub(crate) fn coefficient_totals(
+    /// The totals of columns, and the gradients at numerator and denominator.
+    pub(crate) fn rational_totals(
         &self,
-        partial: &Buffer,
-        runs: usize,
-        widths: [usize; 2],
+        sums: &RationalSums<'_>,
         denominator: View<'_>,
         geometry: &Geometry,
         sizes: LaunchSizes,
-    ) -> Result<[Buffer; 2]> {
+    ) -> Result<([Buffer; 3], [Buffer; 2])> {
+        let (columns, column_runs, parts) = sums.columns;
+        let (partial, runs, widths) = sums.coefficients;
+        let [mut first, mut second, mut third] =
+            [self.empty(parts[0])?, self.empty(parts[1])?, self.empty(parts[2])?];
         let (upper, lower) = (sizes.numerator(), sizes.denominator());
         let [mut da, mut db] = [self.empty(upper)?, self.empty(lower)?];
-        let [runs, groups, width, first] =
+        let across = parts.iter().sum::<usize>();
+        let [column_runs, width, split, second_split] =
+            [column_runs, across, parts[0], parts[0] + parts[1]].map(|n| size(OP, n));
+        let [runs, groups, both, first_b] =
             [runs, geometry.groups, widths[0] + widths[1], widths[0]].map(|n| size(OP, n));
-        kernels::rational_reduce(
+        kernels::rational_totals(
             self.context(),
-            Grid::blocks(upper + lower),
+            Grid::blocks(across.div_ceil(32) + upper + lower),
+            columns,
+            &mut first,
+            &mut second,
+            &mut third,
+            column_runs?,
+            width?,
+            split?,
+            second_split?,
             partial,
             denominator,
             &mut da,
             &mut db,
             runs?,
             groups?,
-            width?,
-            first?,
+            both?,
+            first_b?,
             u32::from(geometry.form == Denominator::Kernel),
             sizes,
         )?;
-        Ok([da, db])
+        Ok(([first, second, third], [da, db]))
     }
 }

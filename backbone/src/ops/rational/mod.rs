@@ -21,7 +21,7 @@ mod reference;
 mod tests;
 
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::LaunchSizes;
+pub(crate) use cuda::{LaunchSizes, RationalSums};
 
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};

@@ -5,7 +5,7 @@
 // in registers. The gradients at the coefficients are summed in a thread over its elements, then over the warp, then
 // over the block, and each block writes its ten numbers once: no atomics, the same bits run to run. A second, small
 // kernel adds the blocks' numbers in a fixed order.
-#include "common.h"
+#include "column_totals.h"
 #include "rational_load.h"
 #include "storage.h"
 
@@ -110,25 +110,33 @@ __device__ void backward(const T* __restrict__ x, const float* __restrict__ a, c
 
 }  // namespace
 
-// One block for each coefficient, those of the numerator's rows first: adds what the blocks of backward wrote, over their
-// runs of rows and, where a table is shared, over groups. `absolute`: what they wrote is with respect to |b|, and b is wanted.
-extern "C" __global__ void __launch_bounds__(kThreads)
-    rational_reduce(const float* __restrict__ partial, const float* __restrict__ denominator, float* __restrict__ da,
-                    float* __restrict__ db, uint32_t runs, uint32_t groups, uint32_t width, uint32_t first_b,
-                    uint32_t absolute, Geometry g) {
-    const uint32_t above = g.numerator_groups * g.numerator_len;
-    const bool lower = blockIdx.x >= above;
-    const uint32_t at = lower ? blockIdx.x - above : blockIdx.x;
+// The totals after backward: those of columns by the first blocks (column_totals.h), then a block for each coefficient, those
+// of the numerator's rows first, which adds what the blocks of backward wrote, over their runs of rows and, where a table is
+// shared, over groups. `absolute`: what they wrote is with respect to |b|, and b is wanted.
+extern "C" __global__ void __launch_bounds__(1024)
+    rational_totals(const float* __restrict__ sums, float* __restrict__ first, float* __restrict__ second,
+                    float* __restrict__ third, uint32_t column_runs, uint32_t columns, uint32_t split,
+                    uint32_t second_split, const float* __restrict__ partial, const float* __restrict__ denominator,
+                    float* __restrict__ da, float* __restrict__ db, uint32_t runs, uint32_t groups, uint32_t width,
+                    uint32_t first_b, uint32_t absolute, Geometry g) {
+    const uint32_t before = (columns + 31) / 32;
+    if (blockIdx.x < before) {
+        kat::column_totals(sums, first, second, third, column_runs, columns, split, second_split);
+        return;
+    }
+    const uint32_t above = g.numerator_groups * g.numerator_len, coefficient = blockIdx.x - before;
+    const bool lower = coefficient >= above;
+    const uint32_t at = lower ? coefficient - above : coefficient;
     const uint32_t len = lower ? g.denominator_len : g.numerator_len;
     const bool shared = (lower ? g.denominator_groups : g.numerator_groups) == 1;
     const uint32_t row = at / len, column = at % len + (lower ? first_b : 0);
     const uint32_t count = shared ? runs * groups : runs;
     double sum = 0.0;
-    for (uint32_t k = threadIdx.x; k < count; k += kThreads) {
+    for (uint32_t k = threadIdx.x; k < count; k += 1024) {
         const size_t block = shared ? k : static_cast<size_t>(k) * groups + row;
         sum += partial[block * width + column];
     }
-    sum = kat::block_sum(sum);
+    sum = kat::total_sum(sum);
     if (threadIdx.x != 0) return;
     if (lower) {
         db[at] = static_cast<float>(absolute && denominator[at] < 0.0f ? -sum : sum);
@@ -164,6 +172,6 @@ KAT_RATIONAL(paper_f32_any, float, kMaxCoefficients, kMaxCoefficients, 1, true)
 KAT_RATIONAL(paper_bf16_any, __nv_bfloat16, kMaxCoefficients, kMaxCoefficients, 1, true)
 
 // What the launches see to before they launch: the least values of each buffer.
-// lengths rational_reduce: partial runs * groups * width; denominator g.denominator(); da g.numerator(); db g.denominator()
+// lengths rational_totals: sums column_runs * columns; first split; second second_split - split; third columns - second_split; partial runs * groups * width; denominator g.denominator(); da g.numerator(); db g.denominator()
 // lengths rational_backward_*_any: x g.values(); a g.numerator(); b g.denominator(); dy g.values(); dx g.values(); columns g.runs() * g.channels(); partial grid.0.iter().product::<usize>() * 2 * mirrored::MAX_COEFFICIENTS
 // lengths rational_*: x g.values(); a g.numerator(); b g.denominator(); y g.values(); dy g.values(); dx g.values(); columns g.runs() * g.channels(); partial grid.0.iter().product::<usize>() * 10

@@ -6,7 +6,7 @@ use crate::cuda::launch::Grid;
 use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
 use crate::ops::layer_norm::cuda::{BLOCKS, packed};
-use crate::ops::rational::{Denominator, Geometry, LaunchSizes};
+use crate::ops::rational::{Denominator, Geometry, LaunchSizes, RationalSums};
 
 const OP: &str = "residual norm";
 
@@ -131,12 +131,16 @@ impl ResidualNormPass<Cuda> for Cuda {
             )?;
             dbranch
         };
-        let [dweight, dbias, branch_sums] = self.column_totals(&columns, blocks, [channels; 3])?;
-        let rational = match inputs.rational {
+        let ([dweight, dbias, branch_sums], rational) = match inputs.rational {
             Some(([_, denominator], geometry)) => {
-                Some(self.coefficient_totals(&partial, blocks, WIDTHS, denominator, geometry, sizes)?)
+                let sums = RationalSums {
+                    columns: (&columns, blocks, [channels; 3]),
+                    coefficients: (&partial, blocks, WIDTHS),
+                };
+                let (columns, tables) = self.rational_totals(&sums, denominator, geometry, sizes)?;
+                (columns, Some(tables))
             }
-            None => None,
+            None => (self.column_totals(&columns, blocks, [channels; 3])?, None),
         };
         Ok(Slopes { x: dx, branch: dbranch.with_column_sums(branch_sums), norm: [dweight, dbias], rational })
     }

@@ -67,6 +67,8 @@ pub(super) fn backward(
     let (qkv, dy) = (&*qkv.bf16(context)?, &*dy.bf16(context)?);
     let mut dqkv = device.empty_bf16(3 * g.batch * g.tokens * g.channels())?;
     let mut along = device.empty(g.batch * g.heads * g.tokens)?;
+    let (runs, columns) = (g.batch * g.tokens.div_ceil(ATTENTION_ROWS), 3 * g.channels());
+    let mut sums = device.empty(runs * columns)?;
     of_width!(
         g.head_dim,
         [
@@ -85,6 +87,7 @@ pub(super) fn backward(
             attended.log_sums,
             &mut dqkv,
             &mut along,
+            &mut sums,
             tokens,
             heads,
             g.scale(),
@@ -107,10 +110,12 @@ pub(super) fn backward(
             attended.log_sums,
             &along,
             &mut dqkv,
+            &mut sums,
             tokens,
             heads,
             g.scale(),
         )
     )?;
-    Ok(dqkv.into())
+    let [sums, ..] = device.column_totals(&sums, runs, [columns, 0, 0])?;
+    Ok(Buffer::from(dqkv).with_column_sums(sums))
 }
