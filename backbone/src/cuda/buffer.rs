@@ -97,7 +97,7 @@ pub struct Bf16 {
 
 impl Bf16 {
     /// The number of values.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -107,7 +107,7 @@ impl Bf16 {
     }
 
     /// The same to be written.
-    pub(super) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
+    pub(crate) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
         &mut self.words
     }
 

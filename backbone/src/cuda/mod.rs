@@ -19,6 +19,7 @@ pub(crate) mod windows;
 
 pub use buffer::Buffer;
 pub use launch::Work;
+pub(crate) use launch::device_count;
 
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
