@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod checksum;
 mod dense;
+pub mod compare;
 pub mod dialect;
 pub mod error;
 pub mod family;

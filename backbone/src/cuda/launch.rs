@@ -108,7 +108,7 @@ impl Drop for Context {
 }
 
 /// The number of GPUs that the driver shows.
-pub(crate) fn device_count() -> Result<usize> {
+pub(super) fn device_count() -> Result<usize> {
     result::init().and_then(|()| result::device::get_count()).map(|n| n as usize).map_err(failed("open"))
 }
 

@@ -168,7 +168,7 @@ impl Nccl {
 /// The context of a GPU, the same as every user of it in this process has.
 fn open(ordinal: usize) -> Result<Arc<CudaDevice>, CollectiveError> {
     const OPERATION: &str = "open the GPU";
-    let count = crate::cuda::device_count().map_err(|error| CollectiveError::Nccl {
+    let count = crate::Cuda::count().map_err(|error| CollectiveError::Nccl {
         operation: OPERATION,
         reason: error.to_string(),
     })?;
