@@ -198,5 +198,8 @@ fn a_process_that_is_killed_ends_the_other_in_time() {
     ranks[1].kill().unwrap();
     ranks[1].wait().unwrap();
     let (status, said) = ended(ranks.remove(0), Duration::from_secs(30));
-    assert!(status == 1 && said.contains("rank 0: error: ") && said.contains("rank 1 ended"), "{status}: {said}");
+    assert!(
+        status == 1 && said.contains("rank 0: error: ") && said.contains("rank 1 ended"),
+        "{status}: {said}"
+    );
 }

@@ -52,7 +52,8 @@ pub fn join(device: Option<Device>) -> anyhow::Result<Processes> {
 /// What the variables tell, if they are those of a launcher that joins processes itself.
 fn told(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Told>, Misuse> {
     let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, variable(name)?)));
-    let (Some(address), Some(rank), Some(world)) = (variable("MASTER_ADDR"), first(&RANK), first(&WORLD)) else {
+    let (Some(address), Some(rank), Some(world)) = (variable("MASTER_ADDR"), first(&RANK), first(&WORLD))
+    else {
         return Ok(None);
     };
     let number = |(name, text): &(&str, String), below: usize| match text.parse::<usize>() {

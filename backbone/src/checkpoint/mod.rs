@@ -8,8 +8,8 @@
 
 pub mod budget;
 pub mod checksum;
-mod dense;
 pub mod compare;
+mod dense;
 pub mod dialect;
 pub mod error;
 pub mod family;

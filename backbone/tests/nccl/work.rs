@@ -26,8 +26,12 @@ pub fn numbers(rank: usize, count: usize) -> Vec<f32> {
 /// Every call, of the host's values and of a GPU's buffers.
 pub fn collectives(nccl: &Nccl, gpu: usize) {
     let (rank, world) = (nccl.rank(), nccl.world());
-    let sums = |count: usize| -> Vec<f32> {
-        (0..count).map(|i| (0..world).map(|rank| numbers(rank, count)[i]).sum()).collect()
+    let sums = |count: usize| {
+        let mut sums = vec![0.0; count];
+        for rank in 0..world {
+            sums.iter_mut().zip(numbers(rank, count)).for_each(|(sum, term)| *sum += term);
+        }
+        sums
     };
     nccl.barrier().unwrap();
     for part in [0, 1, 3, 1023] {
@@ -89,7 +93,9 @@ pub fn fault(what: &str, nccl: &Nccl) {
             let error = sum().unwrap_err();
             eprintln!("{error}");
         }
-        "killed" => drop(std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status()),
+        "killed" => {
+            drop(std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status())
+        }
         "aborted" => nccl.abort(7),
         "late" => std::thread::sleep(Duration::from_secs(3)),
         other => panic!("{other}"),
@@ -151,7 +157,8 @@ impl Training {
     fn new(ordinal: usize) -> Self {
         let gpu = Cuda::open(ordinal, Precision::F32).unwrap();
         let named = variants::named("kat_tiny_patch16_224").unwrap().config;
-        let config = KatConfig { image_size: Size::square(SIDE), depth: 1, classes: 10, drop_path: 0.3, ..named };
+        let config =
+            KatConfig { image_size: Size::square(SIDE), depth: 1, classes: 10, drop_path: 0.3, ..named };
         let model = Kat::new(&gpu, &config, 3).unwrap();
         // An eps above gradients of nothing but rounding (the keys' bias), which would make steps of full length.
         let adamw = AdamWConfig { eps: 1e-3, ..AdamWConfig::default() };

@@ -153,6 +153,8 @@ bool run(Comm& comm, const Operation& operation) {
             return comm.meet() && false;
         }
     }
+    // Nobody describes the next operation while another still reads.
+    if (!comm.meet()) return false;
     const size_t each = bytes(what.type), world = comm.world;
     char* own = meeting.slot[comm.rank];
     const size_t most = (what.kind == kReduceScatter ? kSlot / world : kSlot) / each;

@@ -117,9 +117,11 @@ fn agrees<P: Trainable<Device = Cpu>>(batches: [usize; 3], changes: &[&str]) {
     let whole = last(&runs[0]);
     for run in &runs[1..] {
         let found = last(run);
-        let (distance, name) = furthest(&found, &whole, 1e-2, |name| !name.starts_with("optimizer.")).unwrap();
+        let (distance, name) =
+            furthest(&found, &whole, 1e-2, |name| !name.starts_with("optimizer.")).unwrap();
         assert!(distance <= 1e-5, "{}: {name} differs by {distance:.1e}", run.display());
-        let (distance, name) = furthest(&found, &whole, 1e-4, |name| name.starts_with("optimizer.first.")).unwrap();
+        let (distance, name) =
+            furthest(&found, &whole, 1e-4, |name| name.starts_with("optimizer.first.")).unwrap();
         assert!(distance <= 1e-3, "{}: {name} differs by {distance:.1e}", run.display());
         let records = [run, &runs[0]].map(|run| read(&run.join("metrics.jsonl")).unwrap());
         assert_eq!(records[0].len(), records[1].len());

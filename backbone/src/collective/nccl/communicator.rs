@@ -68,7 +68,9 @@ impl Communicator {
                     return Err(CollectiveError::Late { operation: OPERATION, limit });
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(CollectiveError::Gone { operation: OPERATION }),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(CollectiveError::Gone { operation: OPERATION });
+                }
             }
         };
         *self.lock() = Some(held);

@@ -121,7 +121,11 @@ fn last_error() -> String {
     // SAFETY: the text is the loader's, ends with a zero byte, and is copied before this thread calls the loader again.
     unsafe {
         let text = libc::dlerror();
-        if text.is_null() { "unknown".to_owned() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        if text.is_null() {
+            "unknown".to_owned()
+        } else {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        }
     }
 }
 

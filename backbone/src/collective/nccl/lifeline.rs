@@ -52,7 +52,9 @@ impl Lifeline {
         let shared = Arc::new(Shared { rank, communicator, peers: Mutex::new(connections), ended });
         for (peer, connection) in readers {
             let shared = shared.clone();
-            std::thread::Builder::new().name(format!("rank {peer}")).spawn(move || shared.listen(peer, connection))?;
+            std::thread::Builder::new()
+                .name(format!("rank {peer}"))
+                .spawn(move || shared.listen(peer, connection))?;
         }
         let beating = Arc::downgrade(&shared);
         std::thread::Builder::new().name("signs of life".into()).spawn(move || {

@@ -15,7 +15,7 @@ mod stream;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cudarc::driver::CudaDevice;
 use cudarc::driver::sys::CUdeviceptr;
@@ -134,7 +134,7 @@ impl Nccl {
         work(&self.communicator, address)?;
         self.communicator.wait(operation, &self.stream.mark()?)?;
         // SAFETY: all that writes there is done, plain numbers lie there, and there are as many as `room` says.
-        unsafe { to_host(received, address + from as CUdeviceptr) }
+        unsafe { to_host(received, address + from as CUdeviceptr, &self.stream) }
     }
 
     fn sum<T: Copy>(&self, numbers: &mut [T], kind: Type) -> Result<(), CollectiveError> {
@@ -168,10 +168,8 @@ impl Nccl {
 /// The context of a GPU, the same as every user of it in this process has.
 fn open(ordinal: usize) -> Result<Arc<CudaDevice>, CollectiveError> {
     const OPERATION: &str = "open the GPU";
-    let count = crate::Cuda::count().map_err(|error| CollectiveError::Nccl {
-        operation: OPERATION,
-        reason: error.to_string(),
-    })?;
+    let count = crate::Cuda::count()
+        .map_err(|error| CollectiveError::Nccl { operation: OPERATION, reason: error.to_string() })?;
     if ordinal >= count {
         let reason = format!("cuda:{ordinal} is wanted, and the driver shows {count} on this host");
         return Err(CollectiveError::Nccl { operation: OPERATION, reason });
@@ -287,7 +285,7 @@ impl Collective for Nccl {
         if let Some(host) = &self.host {
             return host.begin_sum(sum);
         }
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let numbers = pending::at_once(self, sum)?;
         Ok(PendingSum::made(numbers, begun.elapsed()))
     }
@@ -310,6 +308,15 @@ impl Collective for Nccl {
 impl Drop for Nccl {
     fn drop(&mut self) {
         self.lifeline = None;
-        self.communicator.close();
+        // Who leaves for an error may leave sums behind that the others never come to.
+        let begun = Instant::now();
+        let is_idle = || self.stream.mark().and_then(|mark| mark.is_reached()).unwrap_or(false);
+        while begun.elapsed() < Duration::from_secs(2) {
+            if is_idle() {
+                return self.communicator.close();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.communicator.abort();
     }
 }

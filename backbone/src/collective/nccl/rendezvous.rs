@@ -200,7 +200,9 @@ pub(super) fn set_limit(connection: &TcpStream, limit: Duration) {
 
 /// FNV-1a.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -226,7 +228,14 @@ mod tests {
         let meet = |rank, run: &'static str, byte| {
             std::thread::spawn(move || launch(rank, 3, port, run).meet(LIMIT, || Ok([byte; 5])).unwrap())
         };
-        let all = [meet(2, "a", 0), meet(1, "b", 0), meet(0, "a", 1), meet(0, "b", 2), meet(2, "b", 0), meet(1, "a", 0)];
+        let all = [
+            meet(2, "a", 0),
+            meet(1, "b", 0),
+            meet(0, "a", 1),
+            meet(0, "b", 2),
+            meet(2, "b", 0),
+            meet(1, "a", 0),
+        ];
         let all = all.map(|thread| thread.join().unwrap());
         assert_eq!(all.each_ref().map(|(bytes, _)| bytes[0]), [1, 2, 1, 2, 2, 1]);
         let ranks: Vec<usize> = all[2].1.iter().map(|(rank, _)| *rank).collect();

@@ -173,14 +173,24 @@ pub(super) unsafe fn to_gpu<T: Copy>(
     unsafe { result::memcpy_htod_async(address, values, stream.raw()) }.map_err(driver("copy to the GPU"))
 }
 
-/// Copies values back, at once: all that writes them is done.
+/// Copies values back on `stream`, which has nothing else to do, and returns when they are there. Not on the default stream,
+/// whose work would be waited for.
 ///
 /// # Safety
 /// So many plain values lie at `address`.
-pub(super) unsafe fn to_host<T: Copy>(values: &mut [T], address: CUdeviceptr) -> Result<(), CollectiveError> {
+pub(super) unsafe fn to_host<T: Copy>(
+    values: &mut [T],
+    address: CUdeviceptr,
+    stream: &Stream,
+) -> Result<(), CollectiveError> {
     if values.is_empty() {
         return Ok(());
     }
-    // SAFETY: the caller answers for the address; the context was bound for it.
-    unsafe { result::memcpy_dtoh_sync(values, address) }.map_err(driver("copy from the GPU"))
+    // SAFETY: the caller answers for the address, whose context was bound for it; the values are borrowed until the copy is
+    // done.
+    unsafe {
+        result::memcpy_dtoh_async(values, address, stream.raw())
+            .and_then(|()| result::stream::synchronize(stream.raw()))
+    }
+    .map_err(driver("copy from the GPU"))
 }
