@@ -19,6 +19,7 @@ const PLACE: [&str; 4] = ["LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCAL
 
 /// What a launcher without MPI told.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "NCCL reads it"))]
 struct Told {
     rank: usize,
     world: usize,
@@ -43,8 +44,9 @@ pub fn join(device: Option<Device>) -> anyhow::Result<Processes> {
     if let Some((name, value)) = TOLD.iter().find_map(|name| Some((*name, variable(name)?))) {
         return launched(name, &value);
     }
-    match (device, told(variable)?) {
-        (Some(device), Some(told)) if told.world > 1 => with_gpu_each(&told, device),
+    let Some(device) = device else { return Ok(Processes::alone()) };
+    match told(variable)? {
+        Some(told) if told.world > 1 => with_gpu_each(&told, device),
         _ => Ok(Processes::alone()),
     }
 }
@@ -153,8 +155,10 @@ pub fn with_gpus(processes: &Processes, device: Option<Device>) -> anyhow::Resul
 }
 
 /// The same processes.
+///
+/// # Errors
+/// None without GPUs.
 #[cfg(not(feature = "cuda"))]
-#[expect(clippy::unnecessary_wraps, reason = "it may fail with GPUs")]
 pub fn with_gpus(processes: &Processes, _: Option<Device>) -> anyhow::Result<Processes> {
     Ok(processes.clone())
 }

@@ -37,7 +37,7 @@ fn processes_that_another_launcher_started_are_joined() {
 
 #[test]
 fn a_training_step_is_that_of_one_process_with_the_whole_batch() {
-    let Some(most) = worlds().last() else { return };
+    let Some(&most) = worlds().last() else { return };
     let whole = Training::alone();
     for (ranks, format) in [(1, "f32"), (2.min(most), "f32"), (most, "bf16")] {
         let what = format!("training {format}");
@@ -58,7 +58,7 @@ fn a_training_step_is_that_of_one_process_with_the_whole_batch() {
 
 #[test]
 fn a_rank_that_is_killed_fails_or_hangs_ends_the_others_in_time() {
-    if worlds().last().is_none_or(|most| most < 2) {
+    if worlds().last().is_none_or(|most| *most < 2) {
         return;
     }
     let begun = Instant::now();

@@ -158,7 +158,7 @@ impl<D: Device> Exchanging<D> {
         self.processes.all_reduce(Summands::F64(&mut owners))?;
         let present: Vec<bool> = owners.iter().map(|count| *count > 0.0).collect();
         let (mut exchange, mut gradients) = (self.exchange, self.gradients);
-        let mut parts = Vec::new();
+        let (mut parts, mut copied) = (Vec::new(), false);
         for (bucket, sum) in self.sent.into_iter().enumerate() {
             let (numbers, took) = match sum {
                 Sent::Copied(sum) => sum.wait()?,
@@ -172,6 +172,7 @@ impl<D: Device> Exchanging<D> {
                     continue;
                 }
             };
+            copied = true;
             exchange.cost.summing += took;
             if exchange.share == Share::Own {
                 parts.push(numbers);
@@ -188,7 +189,9 @@ impl<D: Device> Exchanging<D> {
             exchange.spare.push(numbers);
         }
         exchange.cost.steps += 1;
-        exchange.cost.waited += waiting.elapsed();
+        if copied {
+            exchange.cost.waited += waiting.elapsed();
+        }
         let summed = match exchange.share {
             Share::All => Summed::All(GradientSet { buffers: gradients }),
             Share::Own => Summed::Own(OwnSums { parts, present }),
