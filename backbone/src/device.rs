@@ -12,6 +12,7 @@ macro_rules! device_of {
 }
 
 device_of!(
+    crate::collective::in_place::InPlaceSums,
     crate::ops::activation::ActivationKernel,
     crate::ops::adamw::AdamWKernel,
     crate::ops::add::AddKernel,

@@ -110,7 +110,7 @@ impl Clone for Bf16 {
 
 impl Bf16 {
     /// The number of values.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -120,7 +120,7 @@ impl Bf16 {
     }
 
     /// The same to be written.
-    pub(super) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
+    pub(crate) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
         self.sums = KnownSums::default();
         &mut self.words
     }
