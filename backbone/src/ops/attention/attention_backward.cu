@@ -211,16 +211,13 @@ __device__ __forceinline__ void backward_keys(const bf16* qkv, const bf16* terms
         }
     }
     __syncthreads();
-    if (sums != nullptr) {
-        const uint32_t count = tokens - span.first;
-        write_sums<kDim>(dk, scale, count, &slopes, sums + span.sums_at<kDim>(tokens, heads, 1));
-        write_sums<kDim>(dv, 1.0f, count, &slopes, sums + span.sums_at<kDim>(tokens, heads, 2));
-    }
-    if (idle) return;
+    const uint32_t count = tokens - span.first;
     Row<kDim>* staging = &queries.rows[0][0] + threadIdx.x / 32 * 16;
     const float scales[2] = {scale, scale}, ones[2] = {1.0f, 1.0f};
-    store_rows<kDim>(dk, scales, staging, span.rows<kDim>(dqkv, tokens, heads, 3, 1), first);
-    store_rows<kDim>(dv, ones, staging, span.rows<kDim>(dqkv, tokens, heads, 3, 2), first);
+    if (sums != nullptr) write_sums<kDim>(dk, scale, count, &slopes, sums + span.sums_at<kDim>(tokens, heads, 1));
+    if (!idle) store_rows<kDim>(dk, scales, staging, span.rows<kDim>(dqkv, tokens, heads, 3, 1), first);
+    if (sums != nullptr) write_sums<kDim>(dv, 1.0f, count, &slopes, sums + span.sums_at<kDim>(tokens, heads, 2));
+    if (!idle) store_rows<kDim>(dv, ones, staging, span.rows<kDim>(dqkv, tokens, heads, 3, 2), first);
 }
 
 }  // namespace
