@@ -42,7 +42,7 @@ __device__ void forward(const T* __restrict__ x, const float* __restrict__ a, co
     if (place.idle) return;
     const Coefficients<M, N, Paper> c = kat::load<M, N, Paper>(a, b, g, block.group);
     const uint32_t end = min((block.run + 1) * g.rows_per_block, g.rows);
-#pragma unroll 4
+#pragma unroll(V > 1 ? 4 : 2)
     for (uint32_t row = block.run * g.rows_per_block + place.line; row < end; row += place.lines) {
         const size_t at = static_cast<size_t>(row) * g.channels + place.offset;
         float v[V];

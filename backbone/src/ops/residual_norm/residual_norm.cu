@@ -119,6 +119,8 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
         shifts[p] = load_four(bias, p);
     }
     __syncthreads();
+    // Of the widest rows the registers do not hold the sum's gradient too; it is loaded when it is added to.
+    constexpr bool kLate = kPacks > 6;
     kat::Sums<kM, kN> coefficient_sums = {};
     Four column_sums[3][kPacks] = {};
     KAT_EACH_WARP(row, g.rows) {
@@ -126,13 +128,13 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
         const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
         const float factor = factors == nullptr ? 1.0f : factors[static_cast<uint32_t>(row) / rows_per_sample];
         // all loads before the first use
-        Four normal[kPacks], slope[kPacks], earlier[kPacks];
+        Four normal[kPacks], slope[kPacks], earlier[kLate ? 1 : kPacks];
 #pragma unroll
         for (int j = 0; j < kPacks; ++j) {
             const bool there = slots.there(j);
             slope[j] = there ? load_four(dy + start, slots.at(j)) : Four{};
             normal[j] = there ? load_four(sum + start, slots.at(j)) : Four{};
-            earlier[j] = there && accumulates != 0 ? load_four(dx + start, slots.at(j)) : Four{};
+            if (!kLate) earlier[kLate ? 0 : j] = there && accumulates != 0 ? load_four(dx + start, slots.at(j)) : Four{};
         }
         float plain = 0.0f, along = 0.0f;
 #pragma unroll
@@ -158,7 +160,8 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
 #pragma unroll
         for (int j = 0; j < kPacks; ++j) {
             if (!slots.there(j)) break;
-            Four out = earlier[j];
+            Four out = earlier[kLate ? 0 : j];
+            if (kLate) out = accumulates != 0 ? load_four(dx + start, slots.at(j)) : Four{};
             float to_branch[4];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
