@@ -6,6 +6,7 @@ pub mod error;
 pub mod finite;
 pub mod freeze;
 pub mod generated;
+pub mod hold_out;
 mod identity;
 mod leftovers;
 pub mod loading;
