@@ -22,6 +22,7 @@ pub mod run_dir;
 pub mod schedule;
 pub mod sessions;
 pub mod signals;
+pub mod start;
 pub mod state;
 mod steps;
 pub mod task;

@@ -3,7 +3,7 @@
 //! A line a color, in any of the forms in which such files are handed on: `red green blue name` (CamVid's label_colors.txt),
 //! `name,red,green,blue` (class_dict.csv), `name:red,green,blue::` (CVAT's labelmap.txt). Colors of one name are one class.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use image::{GrayImage, RgbImage};
@@ -118,7 +118,7 @@ impl ColorTable {
 pub fn read_colors(path: &Path) -> Result<Vec<Color>, ColorError> {
     let fail = |reason: String| ColorError { path: path.to_owned(), reason };
     let text = read_text(path).map_err(|error| fail(error.to_string()))?;
-    let mut colors: Vec<Color> = Vec::new();
+    let (mut colors, mut seen): (Vec<Color>, HashSet<[u8; 3]>) = (Vec::new(), HashSet::new());
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') || (colors.is_empty() && is_heading(line)) {
@@ -126,7 +126,7 @@ pub fn read_colors(path: &Path) -> Result<Vec<Color>, ColorError> {
         }
         let fail = |reason: &str| fail(format!("line {}: {reason}: {line:?}", number + 1));
         let color = colored(line).map_err(fail)?;
-        if colors.iter().any(|other| other.rgb == color.rgb) {
+        if !seen.insert(color.rgb) {
             return Err(fail("the color stands for another class already"));
         }
         colors.push(color);
