@@ -16,7 +16,7 @@ use crate::shell::weights::{WeightsArgs, names_in};
 #[derive(Debug, Args)]
 pub struct CheckpointArgs {
     #[command(flatten)]
-    pub weights: WeightsArgs,
+    pub(super) weights: WeightsArgs,
     /// The model that a checkpoint from elsewhere is of, such as kat_small_patch16_224 [default: recognized by its tensors]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,

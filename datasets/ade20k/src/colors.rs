@@ -66,16 +66,16 @@ impl ColorTable {
         let mut names = wanted.to_vec();
         if wanted.is_empty() {
             for row in &rows {
-                if !names.contains(&row.name) {
+                if names.len() <= usize::from(IGNORE) && !names.contains(&row.name) {
                     names.push(row.name.clone());
                 }
             }
         }
         if names.len() > usize::from(IGNORE) {
-            return Err(fail(format!("{} classes, expected at most {IGNORE}", names.len())));
+            return Err(fail(format!("more than {IGNORE} classes, which a label map cannot hold")));
         }
         if let Some(name) = names.iter().find(|name| rows.iter().all(|row| row.name != **name)) {
-            let found: Vec<&str> = rows.iter().map(|row| &row.name[..]).collect();
+            let found: Vec<&str> = rows.iter().map(|row| &row.name[..]).take(12).collect();
             return Err(fail(format!("no color of the class {name:?}; there are {}", found.join(", "))));
         }
         let class = |row: &Color| {

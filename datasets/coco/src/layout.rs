@@ -101,12 +101,13 @@ pub fn splits(root: &Path) -> std::io::Result<Vec<Split>> {
             found.push(Split { name: name.to_owned(), annotations, folders });
         }
     }
-    if found.is_empty() {
+    if found.is_empty() && root.is_dir() {
         found = beside_images(root)?;
     }
     if found.is_empty() {
+        let what = if root.is_dir() { "no annotations" } else { "no such folder or file" };
         let reason = format!(
-            "no annotations: expected annotations/instances_<split>.json, <split>/{ROBOFLOW}, {LABEL_STUDIO}, or the \
+            "{what}: expected annotations/instances_<split>.json, <split>/{ROBOFLOW}, {LABEL_STUDIO}, or the \
              annotation file itself (data convert reads other formats)"
         );
         return Err(std::io::Error::new(std::io::ErrorKind::NotFound, reason));
