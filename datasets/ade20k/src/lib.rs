@@ -45,7 +45,7 @@ pub enum LabelError {
         reason: String,
     },
     /// A label file does not hold one index a pixel.
-    #[error("{}: label maps are 8- or 16-bit gray or palette PNGs, or colors of a table, this one is {found}", path.display())]
+    #[error("{}: label maps are 8- or 16-bit gray or palette PNGs, or pictures of the colors of a table (data.colors), this one is {found}", path.display())]
     Kind {
         /// The file.
         path: PathBuf,

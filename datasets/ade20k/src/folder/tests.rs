@@ -133,7 +133,7 @@ fn pictures_of_colors_are_read_by_a_table() {
     let data =
         LabelFolders::beside(&images, &labels, 2, LabelScheme::Direct, DecodeOptions::default()).unwrap();
     let bare = data.clone().open().unwrap();
-    assert!(bare.label_map(0).unwrap_err().to_string().contains("colors of a table, this one is Rgb8"));
+    assert!(bare.label_map(0).unwrap_err().to_string().contains("this one is Rgb8"));
     let names = ["road".to_owned(), "tree".to_owned()];
     let table = |colors: &[[u8; 3]]| Some(Arc::new(ColorTable::new(&names, colors)));
     let data = LabelFolders { colors: table(&[[0, 7, 0], [9, 0, 0]]), ..data }.open().unwrap();
