@@ -3,8 +3,8 @@
 #
 # usage: tests/proof/pack.sh PROGRAMS DATA WEIGHTS TO
 #   PROGRAMS  the folder of tests/gpu/pack.sh: classify, detect and segment with CUDA
-#   DATA      sign_digits, clothing (short side at most 128), nuclei (COCO), nuclei_seg (three_classes.py)
-#   WEIGHTS   vit_small_patch14_dinov2.safetensors
+#   DATA      a folder named data with sign_digits, clothing (short side at most 128), nuclei (COCO), nuclei_seg (three_classes.py)
+#   WEIGHTS   weights/vit_small_patch14_dinov2.safetensors
 set -euo pipefail
 [ $# -eq 4 ] || { echo "usage: $0 PROGRAMS DATA WEIGHTS TO" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,18 +14,15 @@ for list in a b; do
     echo $list >"$to/call_$list/LIST"
     cp "$here"/{run.sh,run_jobs.py,repatch.py} "$to/call_$list"
     stage=$(mktemp -d)
-    mkdir "$stage/data" "$stage/weights"
     python3 "$here/jobs.py" "$stage"
-    cp -r "$here/../../configs" "$stage/configs"
-    if [ $list = a ]; then
-        cp "$programs"/{classify,detect,segment} "$stage"
-        cp -r "$data"/{sign_digits,clothing} "$stage/data"
-    else
-        cp -rl "$data"/{nuclei,nuclei_seg} "$stage/data"
-        cp "$weights" "$stage/weights"
-    fi
-    rm -rf "$stage"/data/*/.kat-index
-    tar -C "$stage" -c . | xz -3 >"$to/call_$list/files.tar.xz"
+    tar -C "$here/../.." -cf "$to/call_$list/lists.tar" configs -C "$stage" a.json b.json
     rm -rf "$stage"
+    if [ $list = a ]; then
+        tar -C "$programs" -c classify detect segment | xz -2 >"$to/call_a/programs.tar.xz"
+        tar -C "$data/.." --exclude=.kat-index -c data/{sign_digits,clothing} | gzip -1 >"$to/call_a/data.tar.gz"
+    else
+        tar -C "$data/.." --exclude=.kat-index -c data/{nuclei,nuclei_seg} -C "$(dirname "$weights")/.." \
+            "weights/$(basename "$weights")" | gzip -1 >"$to/call_b/data.tar.gz"
+    fi
 done
 du -sh "$to"/call_?

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One call to a machine with a GPU: unpacks what stands beside this script, runs a list of jobs by run_jobs.py, packs results.
 #
-# usage: run.sh SECONDS, in a folder with files.tar.xz and run_jobs.py
+# usage: run.sh SECONDS, in a folder made by pack.sh
 #   LIST      a or b [what the file LIST beside this holds]; b goes on where a has left /tmp/kat
 #   WORKERS   jobs at a time [8]
 #   OUT       where results.tar.gz goes
@@ -16,9 +16,10 @@ list=${LIST:-$(cat "$here/LIST")}
 home=${KAT_HOME:-/tmp/kat}
 
 mkdir -p "$home" && cd "$home" || exit 2
-python3 - "$here/files.tar.xz" <<'P' || exit 2
+python3 - "$here"/*.tar* <<'P' || exit 2
 import sys, tarfile
-tarfile.open(sys.argv[1]).extractall(".", filter="fully_trusted")
+for name in sys.argv[1:]:
+    tarfile.open(name).extractall(".", filter="fully_trusted")
 P
 [ -x classify ] || { echo "no programs in $home: call a comes before call b, on the same machine"; exit 2; }
 
