@@ -1,5 +1,5 @@
-"""Writes the lists of jobs behind docs/results.md for run_jobs.py: a.json (from scratch and ablations) and b.json (transfer, nuclei, and
-what is left of a). usage: jobs.py FOLDER, which holds classify, detect, segment, configs/, data/ and weights/"""
+"""Writes the lists of jobs behind docs/results.md for run_jobs.py: a.json (sign digits, clothing, ablations, nuclei: all from nothing)
+and b.json (what starts from the pre-trained ViT-S/14). usage: jobs.py FOLDER"""
 import json
 import sys
 
@@ -82,19 +82,24 @@ FIRST = list(TRANSFER)[:3]
 START16 = ["model.init_from=weights/vit_small_patch16.safetensors", "model.name=vit_small_patch14_dinov2", "model.patch=16",
            "model.image_size=512", "detect.pretrain_size=592", "model.freeze=0"]
 DETECT = ["train.epochs=16", "train.batch_size=8", "train.eval_every=4", "eval.batch_size=8", "schedule.warmup_epochs=1"]
-DETECTORS = {
-    "vits": ("finetune", START16),
-    "vits_kat": ("finetune", [*START16, *KAT, "train.clip_grad=0"]),
-    "small_vit": ("scratch", ["model.mixer=mlp"]),
-    "small_kat": ("scratch", []),
-}
+DETECTORS = {"vits": START16, "vits_kat": [*START16, *KAT, "train.clip_grad=0"]}
 SEGMENTORS = {"vits": [], "vits_kat": [*KAT, "train.clip_grad=0"]}
 SEGMENT = ["train.epochs=16", "train.batch_size=8", "train.eval_every=4", "schedule.warmup_epochs=1", "model.freeze=0"]
+SMALL = {"small_vit": ["model.mixer=mlp"], "small_kat": []}
+NUCLEI = []
+for seed in range(3):
+    for name, sets in SMALL.items():
+        job(NUCLEI, f"nuclei/{name}_s{seed}", f"nuclei {name}", "detect", "scratch", "nuclei", seed, ["train.eval_every=4", *sets], report=seed == 0,
+            guess=90, keep=seed == 0)
+for seed in range(3):
+    for name, sets in SMALL.items():
+        job(NUCLEI, f"labels/{name}_s{seed}", f"labels {name}", "segment", "scratch", "nuclei_seg", seed, ["train.eval_every=4", *sets],
+            report=seed == 0, guess=50)
 for seed in range(3):
     for name in FIRST:
         job(B, f"transfer/{name}_s{seed}", "transfer", "classify", "finetune", "clothing", seed, [*START, *TRANSFER[name]], report=seed == 0, guess=12)
-    for name, (config, sets) in DETECTORS.items():
-        job(B, f"nuclei/{name}_s{seed}", f"nuclei {name}", "detect", config, "nuclei", seed, [*DETECT, *sets], report=seed == 0, guess=70,
+    for name, sets in DETECTORS.items():
+        job(B, f"nuclei/{name}_s{seed}", f"nuclei {name}", "detect", "finetune", "nuclei", seed, [*DETECT, *sets], report=seed == 0, guess=70,
             keep=seed == 0)
     for name, sets in SEGMENTORS.items():
         job(B, f"labels/{name}_s{seed}", f"labels {name}", "segment", "finetune", "nuclei_seg", seed, [*SEGMENT, *START, *sets], report=seed == 0,
@@ -102,5 +107,5 @@ for seed in range(3):
 for seed in range(3):
     for name in list(TRANSFER)[3:]:
         job(B, f"transfer/{name}_s{seed}", "transfer", "classify", "finetune", "clothing", seed, [*START, *TRANSFER[name]], guess=12)
-json.dump(A + REST, open(sys.argv[1] + "/a.json", "w"), indent=0)
-json.dump(B + A + REST, open(sys.argv[1] + "/b.json", "w"), indent=0)
+json.dump(A + NUCLEI + REST, open(sys.argv[1] + "/a.json", "w"), indent=0)
+json.dump(B + A + NUCLEI + REST, open(sys.argv[1] + "/b.json", "w"), indent=0)
