@@ -32,7 +32,9 @@ cargo check --workspace --all-targets --features kat-apps/cuda,kat-tests/cuda
 # Waiting threads that spin would take the processor from those that work.
 export LD_LIBRARY_PATH=$cuda_host KAT_REQUIRE_CUDA=1 OMP_WAIT_POLICY=passive
 cargo test -p kat-backbone --features cuda --test cuda_parity
-cargo test -p kat-backbone --features cuda --lib cuda::
+cargo test -p kat-backbone --features cuda --lib -- cuda:: collective::nccl
+# Up to three processes with a GPU each, joined by the stand-in of NCCL.
+KAT_HOST_GPU_COUNT=3 KAT_REQUIRE_NCCL=1 cargo test -p kat-backbone --features cuda --test nccl
 KAT_HOST_GPU_ORDER=reverse cargo test -p kat-backbone --features cuda --test cuda_parity
-cargo test -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model \
-    --test cuda_programs
+cargo test -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model
+KAT_HOST_GPU_COUNT=2 KAT_REQUIRE_NCCL=1 cargo test -p kat-tests --features cuda --test cuda_programs

@@ -133,7 +133,7 @@ fn rationals() -> Result<Plot, PlotError> {
             RationalLayer {
                 name: format!("blocks.{}.mlp.act{}", n / 2, n % 2 + 1),
                 groups: (0..8).map(group).collect(),
-                initial: identity.clone(),
+                initial: vec![identity.clone()],
             }
         })
         .collect();

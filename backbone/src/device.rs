@@ -12,6 +12,7 @@ macro_rules! device_of {
 }
 
 device_of!(
+    crate::collective::in_place::InPlaceSums,
     crate::ops::activation::ActivationKernel,
     crate::ops::adamw::AdamWKernel,
     crate::ops::add::AddKernel,
@@ -31,6 +32,7 @@ device_of!(
     crate::ops::prelu::PreluKernel,
     crate::ops::rational::RationalKernel,
     crate::ops::reduce::ReduceKernel,
+    crate::ops::residual_norm::ResidualNormKernel,
     crate::ops::resize::grid::ResampleKernel,
     crate::ops::resize::ResizeKernel,
     crate::ops::roi_align::RoiAlignKernel,

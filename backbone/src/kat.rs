@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::module;
 use crate::nn::checkpointing::checkpoint;
-use crate::nn::{Block, Builder, LayerNorm, Linear, PatchEmbed};
+use crate::nn::{Block, Builder, LayerNorm, Linear, PatchEmbed, Residual};
 use crate::ops::resample_grid;
 use crate::ops::resize::Interpolation;
 use crate::tensor::Tensor;
@@ -198,11 +198,12 @@ impl<D: Device> Kat<D> {
 
     /// All tokens after the last block.
     fn blocks(&self, graph: &mut Graph<D>, image: &Tensor<D>) -> Result<Tensor<D>> {
-        let (mut x, grid) = self.embed(graph, image)?;
+        let (x, grid) = self.embed(graph, image)?;
+        let mut x = Residual::from(x);
         for block in &self.blocks {
-            x = self.run(graph, block, &x, grid)?;
+            x = self.run(graph, block, x, grid)?;
         }
-        Ok(x)
+        x.sum(graph)
     }
 
     /// The final norm, where there is one before pooling.
@@ -264,15 +265,18 @@ impl<D: Device> Kat<D> {
             let reason = format!("{blocks:?} must ascend and be below {}", self.blocks.len());
             return Err(Error::config("feature map blocks", reason));
         }
-        let (mut x, grid) = self.embed(graph, image)?;
+        let (x, grid) = self.embed(graph, image)?;
+        let mut x = Residual::from(x);
         let mut maps = Vec::with_capacity(blocks.len());
         let needed = blocks.last().map_or(0, |last| last + 1);
         for (i, block) in self.blocks[..needed].iter().enumerate() {
-            x = self.run(graph, block, &x, grid)?;
+            x = self.run(graph, block, x, grid)?;
             if blocks.contains(&i) {
-                let count = x.shape().axes()[1];
-                let patches = ops::take_tokens(graph, &x, self.config.prefix_tokens()..count)?;
+                let tokens = x.sum(graph)?;
+                let count = tokens.shape().axes()[1];
+                let patches = ops::take_tokens(graph, &tokens, self.config.prefix_tokens()..count)?;
                 maps.push(ops::tokens_to_map(graph, &patches, [grid.height, grid.width])?);
+                x = tokens.into();
             }
         }
         Ok(maps)
@@ -342,12 +346,12 @@ impl<D: Device> Kat<D> {
         ops::prepend_tokens(graph, &first, &patches)
     }
 
-    fn run(&self, graph: &mut Graph<D>, block: &Block<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
-        if self.config.activation_checkpointing {
-            checkpoint(graph, block, x, move |block, graph, x| block.forward(graph, x, grid))
-        } else {
-            block.forward(graph, x, grid)
+    fn run(&self, graph: &mut Graph<D>, block: &Block<D>, x: Residual<D>, grid: Size) -> Result<Residual<D>> {
+        if !self.config.activation_checkpointing {
+            return block.advance(graph, x, grid);
         }
+        let x = x.sum(graph)?;
+        Ok(checkpoint(graph, block, &x, move |block, graph, x| block.forward(graph, x, grid))?.into())
     }
 }
 

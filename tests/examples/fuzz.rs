@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use image::{GrayImage, ImageFormat, Luma, RgbImage};
-use kat_ade20k::label_png;
+use kat_ade20k::{ColorTable, label_png};
 use kat_coco::check::{OnProblem, check};
 use kat_coco::convert::{Format, write_coco, write_yolo};
 use kat_coco::evaluate::{EvalConfig, IouType, evaluate};
@@ -125,6 +125,14 @@ fn parsers() -> Result<Vec<Parser>, Box<dyn Error>> {
         }),
         parser("Pascal VOC", VOC.into(), |bytes, _| other_tool(Format::Voc, "Annotations/a.xml", bytes)),
         parser("LabelMe", LABEL_ME.into(), |bytes, _| other_tool(Format::LabelMe, "a.json", bytes)),
+        parser("color table", b"# a\n64 128 64\tsky\n0,0,0,a car\nroad:1,2,3::\n".into(), |bytes, _| {
+            let file = tempfile::NamedTempFile::new().expect("a temporary file");
+            std::fs::write(file.path(), bytes).expect("the temporary file can be written");
+            if let Ok(table) = ColorTable::read(file.path(), &[]) {
+                assert!((1..=255).contains(&table.names().len()));
+                let _ = table.labels(&RgbImage::new(2, 2));
+            }
+        }),
         parser("label PNG", label_png.into_inner(), |bytes, _| drop(label_png::parse(bytes))),
         parser("images in a stream", [&jpeg[..], rgb_png.get_ref()].concat(), stream),
         parser("JPEG", jpeg, decode),

@@ -22,7 +22,7 @@ keep() { # cargo's arguments …
             strip -o "$folder/${name%-????????????????}" "$program"
         done
 }
-keep test --no-run -p kat-backbone --features cuda --test cuda_parity
+keep test --no-run -p kat-backbone --features cuda --test cuda_parity --test nccl
 keep test --no-run -p kat-tests --features cuda --test golden_ops --test golden_dense_ops --test golden_model
 keep build -p kat-backbone --features cuda --example cuda_bench
 keep build -p kat-apps --features cuda --bins

@@ -24,6 +24,9 @@ for folder in /usr/local/nvidia/lib64 /usr/local/cuda/lib64 \
     [ -d "$folder" ] && libraries=${libraries:+$libraries:}$folder
 done
 export OURS="env LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} KAT_REQUIRE_CUDA=1 KAT_GOLDEN_DIR=$PWD/golden"
+# NCCL is loaded at run time: where there is one, its tests have to run.
+ldconfig -p 2>/dev/null | grep -q 'libnccl\.so\.2' || ls ${libraries//:/ } 2>/dev/null | grep -qx 'libnccl\.so\.2' &&
+    OURS+=" KAT_REQUIRE_NCCL=1"
 failed=0
 
 # Seconds from the start; a step is left out when its part's time is up.
@@ -53,7 +56,7 @@ device() {
 }
 tests() {
     local program
-    for program in cuda_parity golden_ops golden_dense_ops golden_model; do
+    for program in cuda_parity nccl golden_ops golden_dense_ops golden_model; do
         $OURS "./$program" --list --format terse 2>/dev/null | sed -n "s/: test$//;T;s/^/$program /p"
     done | xargs -P"${JOBS:-4}" -L1 ./one.sh
 }

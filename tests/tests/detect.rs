@@ -187,7 +187,7 @@ fn misuse_is_named() {
     };
     for (changes, text) in [
         (&["data.train=test"][..], "no split test among [\"train\"]"),
-        (&[], "no split val"),
+        (&[], "too few to hold out 1; name a held-out part with data.val"),
         (&["detect.box_head=five"], "box_head"),
         (&["data.val=train", "detect.global_blocks=[7]"], "block 7 of 2"),
     ] {

@@ -128,7 +128,7 @@ fn classifiers_of_every_family() {
 }
 
 #[test]
-fn the_papers_denominator_and_activations_that_learn() {
+fn the_papers_denominator_activations_that_learn_and_splines() {
     let Some(python) = python() else { return };
     let size = Size::square(32);
     let named = |name: &str| KatConfig {
@@ -141,7 +141,10 @@ fn the_papers_denominator_and_activations_that_learn() {
     };
     let kat = named("kat_tiny_patch16_224");
     let vit = named("vit_tiny_patch16_224");
+    let splines = named("vit_tiny_kan");
     for config in [
+        KatConfig { kan_basis: 5, ..splines.clone() },
+        splines,
         KatConfig { denominator_form: Denominator::Paper, ..kat },
         KatConfig { learnable: Some(Learnable::Prelu), ..vit.clone() },
         KatConfig { learnable: Some(Learnable::Pau), ..vit },
@@ -154,7 +157,8 @@ fn the_papers_denominator_and_activations_that_learn() {
         let graph = classifier(&model, &Weights::new(&map), &PLANES).unwrap();
         let found = run(&python, graph, given("image", &[2, 3, 32, 32], image));
         let difference = largest(&found.get("logits").unwrap().data, &expected);
-        println!("{:?}, {:?}: {difference:.1e}", config.denominator_form, config.learnable);
+        let (mixer, form, learnable) = (config.mixer, config.denominator_form, config.learnable);
+        println!("{mixer:?}, {form:?}, {learnable:?}: {difference:.1e}");
         assert!(difference <= 1e-5, "{difference:e}");
     }
 }

@@ -1,15 +1,16 @@
 //! Detectors and segmentors of other programs, from their own files: recognized, loaded, and finding what those programs found.
 
 use kat_backbone::checkpoint::transfer::HeadPolicy;
-use kat_backbone::checkpoint::{TensorMap, load_any};
+use kat_backbone::checkpoint::{TensorMap, load_any, model};
 use kat_backbone::config::Resampling;
 use kat_backbone::ops::batch_norm;
 use kat_backbone::{Cpu, Graph, KatConfig, Size, Tensor};
 use kat_images::transform::opencv::resize_bilinear;
 use kat_mask_rcnn::MaskRcnn;
 use kat_tests::golden::assert_close;
-use kat_tests::parity::Peer;
+use kat_tests::parity::{self, Peer};
 use kat_upernet::{NeckKind, Segmentor, SegmentorConfig};
+use std::path::Path;
 
 /// `image` (…, 3, H, W) in the corner of a canvas of zeros.
 fn on_canvas(peer: &Peer, canvas: Size) -> (Tensor<Cpu>, Size) {
@@ -50,6 +51,27 @@ fn detectron2s_vitdet_finds_the_same() {
     let expected = peer.expected.get("masks");
     let masks: Vec<f32> = found.masks.unwrap().into_iter().take(expected.data.len()).collect();
     assert_close("masks", &masks, expected, 1e-3);
+}
+
+/// The same detector under mmdetection's names: nothing but the ε of its norms is another.
+#[test]
+fn mmdetections_vitdet_is_detectron2s() {
+    let (peer, same) = (Peer::open("detectron2_vitdet"), parity::dir().join("mmdet_vitdet/model.pth"));
+    let [theirs, map] = [&peer.file, &same].map(|file| load_any(file).unwrap());
+    let names: Vec<String> = serde_json::from_str(&map.metadata["classes"]).unwrap();
+    assert_eq!((names.len(), &names[4][..]), (5, "thing 4"));
+    let config = |map| kat_mask_rcnn::recognize::recognize(map).unwrap().config;
+    let (expected, mut found) = (config(&theirs), config(&map));
+    assert_eq!((expected.backbone.norm_eps, found.backbone.norm_eps), (1e-6, 1e-5));
+    found.backbone.norm_eps = expected.backbone.norm_eps;
+    assert_eq!(found, expected);
+    let loaded = |file: &Path| {
+        let mut detector = MaskRcnn::new(&Cpu::default(), &expected, 1).unwrap();
+        let report = detector.load(file, HeadPolicy::Strict).unwrap();
+        assert!(report.reinitialized.is_empty() && report.missing.is_empty(), "{report}");
+        model::export(&detector)
+    };
+    assert_eq!(loaded(&same), loaded(&peer.file));
 }
 
 /// The segmentor of a file, with mmsegmentation's rules.
@@ -148,9 +170,8 @@ fn no_changed_detector_or_segmentor_loads_without_a_word() {
 
 #[test]
 fn opencv_resizes_to_the_same_bits() {
-    let peer = kat_tests::golden::Golden::open(
-        &kat_tests::parity::dir().join("opencv/expected.safetensors").to_string_lossy(),
-    );
+    let peer =
+        kat_tests::golden::Golden::open(&parity::dir().join("opencv/expected.safetensors").to_string_lossy());
     let source = peer.get("image");
     let image = |rows: usize| {
         let bytes: Vec<u8> = source.data[..rows * 60 * 3].iter().map(|v| *v as u8).collect();

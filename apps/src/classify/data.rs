@@ -14,8 +14,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{DataPlan, Plan};
+use crate::config::{DataPlan, HoldOut, Plan};
 use crate::run::generated::root;
+use crate::run::hold_out::tell;
 use crate::shell::Misuse;
 
 /// Training and held-out images over the same classes.
@@ -44,11 +45,16 @@ pub fn open(plan: &Plan) -> anyhow::Result<Splits> {
             let val = held_out(dir, &val_dir, Some(train.classes()), data, Caching::On)?;
             Ok(Splits { train, val })
         }
-        None => Ok(hold_out(&train, data.val_fraction)),
+        None => {
+            let splits = hold_out(&train, data.hold_out);
+            tell(&train_dir, splits.val.len(), train.len());
+            Ok(splits)
+        }
     }
 }
 
-/// The images of one part, in tar shards or class folders; their classes are numbered as `known`, if given.
+/// The images of one part, in tar shards or class folders; their classes are numbered as `known`, if given, else as
+/// configured.
 ///
 /// # Errors
 /// Files that cannot be read, a class that is not known, shards without class names.
@@ -61,16 +67,17 @@ pub fn part(
 ) -> anyhow::Result<LabelledImages> {
     let shards = shards_of(path)?;
     if shards.is_empty() {
-        return Ok(LabelledImages::Files(ImageFolder::open(path, known, caching, data.decode)?));
-    }
-    let classes = match (known, &data.label_files.class_names) {
-        (Some(known), _) => known.to_vec(),
-        (None, Some(file)) => ClassNames::read(&dir.join(file))?.into_classes(),
-        (None, None) => {
-            let reason = "tar shards hold the index of a class only: name a file of class names, one a line, with \
-                          data.class_names";
-            return Err(Misuse(format!("{}: {reason}", path.display())).into());
+        let configured = Some(&data.classes[..]).filter(|names| !names.is_empty());
+        let images = ImageFolder::open(path, known.or(configured), caching, data.decode)?;
+        if known.is_none() && configured.is_some() {
+            tell_without_images(path, &images);
         }
+        return Ok(LabelledImages::Files(images));
+    }
+    let Some(classes) = numbered(dir, known, data)? else {
+        let reason = "tar shards hold the index of a class only: name the classes with data.classes, or a file of their \
+                      names, one a line, with data.class_names";
+        return Err(Misuse(format!("{}: {reason}", path.display())).into());
     };
     Ok(LabelledImages::Shards(Shards::open(&shards, &classes, data.decode)?))
 }
@@ -89,20 +96,35 @@ pub fn held_out(
     let files = &data.label_files;
     let Some(labels) = &files.val else { return part(dir, path, known, data, caching) };
     let labels = dir.join(labels);
-    let images = match (&files.synset_map, known, &files.class_names) {
-        (Some(map), ..) => flat::open_ilsvrc(path, &labels, &dir.join(map), known, data.decode)?,
-        (None, Some(known), _) => flat::open_list(path, &labels, known, data.decode)?,
-        (None, None, Some(names)) => {
-            let classes = ClassNames::read(&dir.join(names))?.into_classes();
-            flat::open_list(path, &labels, &classes, data.decode)?
-        }
-        (None, None, None) => {
-            let reason = "a list of labels numbers classes that nothing names: give data.class_names, or \
+    let images = match (&files.synset_map, numbered(dir, known, data)?) {
+        (Some(map), _) => flat::open_ilsvrc(path, &labels, &dir.join(map), known, data.decode)?,
+        (None, Some(classes)) => flat::open_list(path, &labels, &classes, data.decode)?,
+        (None, None) => {
+            let reason = "a list of labels numbers classes that nothing names: give data.classes, data.class_names, or \
                           data.synset_map with ILSVRC2012's ground truth";
             return Err(Misuse(format!("{}: {reason}", labels.display())).into());
         }
     };
     Ok(LabelledImages::Files(images))
+}
+
+/// What the indices of labels that name no class stand for: `known` if given, else as configured.
+fn numbered(dir: &Path, known: Option<&[String]>, data: &DataPlan) -> anyhow::Result<Option<Vec<String>>> {
+    Ok(match (known, &data.label_files.class_names) {
+        (Some(known), _) => Some(known.to_vec()),
+        (None, _) if !data.classes.is_empty() => Some(data.classes.clone()),
+        (None, Some(file)) => Some(ClassNames::read(&dir.join(file))?.into_classes()),
+        (None, None) => None,
+    })
+}
+
+/// Says which of the classes that were named have no image to learn from.
+fn tell_without_images(path: &Path, images: &ImageFolder) {
+    let mut counts = vec![0usize; images.classes.len()];
+    images.items.iter().for_each(|(_, class)| counts[*class as usize] += 1);
+    for (name, _) in images.classes.iter().zip(counts).filter(|(_, count)| *count == 0) {
+        tracing::warn!("{}: no images of {name:?}, which data.classes names", path.display());
+    }
 }
 
 /// Where the training and the held-out part are: as named, else by the usual words.
@@ -126,9 +148,9 @@ pub fn cropped(dataset: &LabelledImages, pipeline: &ClassifyTrain) -> Arc<impl S
 }
 
 /// Holds out a share of each class: the same images whatever the run's seed, so that runs compare.
-fn hold_out(all: &LabelledImages, share: f64) -> Splits {
+fn hold_out(all: &LabelledImages, HoldOut { share, seed }: HoldOut) -> Splits {
     let mut held = vec![false; all.len()];
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for class in 0..all.classes().len() as u32 {
         let mut members: Vec<usize> = (0..all.len()).filter(|i| all.class_of(*i) == class).collect();
         members.shuffle(&mut rng);
@@ -143,6 +165,26 @@ mod tests {
     use kat_images::decode::DecodeOptions;
 
     use super::*;
+    use crate::config::TaskKind;
+
+    #[test]
+    fn the_configuration_may_order_the_classes() {
+        let dir = tempfile::tempdir().unwrap();
+        for class in ["cat", "dog"] {
+            std::fs::create_dir(dir.path().join(class)).unwrap();
+            image::RgbImage::new(2, 2).save(dir.path().join(class).join("1.png")).unwrap();
+        }
+        let mut data = DataPlan::unconfigured(TaskKind::Classify);
+        let mut read = |names: &[&str]| {
+            data.classes = names.iter().map(|name| (*name).to_owned()).collect();
+            part(dir.path(), dir.path(), None, &data, Caching::Off)
+        };
+        let images = read(&["dog", "hen", "cat"]).unwrap();
+        assert_eq!(images.classes(), ["dog", "hen", "cat"]);
+        assert_eq!([0, 1].map(|image| images.class_of(image)), [2, 0]);
+        let error = read(&["dog", "Cat"]).unwrap_err().to_string();
+        assert!(error.contains("\"cat\"") && error.contains("nearest: \"Cat\""), "{error}");
+    }
 
     #[test]
     fn a_share_of_each_class_is_held_out() {
@@ -155,13 +197,14 @@ mod tests {
             decode: DecodeOptions::default(),
             unsupported: 0,
         });
-        let splits = hold_out(&all, 0.1);
+        let splits = hold_out(&all, HoldOut { share: 0.1, seed: 0 });
         let ids = |part: &LabelledImages| (0..part.len()).map(|i| part.id(i).to_owned()).collect::<Vec<_>>();
         let of =
             |part: &LabelledImages, class| (0..part.len()).filter(|i| part.class_of(*i) == class).count();
         assert_eq!((of(&splits.val, 0), of(&splits.val, 1)), (6, 4));
         assert_eq!(splits.train.len(), 90);
         assert!(ids(&splits.val).iter().all(|id| !ids(&splits.train).contains(id)));
-        assert_eq!(ids(&splits.val), ids(&hold_out(&all, 0.1).val));
+        assert_ne!(ids(&splits.val), ids(&hold_out(&all, HoldOut { share: 0.1, seed: 1 }).val));
+        assert_eq!(ids(&splits.val), ids(&hold_out(&all, HoldOut { share: 0.1, seed: 0 }).val));
     }
 }

@@ -1,6 +1,6 @@
 //! `eval`: accuracy of a checkpoint on a folder of images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -72,6 +72,13 @@ impl EvalCommand {
         let named = named.transpose()?;
         let trained = self.source.open(device, named.as_ref().map(|images| &images.classes[..]))?;
         let mut data = trained.plan.data.clone();
+        let real = |path: &Path| path.canonicalize().ok();
+        if *root == self.data && data.dir.as_deref().and_then(real) == real(&self.data) {
+            let shown = self.data.display();
+            tracing::warn!(
+                "{shown}: the run was trained on these images, but for the share that it held out"
+            );
+        }
         let absolute = |path: &PathBuf| std::path::absolute(path);
         data.label_files.val = self.labels.as_ref().map(absolute).transpose()?;
         data.label_files.synset_map = self.synset_map.as_ref().map(absolute).transpose()?;

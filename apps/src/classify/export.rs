@@ -62,8 +62,8 @@ impl ExportCommand {
 
     /// The accuracy measured with the weights of a run's best checkpoint; of any other file none is known.
     fn measured(&self) -> Option<f64> {
-        let best = self.source.checkpoint.file_name().is_some_and(|name| name == "best.safetensors");
-        let progress = best.then(|| state::load(&self.source.checkpoint).ok()).flatten()?.1;
+        let best = self.source.weights.checkpoint.file_name().is_some_and(|name| name == "best.safetensors");
+        let progress = best.then(|| state::load(&self.source.weights.checkpoint).ok()).flatten()?.1;
         progress.best?.parse().ok()
     }
 }

@@ -36,6 +36,7 @@ use kat_images::transform::random_resized_crop::RandomResizedCrop;
 
 use crate::config::{Plan, TaskKind};
 use crate::report::run_page::ReportContext;
+use crate::run::hold_out::NO_HELD_OUT;
 use crate::run::loading;
 use crate::run::memory;
 use crate::run::processes::Processes;
@@ -219,9 +220,7 @@ impl<D: Device> Task for Classify<D> {
 
     fn check_held_out(&self) -> anyhow::Result<()> {
         if self.counts().1 == 0 {
-            let reason = "no held-out images to evaluate on: name a part with data.val, or hold out more with \
-                          data.val_fraction";
-            return Err(Misuse(reason.into()).into());
+            return Err(Misuse(NO_HELD_OUT.into()).into());
         }
         Ok(())
     }

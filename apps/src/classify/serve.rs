@@ -45,7 +45,7 @@ impl<D: Device> ServedClassifier<D> {
 
 impl<D: Device> Served for ServedClassifier<D> {
     fn card(&self) -> Value {
-        let mut card = card("classify", &self.trained.model, &self.trained.model);
+        let mut card = card(&self.trained.plan, &self.trained.model, &self.trained.model);
         card["classes"] = json!(self.trained.classes);
         card["image_size"] = self.trained.side().into();
         card

@@ -10,7 +10,7 @@ use kat_backbone::{Device, Kat};
 
 use super::{CLASSES_KEY, metadata};
 use crate::config::TaskKind;
-use crate::config::{Override, Plan, from_text_with};
+use crate::config::{Override, Plan};
 use crate::run::state::{self, PLAN_KEY};
 
 /// A classifier ready to use.
@@ -43,10 +43,7 @@ impl<D: Device> Trained<D> {
         };
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
-        let plan = Plan::new(
-            from_text_with(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Classify)?,
-            TaskKind::Classify,
-        )?;
+        let plan = Plan::from_text(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Classify)?;
         let config = stored_config(&map)
             .with_context(|| format!("{shown}: the model's configuration is missing or cannot be read"))?;
         anyhow::ensure!(

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use kat_backbone::init::InitError;
 
 use super::error::ConfigError;
+use super::kinds::ColorChoice;
 use super::raw::RawConfig;
 
 /// The longest side of an image; whether memory holds it is seen when the model is known.
@@ -70,6 +71,7 @@ impl Check<'_> {
 
     pub(super) fn data(&self, raw: &RawConfig) -> Result<(), ConfigError> {
         self.range("data.val_fraction", raw.data.val_fraction, 0.0..=0.9)?;
+        self.class_names(raw)?;
         for value in raw.data.std {
             self.range("data.std", value, 1e-6..=f64::MAX)?;
         }
@@ -81,6 +83,42 @@ impl Check<'_> {
         self.positive("data.generate_size", raw.data.generate_size)?;
         self.positive("data.generate_classes", raw.data.generate_classes)?;
         self.range("eval.crop", raw.eval.crop, 0.01..=1.0)
+    }
+
+    /// Names that stand once each, in one place.
+    fn class_names(&self, raw: &RawConfig) -> Result<(), ConfigError> {
+        let (d, given) = (&raw.data, &raw.data.classes);
+        if !given.is_empty() && !raw.segment.classes.is_empty() && *given != raw.segment.classes {
+            let found = format!("{:?}", raw.segment.classes);
+            return Err(self.bad(
+                "segment.classes",
+                found,
+                "nothing beside data.classes: give one of the two",
+            ));
+        }
+        if let Some(file) = d.class_names.as_ref().filter(|_| !given.is_empty()) {
+            return Err(self.bad(
+                "data.class_names",
+                file,
+                "nothing beside data.classes: give one of the two",
+            ));
+        }
+        let names = if given.is_empty() { &raw.segment.classes } else { given };
+        for (index, name) in names.iter().enumerate() {
+            if name.trim().is_empty() || names[..index].contains(name) {
+                return Err(self.bad("data.classes", format!("{name:?}"), "a name, each once"));
+            }
+        }
+        if let Some(ColorChoice::Table(colors)) = &d.colors {
+            if colors.len() != names.len() {
+                let expected = format!("a color for each of data.classes ({})", names.len());
+                return Err(self.bad("data.colors", format!("{} colors", colors.len()), &expected));
+            }
+            if let Some(twice) = colors.iter().enumerate().find(|(i, color)| colors[..*i].contains(color)) {
+                return Err(self.bad("data.colors", format!("{:?} twice", twice.1), "each color once"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn optimization(&self, raw: &RawConfig) -> Result<(), ConfigError> {

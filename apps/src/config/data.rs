@@ -8,7 +8,7 @@ use kat_images::transform::normalize::Normalize;
 
 use super::check::Check;
 use super::error::ConfigError;
-use super::kinds::{DatasetKind, OnCorrupt};
+use super::kinds::{ColorChoice, DatasetKind, OnCorrupt};
 use super::raw::RawConfig;
 use super::task::TaskKind;
 
@@ -27,13 +27,26 @@ pub struct Generate {
     pub objects: usize,
 }
 
+/// A share of images to hold out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HoldOut {
+    /// Over all of them.
+    pub share: f64,
+    /// Which ones.
+    pub seed: u64,
+}
+
 /// What label maps hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
     /// What stored values mean.
     pub scheme: LabelScheme,
-    /// Class names in the order of their indices; found with the data where empty.
-    pub classes: Vec<String>,
+    /// The colors of classes, of maps that hold colors.
+    pub colors: Option<ColorChoice>,
+    /// The folder of the images, relative to the data's; found where it is not said.
+    pub images: Option<PathBuf>,
+    /// The folder of the label maps.
+    pub maps: Option<PathBuf>,
 }
 
 /// Files that label images which no folder's name labels, relative to the data's folder.
@@ -60,8 +73,10 @@ pub struct DataPlan {
     pub val: Option<String>,
     /// Files of labels; read by `classify` only.
     pub label_files: LabelFiles,
-    /// Share of the training part to hold out where there is no held-out part.
-    pub val_fraction: f64,
+    /// Class names in the order of their indices; found with the data where empty.
+    pub classes: Vec<String>,
+    /// What is held out where there is no held-out part.
+    pub hold_out: HoldOut,
     /// What to generate where there are none.
     pub generate: Generate,
     /// Mean and deviation of the channels.
@@ -121,7 +136,8 @@ impl DataPlan {
                 synset_map: d.synset_map.as_ref().map(PathBuf::from),
                 class_names: d.class_names.as_ref().map(PathBuf::from),
             },
-            val_fraction: d.val_fraction,
+            classes: if d.classes.is_empty() { raw.segment.classes.clone() } else { d.classes.clone() },
+            hold_out: HoldOut { share: d.val_fraction, seed: d.val_seed },
             generate: Generate {
                 train: d.generate_train,
                 val: d.generate_val,
@@ -134,11 +150,14 @@ impl DataPlan {
             workers: d.workers,
             on_corrupt: d.on_corrupt,
             labels: Labels {
-                scheme: match raw.segment.reduce_zero_label {
+                // colors are of classes, none of them of "other"
+                scheme: match raw.segment.reduce_zero_label && d.colors.is_none() {
                     true => LabelScheme::ReduceZero,
                     false => LabelScheme::Direct,
                 },
-                classes: raw.segment.classes.clone(),
+                colors: d.colors.clone(),
+                images: d.images.as_ref().map(PathBuf::from),
+                maps: d.labels.as_ref().map(PathBuf::from),
             },
         }
     }
@@ -158,6 +177,36 @@ fn decoding(raw: &RawConfig, task: TaskKind) -> DecodeOptions {
 mod tests {
     use super::*;
     use crate::config::{Override, load};
+
+    #[test]
+    fn names_and_colors_are_checked() {
+        let read = |sets: &[&str]| {
+            let sets: Vec<Override> = sets.iter().map(|text| Override::parse(text).unwrap()).collect();
+            let loaded = load(None, &sets, TaskKind::Segment).unwrap();
+            let check = Check { origin: "here" };
+            check.data(&loaded.raw).map(|()| DataPlan::of(&loaded.raw, TaskKind::Segment))
+        };
+        let names = |sets: &[&str]| read(sets).unwrap().classes;
+        // the name that the key had before, and the later of the two
+        assert_eq!(names(&["segment.classes=[\"road\", \"car\"]"]), ["road", "car"]);
+        assert_eq!(names(&["segment.classes=[\"road\"]", "data.classes=[\"sky\", \"car\"]"]), ["sky", "car"]);
+        let said = |sets: &[&str]| read(sets).unwrap_err().to_string();
+        let error = said(&["data.classes=[\"a\", \"b\", \"a\"]"]);
+        assert!(error.contains("data.classes is \"a\", expected a name, each once"), "{error}");
+        let two = ["data.classes=[\"a\", \"b\"]"];
+        let colors =
+            |text: &str| Override::parse(&format!("data.colors={text}")).map(|_| text.to_owned()).unwrap();
+        let with = |text: &str| [two[0].to_owned(), format!("data.colors={}", colors(text))];
+        let error = said(&with("[[1, 2, 3]]").each_ref().map(|set| &set[..]));
+        assert!(error.contains("a color for each of data.classes (2)"), "{error}");
+        let error = said(&with("[[1, 2, 3], [1, 2, 3]]").each_ref().map(|set| &set[..]));
+        assert!(error.contains("[1, 2, 3] twice"), "{error}");
+        let table =
+            read(&with("[[1, 2, 3], [0, 2, 3]]").each_ref().map(|set| &set[..])).unwrap().labels.colors;
+        assert_eq!(table, Some(ColorChoice::Table(vec![[1, 2, 3], [0, 2, 3]])));
+        let file = read(&["data.colors=class_dict.csv"]).unwrap().labels.colors;
+        assert_eq!(file, Some(ColorChoice::File("class_dict.csv".to_owned())));
+    }
 
     #[test]
     fn a_program_reads_its_own_kinds_of_data() {

@@ -98,6 +98,16 @@ pub enum NoDecay {
     Tokens,
 }
 
+/// Where the colors of classes are said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of [red, green, blue] or the name of a file")]
+pub enum ColorChoice {
+    /// In the configuration, a color for each class.
+    Table(Vec<[u8; 3]>),
+    /// In a file, relative to the data's folder.
+    File(String),
+}
+
 /// How feature maps become the scales of the segmentation head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

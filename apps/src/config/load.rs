@@ -18,7 +18,11 @@ const EXTENDS: &str = "extends";
 /// Key beside it: a list of keys of the files beneath that are taken back.
 const UNSET: &str = "unset";
 /// Keys that say one thing in two ways: the later of them counts.
-const RIVALS: [[&str; 2]; 1] = [["train.epochs", "train.steps"]];
+const RIVALS: [[&str; 2]; 3] = [
+    ["train.epochs", "train.steps"],
+    ["data.classes", "segment.classes"],
+    ["data.classes", "data.class_names"],
+];
 
 /// A configuration as read, and where from.
 #[derive(Debug, Clone, PartialEq)]

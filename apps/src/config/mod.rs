@@ -19,12 +19,13 @@ mod recognized;
 mod suggest;
 mod task;
 
-pub use data::{DataPlan, Generate, Labels};
+pub use data::{DataPlan, Generate, HoldOut, Labels};
 pub use error::ConfigError;
 pub use eval_every::EvalEvery;
 pub use keys::{Key, Section};
 pub use kinds::{
-    DatasetKind, EmaWarmup, Freeze, FrozenPart, Granularity, NeckChoice, NoDecay, OnCorrupt, ScheduleKind,
+    ColorChoice, DatasetKind, EmaWarmup, Freeze, FrozenPart, Granularity, NeckChoice, NoDecay, OnCorrupt,
+    ScheduleKind,
 };
 pub use load::{Loaded, from_run, from_text, from_text_with, load};
 pub use model::{ModelBase, ModelPlan};

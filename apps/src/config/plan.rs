@@ -6,8 +6,9 @@ use super::check::Check;
 use super::data::DataPlan;
 use super::error::ConfigError;
 use super::kinds::LrScaling;
-use super::load::{Loaded, differences, to_text};
+use super::load::{Loaded, differences, from_text_with, to_text};
 use super::model::ModelPlan;
+use super::overrides::Override;
 use super::raw::{self, Augment, Detect, Eval, Optimizer, RawConfig, Segment, Train};
 use super::task::TaskKind;
 use crate::run::schedule::Schedule;
@@ -118,6 +119,19 @@ impl Plan {
         })
     }
 
+    /// Reads a resolved configuration, such as a checkpoint keeps, with `overrides` applied in order, and checks it.
+    ///
+    /// # Errors
+    /// As [`from_text_with`] and [`Plan::new`].
+    pub fn from_text(
+        text: &str,
+        overrides: &[Override],
+        origin: &str,
+        task: TaskKind,
+    ) -> Result<Self, ConfigError> {
+        Self::new(from_text_with(text, overrides, origin, task)?, task)
+    }
+
     /// The resolved configuration as TOML, for the run directory and the checkpoints.
     pub fn to_toml(&self) -> String {
         to_text(&self.raw, self.task)
@@ -158,8 +172,8 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load;
     use crate::config::model::ModelBase;
-    use crate::config::{Override, load};
 
     fn plan(changes: &[&str], task: TaskKind) -> Result<Plan, ConfigError> {
         let base = ["model.name=kat_tiny_patch16_224", "train.epochs=3"];

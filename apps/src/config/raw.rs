@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::eval_every::EvalEvery;
 use super::keys::{Key, Section, section};
-use super::kinds::{EmaWarmup, Granularity, LrScaling, NeckChoice, NoDecay, OnCorrupt, ScheduleKind};
+use super::kinds::{
+    ColorChoice, EmaWarmup, Granularity, LrScaling, NeckChoice, NoDecay, OnCorrupt, ScheduleKind,
+};
 pub use super::raw_model::Model;
 use super::task::TaskKind;
 
@@ -21,7 +23,7 @@ section! {
     Data {
         /// "folder", "shapes" (generated), "coco" or "ade20k"; found from the directory when left out.
         dataset: Option<String> = None;
-        /// Root directory.
+        /// Root directory; for detect also one annotation file.
         dir: Option<String> = None;
         /// Training part, relative to `dir`.
         train: Option<String> = None;
@@ -35,8 +37,20 @@ section! {
         /// Classify only: class names in the order of their indices, for tar shards, whose samples hold the index only;
         /// a file relative to `dir`.
         class_names: Option<String> = None;
+        /// Class names in the order of their indices; found with the data where empty. Classify: of the class folders; detect:
+        /// those of the categories that count; segment: in the order of the labels.
+        classes: Vec<String> = Vec::new();
+        /// Segment only: folder of the images, relative to `dir` or to a part's folder; found by the usual words when left out.
+        images: Option<String> = None;
+        /// Segment only: folder of the label maps, as `images`.
+        labels: Option<String> = None;
+        /// Segment only: the classes of label maps whose pixels are colors: [red, green, blue] of each class, or a file relative to
+        /// `dir` with a line for each color, `red green blue name`.
+        colors: Option<ColorChoice> = None;
         /// Share of the training part to hold out where there is no held-out part.
         val_fraction: f64 = 0.1;
+        /// Which images that share is: the same for the same number.
+        val_seed: u64 = 0;
         /// Generated data only: images to train on.
         generate_train: usize = 4000;
         /// Generated data only: held-out images.
@@ -283,7 +297,7 @@ section! {
         max_class_share: f64 = 0.75;
         /// Label value 0 means "other" and is ignored; classes start at 1 (ADE20K).
         reduce_zero_label: bool = true;
-        /// Class names in the order of their indices; found with the data where empty.
+        /// The same as data.classes, which took its place.
         classes: Vec<String> = Vec::new();
         /// Step of the sliding window in pixels; 0 looks at the whole image at once.
         stride: usize = 0;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use kat_coco::{layout, survey};
+use kat_coco::survey;
 use kat_images::shapes::Layout;
 use kat_images::survey::Survey;
 
+use super::data::{self, dataset};
 use crate::config::{DataPlan, TaskKind};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
@@ -14,21 +14,17 @@ use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 pub const TOOLS: DataTools =
     DataTools { task: TaskKind::Detect, check: check_coco, make_shapes, convert: super::convert::convert };
 
-/// Surveys every split of a COCO folder: decodes each image, checks each annotation.
+/// Surveys every split of a COCO folder, or an annotation file: decodes each image, checks each annotation.
 ///
 /// # Errors
 /// If there is no annotation file or one cannot be read.
 pub fn check_coco(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
-    let expected = "expected annotations/instances_<split>.json";
-    let mut splits = layout::splits(dir).with_context(|| format!("{}: {expected}", dir.display()))?;
+    let mut splits = data::splits(dir)?;
     splits.sort_by_key(|split| !split.name.to_lowercase().starts_with("train"));
-    if splits.is_empty() {
-        bail!("{}: {expected}", dir.display());
-    }
     let options = data.decode;
     let probe =
         |path: &Path| decoded_size(path, &options).map(|size| [size.width as u32, size.height as u32]);
-    splits.iter().map(|split| Ok(survey::survey(split, &probe)?)).collect()
+    splits.iter().map(|split| Ok(survey::survey(&split.name, &dataset(split, data)?, &probe))).collect()
 }
 
 /// Side of a generated image in pixels.

@@ -27,10 +27,11 @@ use crate::shell::weights::WeightsArgs;
 pub struct EvalCommand {
     #[command(flatten)]
     weights: WeightsArgs,
-    /// Folder with annotations/instances_SPLIT.json and its images
+    /// Folder with annotations/instances_SPLIT.json and its images, or an annotation file
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Which of its splits [default: the first that starts with val]
+    /// Which of its splits [default: as trained, else the first that starts with val; without one, what training held out of these
+    /// data, of others all images]
     #[arg(long, value_name = "SPLIT")]
     split: Option<String>,
     /// Write the detections there in COCO's results format
@@ -54,7 +55,7 @@ impl EvalCommand {
 
     fn measure<D: Device>(&self, device: &D, screen: &Screen, processes: &Processes) -> anyhow::Result<()> {
         let trained = Trained::open(device, &self.weights)?;
-        let images = data::open_split(&self.data, self.split.as_deref(), "val", trained.plan.data.decode)?;
+        let images = data::open_held_out(&self.data, self.split.as_deref(), &trained.plan)?;
         let part = HeldOut {
             device,
             plan: &trained.plan,

@@ -6,7 +6,6 @@ use kat_backbone::checkpoint::model::export;
 
 use super::trained::Trained;
 use crate::onnx::graph::GraphBuilder;
-use crate::onnx::pixels::Input;
 use crate::onnx::weights::Weights;
 use crate::onnx::{About, detect};
 use crate::shell::Misuse;
@@ -22,10 +21,7 @@ impl Exported for Trained<Cpu> {
         args: &OnnxArgs,
         write: impl FnOnce(GraphBuilder, &About) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if args.input == Input::Image {
-            let reason = "--input image is classify's: a detector takes planes or pixels of its canvas";
-            return Err(Misuse(reason.to_owned()).into());
-        }
+        args.refuse_images("a detector", "its canvas")?;
         if args.size.is_some() {
             let reason = "--size is segment's: a detector takes its canvas, model.image_size";
             return Err(Misuse(reason.to_owned()).into());

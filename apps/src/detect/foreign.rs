@@ -1,9 +1,8 @@
-//! A detector from elsewhere: detectron2's ViTDet, as its model zoo and its training programs save it.
+//! A detector from elsewhere: ViTDet as detectron2's model zoo and training programs save it, and as mmdetection does.
 
 use std::fmt::Write as _;
 
 use kat_backbone::Device;
-use kat_backbone::checkpoint::model;
 use kat_coco::categories::CATEGORIES;
 use kat_coco::json::Category;
 use kat_mask_rcnn::recognize::{Detector, recognize};
@@ -12,8 +11,7 @@ use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 use super::model::detector_config;
 use super::trained::Trained;
 use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY};
-use crate::config::{Override, Plan, TaskKind, from_text_with, sections};
-use crate::run::state::PLAN_KEY;
+use crate::config::{Override, TaskKind, sections};
 use crate::shell::weights::WeightsArgs;
 
 /// Reads it, recognizes its model by its tensors, and names its categories.
@@ -28,10 +26,7 @@ pub fn open<D: Device>(device: &D, args: &WeightsArgs) -> anyhow::Result<Trained
         recognize(&file).map_err(|reason| anyhow::anyhow!("{shown}: not a detect checkpoint: {reason}"))?;
     args.tell(&found.backbone.notes);
     let text = configuration(&found, &overrides)?;
-    let plan = Plan::new(
-        from_text_with(&text, &overrides, &shown.to_string(), TaskKind::Detect)?,
-        TaskKind::Detect,
-    )?;
+    let plan = args.plan(&text, &overrides, TaskKind::Detect)?;
     let config = detector_config(&plan, found.config.classes)?;
     let usual: Vec<&str> = CATEGORIES.iter().map(|(_, name)| *name).collect();
     let names = args.names(&file, config.classes, &usual)?;
@@ -45,13 +40,13 @@ pub fn open<D: Device>(device: &D, args: &WeightsArgs) -> anyhow::Result<Trained
         .collect();
     let mut model = MaskRcnn::new(device, &config, 0)?;
     let report = model.load_map(file, path, args.policy())?;
-    tracing::info!("weights from {shown}: {report}");
-    let mut map = model::export(&model);
     let kept: Vec<CategoryName> =
         categories.iter().map(|c| CategoryName { id: c.id, name: c.name.clone() }).collect();
-    map.metadata.insert(DETECTOR_KEY.to_owned(), serde_json::to_string(model.config())?);
-    map.metadata.insert(CATEGORIES_KEY.to_owned(), serde_json::to_string(&kept)?);
-    map.metadata.insert(PLAN_KEY.to_owned(), plan.to_toml());
+    let metadata = [
+        (DETECTOR_KEY, serde_json::to_string(model.config())?),
+        (CATEGORIES_KEY, serde_json::to_string(&kept)?),
+    ];
+    let map = args.described(&model, &report, &plan, metadata);
     Ok(Trained { model, categories, plan, map })
 }
 
@@ -84,7 +79,7 @@ fn configuration(found: &Detector, overrides: &[Override]) -> anyhow::Result<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kat_backbone::checkpoint::safetensors;
+    use kat_backbone::checkpoint::{model, safetensors};
     use kat_backbone::nn::MixerKind;
     use kat_backbone::{Cpu, KatConfig, Pool, Size};
 

@@ -49,8 +49,8 @@ use data::Splits;
 use held_out::{Evaluation, HeldOut};
 use scored::{Figures, Scored};
 
-/// The metadata key of the detector's configuration, as JSON.
-pub const DETECTOR_KEY: &str = "kat_detector_config";
+pub use kat_backbone::checkpoint::model::DETECTOR_KEY;
+
 /// The metadata key of the categories in the order of their classes, as JSON.
 pub const CATEGORIES_KEY: &str = "kat_categories";
 

@@ -38,9 +38,10 @@ struct ServedDetector<D: Device> {
 impl<D: Device> Served for ServedDetector<D> {
     fn card(&self) -> Value {
         let names: Vec<&str> = self.trained.categories.iter().map(|c| c.name.as_str()).collect();
-        let mut card = card("detect", &self.trained.model, &self.trained.model.backbone.net);
+        let mut card = card(&self.trained.plan, &self.trained.model, &self.trained.model.backbone.net);
         card["colors"] = (0..names.len()).map(|i| css(class_color(i))).collect();
         card["classes"] = json!(names);
+        card["threshold"] = self.trained.plan.detect.show_threshold.into();
         card["image_size"] = self.pipeline.size().height.into();
         card
     }
@@ -52,7 +53,8 @@ impl<D: Device> Served for ServedDetector<D> {
     fn answer(&self, images: Vec<(RgbImage, Query)>) -> Vec<anyhow::Result<Answer>> {
         let one = |(image, query): (RgbImage, Query)| {
             let found = look(&self.trained, &self.pipeline, &self.device, image)?;
-            let result = objects_json(&found, &self.trained.categories, query.threshold);
+            let threshold = query.threshold.unwrap_or(self.trained.plan.detect.show_threshold as f32);
+            let result = objects_json(&found, &self.trained.categories, threshold);
             Ok(Answer { result, probabilities: None })
         };
         images.into_iter().map(one).collect()

@@ -10,7 +10,7 @@ use kat_mask_rcnn::{MaskRcnn, MaskRcnnConfig};
 
 use super::{CATEGORIES_KEY, CategoryName, DETECTOR_KEY, foreign};
 use crate::config::TaskKind;
-use crate::config::{Override, Plan, from_text_with};
+use crate::config::{Override, Plan};
 use crate::run::state::{self, PLAN_KEY};
 use crate::shell::weights::WeightsArgs;
 
@@ -45,8 +45,7 @@ impl<D: Device> Trained<D> {
         let text = |key| state::described(&map, key, path, "not a detect checkpoint");
         let names: Vec<CategoryName> = serde_json::from_str(text(CATEGORIES_KEY)?)
             .with_context(|| format!("{shown}: the categories cannot be read"))?;
-        let plan = from_text_with(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Detect)?;
-        let plan = Plan::new(plan, TaskKind::Detect)?;
+        let plan = Plan::from_text(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Detect)?;
         let config: MaskRcnnConfig = serde_json::from_str(text(DETECTOR_KEY)?)
             .with_context(|| format!("{shown}: the model's configuration cannot be read"))?;
         let (found, expected) = (names.len(), config.classes);

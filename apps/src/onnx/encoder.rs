@@ -12,6 +12,7 @@ use super::graph::{GraphBuilder, Value};
 use super::layers::{activation, layer_norm, linear, stored};
 use super::proto::Attribute;
 use super::rational;
+use super::splines;
 use super::weights::Weights;
 
 /// An encoder for images of one size.
@@ -28,12 +29,9 @@ impl<'m> Encoder<'m> {
     /// The encoder of `model`, whose weights are `weights`, for images of `size`.
     ///
     /// # Errors
-    /// A size of no whole patches; B-spline edges, which have no ONNX operator.
+    /// A size of no whole patches.
     pub fn new(model: &'m Kat<Cpu>, weights: Weights<'m>, size: Size) -> anyhow::Result<Self> {
         let config = model.config();
-        if config.mixer == MixerKind::Kan {
-            anyhow::bail!("a model with B-spline edges (mixer \"kan\") cannot be exported to ONNX");
-        }
         let patch = config.patch_size;
         let whole = |side: usize, patch: usize| side > 0 && side.is_multiple_of(patch);
         if !(whole(size.height, patch.height) && whole(size.width, patch.width)) {
@@ -150,6 +148,10 @@ impl<'m> Encoder<'m> {
         scale: Option<&Weights>,
     ) -> anyhow::Result<Value> {
         let (c, gr_kan) = (self.config, self.config.mixer == MixerKind::GrKan);
+        if c.mixer == MixerKind::Kan {
+            let x = splines::kan_layer(graph, x, &weights.at("layer1"))?;
+            return splines::kan_layer(graph, &x, &weights.at("layer2"));
+        }
         let mut x = x.clone();
         if gr_kan {
             x = rational::group_rational(

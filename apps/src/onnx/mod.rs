@@ -1,6 +1,6 @@
 //! Models as ONNX files (`export --format onnx`): plain operators of opset 18, so that any runtime has them.
 //!
-//! `proto` has the format's messages, `graph` collects operators, `layers`, `rational`, `attention` and `encoder` are the network
+//! `proto` has the format's messages, `graph` collects operators, `layers`, `rational`, `splines`, `attention` and `encoder` are the network
 //! that all three programs share, `classify`, `segment` and `detect` a program's own end. Weights are taken by the names that a
 //! checkpoint has.
 
@@ -17,6 +17,7 @@ pub mod proto;
 mod pyramid;
 mod rational;
 pub mod segment;
+mod splines;
 pub mod weights;
 
 use std::path::Path;

@@ -46,38 +46,42 @@ pub struct RationalLayer {
     pub name: String,
     /// One for each group of channels.
     pub groups: Vec<Rational>,
-    /// What all of them started as.
-    pub initial: Rational,
+    /// What they started as: one for each group, or one that all did; none where that is not known.
+    pub initial: Vec<Rational>,
+}
+
+/// Functions from coefficient tables as checkpoints have them: (1 or G, degree + 1) and (G or 1, degree). None where the row counts
+/// do not fit together.
+pub fn rows(
+    numerators: ArrayView2<'_, f32>,
+    denominators: ArrayView2<'_, f32>,
+    form: Denominator,
+) -> Option<Vec<Rational>> {
+    let groups = numerators.nrows().max(denominators.nrows());
+    let row = |rows: ArrayView2<'_, f32>, g: usize| match rows.nrows() {
+        1 => Some(rows.row(0).to_vec()),
+        n if n == groups => Some(rows.row(g).to_vec()),
+        _ => None,
+    };
+    let function =
+        |g| Some(Rational { numerator: row(numerators, g)?, denominator: row(denominators, g)?, form });
+    (0..groups).map(function).collect()
 }
 
 impl RationalLayer {
-    /// From coefficient tables as checkpoints have them: (1 or G, degree + 1) and (G, degree). None where the row
-    /// counts do not fit together.
-    pub fn new(
-        name: impl Into<String>,
-        numerators: ArrayView2<'_, f32>,
-        denominators: ArrayView2<'_, f32>,
-        initial: Rational,
-    ) -> Option<Self> {
-        let groups = numerators.nrows().max(denominators.nrows());
-        let row = |rows: ArrayView2<'_, f32>, g: usize| match rows.nrows() {
-            1 => Some(rows.row(0).to_vec()),
-            n if n == groups => Some(rows.row(g).to_vec()),
-            _ => None,
+    /// Largest distance of a group from its initial function over the drawn range; 0 where that is not known.
+    pub fn moved(&self) -> f64 {
+        let apart = |(g, function): (usize, &Rational)| {
+            let start = self.initial.get(g).or(self.initial.first())?;
+            Some(xs().map(|x| (function.at(x) - start.at(x)).abs()).fold(0.0, f64::max))
         };
-        let form = initial.form;
-        let groups = (0..groups)
-            .map(|g| {
-                Some(Rational { numerator: row(numerators, g)?, denominator: row(denominators, g)?, form })
-            })
-            .collect::<Option<Vec<_>>>()?;
-        Some(RationalLayer { name: name.into(), groups, initial })
+        self.groups.iter().enumerate().filter_map(apart).fold(0.0, f64::max)
     }
 
-    /// Largest distance of a group from the initial function over the drawn range.
-    pub fn moved(&self) -> f64 {
-        let apart = |g: &Rational| xs().map(|x| (g.at(x) - self.initial.at(x)).abs()).fold(0.0, f64::max);
-        self.groups.iter().map(apart).fold(0.0, f64::max)
+    /// The initial functions, those that are the same once.
+    fn starts(&self) -> impl Iterator<Item = &Rational> {
+        let before = |i: usize| &self.initial[..i];
+        self.initial.iter().enumerate().filter(move |(i, f)| !before(*i).contains(f)).map(|(_, f)| f)
     }
 }
 
@@ -113,12 +117,14 @@ impl Drawing for Panels {
     fn draw<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<Vec<Tip>, B> {
         let text = |size, ink| pen.text(size, ink, HPos::Left, VPos::Center);
         pen.write(area, (8.0, 14.0), self.title(), text(14.0, Ink::Text))?;
-        for dash in 0..3 {
-            let x = 8.0 + dash as f32 * (DASH.0 + DASH.1);
-            let stroke = pen.stroke(Ink::Muted, 1.5, 1.0);
-            area.draw(&PathElement::new([pen.at(x, 34.0), pen.at(x + DASH.0, 34.0)], stroke))?;
+        if self.layers.iter().any(|layer| !layer.initial.is_empty()) {
+            for dash in 0..3 {
+                let x = 8.0 + dash as f32 * (DASH.0 + DASH.1);
+                let stroke = pen.stroke(Ink::Muted, 1.5, 1.0);
+                area.draw(&PathElement::new([pen.at(x, 34.0), pen.at(x + DASH.0, 34.0)], stroke))?;
+            }
+            pen.write(area, (36.0, 34.0), "at the start", text(11.0, Ink::Muted))?;
         }
-        pen.write(area, (36.0, 34.0), "at the start", text(11.0, Ink::Muted))?;
         let solid = pen.stroke(Ink::Fixed(class_color(0)), 1.5, 1.0);
         area.draw(&PathElement::new([pen.at(130.0, 34.0), pen.at(152.0, 34.0)], solid))?;
         pen.write(area, (158.0, 34.0), "learned, one curve for each group", text(11.0, Ink::Muted))?;
@@ -137,7 +143,7 @@ fn xs() -> impl Iterator<Item = f64> {
 }
 
 fn panel<B: DrawingBackend>(area: &Area<B>, pen: Pen, layer: &RationalLayer) -> Drawn<(), B> {
-    let all = layer.groups.iter().chain([&layer.initial]);
+    let all = layer.groups.iter().chain(&layer.initial);
     let y = covering(all.flat_map(|f| xs().map(|x| f.at(x).clamp(-1e6, 1e6))), Spread::Linear);
     let name = pen.text(11.0, Ink::Text, HPos::Left, VPos::Center);
     pen.write(area, (34.0, 11.0), &visible(&layer.name), name)?;
@@ -169,7 +175,9 @@ fn panel<B: DrawingBackend>(area: &Area<B>, pen: Pen, layer: &RationalLayer) -> 
     }
     let (dash, gap) = (pen.px(DASH.0), pen.px(DASH.1));
     let stroke = pen.stroke(Ink::Muted, 1.5, 1.0);
-    chart.draw_series(DashedLineSeries::new(points(&layer.initial), dash, gap, stroke))?;
+    for start in layer.starts() {
+        chart.draw_series(DashedLineSeries::new(points(start), dash, gap, stroke))?;
+    }
     Ok(())
 }
 
@@ -201,15 +209,19 @@ mod tests {
 
     #[test]
     fn one_numerator_serves_all_groups() {
-        let layer =
-            RationalLayer::new("a", array![[0.0, 2.0]].view(), Array2::zeros((8, 4)).view(), identity())
-                .unwrap();
+        let form = Denominator::Kernel;
+        let groups = rows(array![[0.0, 2.0]].view(), Array2::zeros((8, 4)).view(), form).unwrap();
+        let mut layer = RationalLayer { name: "a".into(), groups, initial: vec![identity()] };
         assert_eq!(layer.groups.len(), 8);
         assert!((layer.moved() - 3.0).abs() < 1e-9);
-        assert!(
-            RationalLayer::new("a", array![[0.0], [1.0]].view(), Array2::zeros((3, 1)).view(), identity())
-                .is_none()
-        );
+        // each group has a start of its own, and what is the same is drawn once
+        layer.initial = layer.groups.clone();
+        layer.initial[3] = identity();
+        assert!((layer.moved() - 3.0).abs() < 1e-9);
+        assert_eq!(layer.starts().count(), 2);
+        layer.initial.clear();
+        assert_eq!(layer.moved(), 0.0);
+        assert!(rows(array![[0.0], [1.0]].view(), Array2::zeros((3, 1)).view(), form).is_none());
     }
 
     #[test]
@@ -219,7 +231,7 @@ mod tests {
             denominator: vec![f32::INFINITY; 4],
             form: Denominator::Kernel,
         };
-        let layer = RationalLayer { name: "a".into(), groups: vec![broken], initial: identity() };
+        let layer = RationalLayer { name: "a".into(), groups: vec![broken], initial: vec![identity()] };
         let plot = rational_panels(&vec![layer; 5], 4).unwrap();
         assert_eq!(plot.image().unwrap().dimensions(), (2 * 840, 2 * (54 + 2 * 170)));
         assert!(rational_panels(&[], 4).unwrap().image().unwrap().height() > 0);

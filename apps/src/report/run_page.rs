@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use image::RgbImage;
+use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::{Device, Kat};
 
 use super::about::about;
@@ -28,6 +29,8 @@ pub struct ReportContext<'a> {
     pub plan: &'a Plan,
     /// Where files go.
     pub run: &'a RunDir,
+    /// The rational functions that training began with ([`crate::run::start`]).
+    pub start: &'a TensorMap,
     /// Steps of the whole run while it is under way; then the page loads itself again and plots are not written as files.
     pub under_way: Option<u64>,
 }
@@ -111,7 +114,7 @@ impl<'a> RunPage<'a> {
     /// # Errors
     /// A chart that cannot be drawn.
     pub fn functions<D: Device>(&mut self, backbone: &Kat<D>) -> anyhow::Result<()> {
-        if let Some(functions) = functions(backbone)? {
+        if let Some(functions) = functions(backbone, Some(self.context.start))? {
             self.page.section("Learned functions", Width::Whole);
             self.plots(vec![("rational".to_owned(), functions)]);
         }
@@ -123,7 +126,7 @@ impl<'a> RunPage<'a> {
     /// # Errors
     /// Files that cannot be written.
     pub fn write(mut self) -> anyhow::Result<()> {
-        let ReportContext { plan, run, under_way } = self.context;
+        let ReportContext { plan, run, under_way, .. } = self.context;
         let sessions = sessions::read(&run.sessions());
         if sessions.len() > 1 {
             // the head says all there is of one

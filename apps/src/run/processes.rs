@@ -29,6 +29,12 @@ impl Processes {
         Self { collective, agreed: Rc::default() }
     }
 
+    /// The same processes, by another way.
+    #[cfg(feature = "cuda")]
+    pub fn by(&self, collective: Rc<dyn Collective>) -> Self {
+        Self { collective, agreed: self.agreed.clone() }
+    }
+
     /// How they speak to one another.
     pub fn collective(&self) -> &Rc<dyn Collective> {
         &self.collective

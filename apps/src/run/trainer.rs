@@ -6,6 +6,7 @@
 //! batch; all of them make the same steps, and the first writes.
 
 use anyhow::Context;
+use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::collective::gradients::Summed;
 use kat_backbone::nn::Module as _;
 use kat_backbone::optim::{AdamWConfig, GradientSet, ParameterOptions, average_weights};
@@ -25,7 +26,7 @@ use super::sessions::SessionLog;
 use super::signals::Interrupt;
 use super::state::{self, EMA, PLAN_KEY, Progress};
 use super::steps::Steps;
-use super::{ema, resume};
+use super::{ema, resume, start};
 use crate::config::{Duration, Plan, from_run};
 use crate::run::metrics_log::Resumed;
 use crate::run::task::{Part, Task};
@@ -67,6 +68,7 @@ pub struct Trainer<'a, T: Task> {
     context: RunContext<'a>,
     model: T::Model,
     ema: Option<T::Model>,
+    start: TensorMap,
     steps: Steps<T::Device>,
     monitor: Monitor<T::Device>,
     step: u64,
@@ -95,7 +97,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let plan = context.plan;
         task.check_held_out()?;
         let mut model = task.build()?;
-        let frozen = freeze(&mut model, plan.model.freeze, task.depth())?;
+        let (start, frozen) = (start::of_model(&model), freeze(&mut model, plan.model.freeze, task.depth())?);
         if frozen > 0 {
             tracing::info!(
                 "{frozen} of {} parameters stay as they are (model.freeze)",
@@ -132,6 +134,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             task,
             model,
             ema,
+            start,
             steps,
             monitor: Monitor::new(task.device())?,
             step,

@@ -232,7 +232,8 @@ fn a_finished_run_is_reported_and_its_export_stands_alone() {
         assert_eq!(logged.last().unwrap().get(name), Some(value), "{name}");
     }
     let run = RunDir::open(&path, OpenMode::Resume).unwrap();
-    let context = ReportContext { plan: &plan, run: &run, under_way: None };
+    let start = &start::of_model(&again.model);
+    let context = ReportContext { plan: &plan, run: &run, start, under_way: None };
     report::write(&task, &again.model, &evaluation, context).unwrap();
     let page = std::fs::read_to_string(run.report()).unwrap();
     for part in ["top-1, held out", "Most confident mistakes", "blocks.1.mlp.act2", "data:image/jpeg;base64,"]
@@ -260,7 +261,7 @@ fn the_final_evaluation_is_made_once_and_reaches_the_report() {
     let (top1, samples) = (evaluation.top.accuracy().top1, evaluation.top.accuracy().samples);
     assert_eq!(wrong as f64, ((1.0 - top1) * samples as f64).round());
     assert_eq!(evaluation.mistakes.len() as u64, wrong.min(plan.eval.examples as u64));
-    let context = ReportContext { plan: &plan, run: &run, under_way: None };
+    let context = ReportContext { plan: &plan, run: &run, start: trainer.start(), under_way: None };
     report::write(&task, trainer.evaluated(), &evaluation, context).unwrap();
     assert!(run.report().is_file());
 }

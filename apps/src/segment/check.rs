@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use kat_ade20k::folder::IGNORE;
 use kat_ade20k::tree::unsupported_images;
 use kat_ade20k::{LabelError, LabelFolders, LabelScheme};
@@ -13,38 +12,26 @@ use kat_images::survey::{BrokenFile, ClassCount, Survey};
 use rayon::prelude::*;
 
 use crate::config::{DataPlan, TaskKind};
-use crate::segment::data::{BACKGROUND, class_names, parts, split_labelled};
+use crate::segment::data::{BACKGROUND, class_names, split_labelled};
+use crate::segment::layout::{Part, parts, training};
 use crate::shell::data::{DataTools, MakeShapesArgs, decoded_size};
 
 /// The tools of `segment data`.
 pub const TOOLS: DataTools =
     DataTools { task: TaskKind::Segment, check, make_shapes, convert: super::convert::convert };
 
-/// Reads every image and label map of every split under DIR/images by the rule that training reads them by. A label
+/// Reads every image and label map of every part under DIR by the rule that training reads them by. A label
 /// above the classes is said with the file, the place and what would be allowed.
 fn check(dir: &Path, data: &DataPlan) -> anyhow::Result<Vec<Survey>> {
-    let expected = "expected images/SPLIT beside annotations/SPLIT";
-    let entries =
-        std::fs::read_dir(dir.join("images")).with_context(|| format!("{}: {expected}", dir.display()))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !name.starts_with('.') && name != "__MACOSX" {
-            names.push(name);
-        }
-    }
-    if names.is_empty() {
-        bail!("{}: {expected}", dir.display());
-    }
-    let (train, _) = parts(dir, data)?;
-    names.sort_by_key(|name| (*name != train, name.clone()));
+    let mut found = parts(dir, data)?;
+    let train = training(dir, &found, data).ok().map(|part| part.name.clone());
+    found.sort_by_key(|part| (Some(&part.name) != train.as_ref(), part.name.clone()));
     let classes = class_names(dir, data)?;
-    let survey = |name: &String| {
-        let opened = split_labelled(dir, name, classes.len(), data)?;
-        Ok(survey(name, opened, &classes))
+    let survey = |part: &Part| {
+        let opened = split_labelled(dir, part, &classes, data)?;
+        Ok(survey(&part.name, opened, &classes))
     };
-    names.iter().map(survey).collect()
+    found.iter().map(survey).collect()
 }
 
 /// What one image adds to the survey.
@@ -130,7 +117,7 @@ fn survey(name: &str, (folders, missing): (LabelFolders, Vec<LabelError>), class
     } else if background && direct && !survey.values.contains_key(&last) {
         survey.notes.push(format!(
             "label 0 is taken as {BACKGROUND:?}, since the table of names starts at label 1, but the last label {last} \
-             never occurs: if label 0 is {:?}, list the names in classes.txt or segment.classes",
+             never occurs: if label 0 is {:?}, list the names in classes.txt or data.classes",
             classes.get(1).map_or("", String::as_str)
         ));
     }

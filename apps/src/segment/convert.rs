@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use image::{GrayImage, Luma};
-use kat_ade20k::convert::{IGNORED, LabelSet, read_colors};
+use kat_ade20k::ColorTable;
+use kat_ade20k::convert::{IGNORED, LabelSet};
 use kat_coco::convert::{AnnotatedImage, AnnotatedSet, Notes, Object, Outline};
 use kat_images::polygon;
 
@@ -22,9 +23,9 @@ pub fn convert(args: &ConvertArgs) -> anyhow::Result<String> {
     if !matches!(args.target, None | Some(Target::Labels)) {
         return Err(Misuse("--as coco and --as yolo are detect's: segment writes labels".to_owned()).into());
     }
-    let colors = args.colors.as_deref().map(read_colors).transpose()?;
+    let colors = args.colors.as_deref().map(|path| ColorTable::read(path, &[])).transpose()?;
     let found = match args.from.is_dir() {
-        true => LabelSet::find(&args.from, colors.as_deref())?,
+        true => LabelSet::find(&args.from, colors)?,
         false => None,
     };
     if let Some(set) = found {
@@ -53,21 +54,16 @@ fn maps(args: &ConvertArgs, mut set: LabelSet) -> anyhow::Result<String> {
 
 /// As a dataset of outlines holds a share out.
 fn hold_out(set: &mut LabelSet, share: f64, seed: u64) -> Result<(), String> {
-    let part = |(name, images): &(String, Vec<kat_ade20k::convert::LabelledImage>)| {
-        let images = images.iter().map(|image| AnnotatedImage {
-            source: image.image.clone(),
-            name: image.name.clone(),
-            size: kat_images::Size::new(0, 0),
-            objects: Vec::new(),
-        });
-        kat_coco::convert::Part { name: name.clone(), images: images.collect() }
+    let [(_, only)] = &mut set.parts[..] else {
+        let names: Vec<&str> = set.parts.iter().map(|(name, _)| &name[..]).collect();
+        return Err(format!("there are parts already: {}", names.join(", ")));
     };
-    let mut names = AnnotatedSet { parts: set.parts.iter().map(part).collect(), ..AnnotatedSet::default() };
-    names.hold_out(share, seed)?;
-    let held: std::collections::BTreeSet<_> =
-        names.parts[1].images.iter().map(|image| &image.source).collect();
-    let (_, images) = set.parts.remove(0);
-    let (val, train) = images.into_iter().partition(|image| held.contains(&image.image));
+    let names: Vec<&str> = only.iter().map(|image| &image.name[..]).collect();
+    let held = kat_images::hold_out(&names, share, seed).map_err(|error| error.to_string())?;
+    let (mut train, mut val) = (Vec::new(), Vec::new());
+    for (image, held) in std::mem::take(only).into_iter().zip(held) {
+        if held { val.push(image) } else { train.push(image) }
+    }
     set.parts = vec![("training".to_owned(), train), ("validation".to_owned(), val)];
     Ok(())
 }

@@ -12,7 +12,7 @@ use kat_backbone::Device;
 use super::args::ViewArgs;
 use crate::run::processes::Processes;
 use crate::run::run_dir::write_atomic;
-use crate::segment::data::{names_of, parts, split};
+use crate::segment::data::{names_of, open_held_out};
 use crate::segment::held_out::HeldOut;
 use crate::segment::trained::Trained;
 use crate::shell::Misuse;
@@ -31,10 +31,11 @@ use crate::shell::weights::WeightsArgs;
 pub struct EvalCommand {
     #[command(flatten)]
     weights: WeightsArgs,
-    /// Root of the data: images/SPLIT beside annotations/SPLIT
+    /// Root of the data: images/SPLIT beside annotations/SPLIT, or another pair of folders
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The split to look at [default: as trained, else validation, val or the like]
+    /// The split to look at [default: as trained, else validation, val or the like; without one, what training held out of these
+    /// data, of others all images]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
     #[command(flatten)]
@@ -74,11 +75,7 @@ impl EvalCommand {
             return Err(Misuse(format!("{dir} has {a} classes, the checkpoint {b}{detail}")).into());
         }
         let settings = self.views.settings(&trained.plan)?;
-        let name = match &self.split {
-            Some(name) => name.clone(),
-            None => parts(&self.data, data)?.1,
-        };
-        let images = split(&self.data, &name, trained.classes.len(), data)?;
+        let images = open_held_out(&self.data, self.split.as_deref(), &trained.plan, &trained.classes)?;
         let part = HeldOut {
             device,
             model: &trained.model,

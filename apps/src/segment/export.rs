@@ -6,10 +6,8 @@ use kat_backbone::{Cpu, Size};
 
 use super::trained::Trained;
 use crate::onnx::graph::GraphBuilder;
-use crate::onnx::pixels::Input;
 use crate::onnx::weights::Weights;
 use crate::onnx::{About, segment};
-use crate::shell::Misuse;
 use crate::shell::export::{Exported, OnnxArgs};
 
 impl Exported for Trained<Cpu> {
@@ -22,10 +20,7 @@ impl Exported for Trained<Cpu> {
         args: &OnnxArgs,
         write: impl FnOnce(GraphBuilder, &About) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if args.input == Input::Image {
-            let reason = "--input image is classify's: a segmentor takes planes or pixels of --size";
-            return Err(Misuse(reason.to_owned()).into());
-        }
+        args.refuse_images("a segmentor", "--size")?;
         let size = args.size.unwrap_or(Size::square(self.plan.segment.crop));
         let map = export(&self.model);
         let normalize = self.plan.data.normalize;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use kat_ade20k::classes::NAMES;
 use kat_backbone::Device;
-use kat_backbone::checkpoint::model::{self, CONFIG_KEY};
+use kat_backbone::checkpoint::model::CONFIG_KEY;
 use kat_backbone::ops::batch_norm;
 use kat_upernet::recognize::{Recognition, recognize};
 use kat_upernet::{FinalNorm, NeckKind, Segmentor};
@@ -12,8 +12,7 @@ use kat_upernet::{FinalNorm, NeckKind, Segmentor};
 use super::CLASSES_KEY;
 use super::model::segmentor_config;
 use super::trained::Trained;
-use crate::config::{Override, Plan, TaskKind, from_text_with, sections};
-use crate::run::state::PLAN_KEY;
+use crate::config::{Override, TaskKind, sections};
 use crate::shell::weights::WeightsArgs;
 
 /// Reads it, recognizes its model by its tensors, and names its classes.
@@ -28,19 +27,16 @@ pub fn open<D: Device>(device: &D, args: &WeightsArgs) -> anyhow::Result<Trained
         recognize(&file).map_err(|reason| anyhow::anyhow!("{shown}: not a segment checkpoint: {reason}"))?;
     args.tell(&found.backbone.notes);
     let text = configuration(&found, &overrides)?;
-    let plan = Plan::new(
-        from_text_with(&text, &overrides, &shown.to_string(), TaskKind::Segment)?,
-        TaskKind::Segment,
-    )?;
+    let plan = args.plan(&text, &overrides, TaskKind::Segment)?;
     let classes = args.names(&file, found.config.classes, &NAMES)?;
     let config = segmentor_config(&plan, classes.len())?;
     let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
     let report = model.load_map(file, path, args.policy())?;
-    tracing::info!("weights from {shown}: {report}");
-    let mut map = model::export(&model);
-    map.metadata.insert(CONFIG_KEY.to_owned(), serde_json::to_string(model.backbone.config())?);
-    map.metadata.insert(CLASSES_KEY.to_owned(), serde_json::to_string(&classes)?);
-    map.metadata.insert(PLAN_KEY.to_owned(), plan.to_toml());
+    let metadata = [
+        (CONFIG_KEY, serde_json::to_string(model.backbone.config())?),
+        (CLASSES_KEY, serde_json::to_string(&classes)?),
+    ];
+    let map = args.described(&model, &report, &plan, metadata);
     Ok(Trained { model, classes, plan, map })
 }
 
@@ -72,7 +68,7 @@ fn configuration(found: &Recognition, overrides: &[Override]) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kat_backbone::checkpoint::{TensorMap, safetensors};
+    use kat_backbone::checkpoint::{TensorMap, model, safetensors};
     use kat_backbone::nn::MixerKind;
     use kat_backbone::{Cpu, KatConfig, Size};
     use kat_upernet::SegmentorConfig;

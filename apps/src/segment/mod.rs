@@ -12,6 +12,7 @@ pub mod export;
 pub mod foreign;
 pub mod held_out;
 pub mod inference;
+pub mod layout;
 pub mod miou;
 pub mod model;
 pub mod predict;

@@ -42,7 +42,7 @@ impl<D: Device> Served for ServedSegmentor<D> {
     fn card(&self) -> Value {
         let colors = Colors::of(&self.trained.classes);
         let painted = (0..=u8::MAX).zip(&self.trained.classes).map(|(i, _)| colors.painted(i).map(css));
-        let mut card = card("segment", &self.trained.model, &self.trained.model.backbone);
+        let mut card = card(&self.trained.plan, &self.trained.model, &self.trained.model.backbone);
         card["colors"] = painted.collect::<Vec<_>>().into();
         card["classes"] = json!(self.trained.classes);
         card["image_size"] = self.trained.plan.segment.crop.into();

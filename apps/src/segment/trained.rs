@@ -11,7 +11,7 @@ use kat_upernet::Segmentor;
 use super::model::segmentor_config;
 use super::{CLASSES_KEY, foreign};
 use crate::config::TaskKind;
-use crate::config::{Override, Plan, from_text_with};
+use crate::config::{Override, Plan};
 use crate::run::state::{self, PLAN_KEY};
 use crate::shell::weights::WeightsArgs;
 
@@ -46,9 +46,8 @@ impl<D: Device> Trained<D> {
         let text = |key| state::described(&map, key, path, "not a segment checkpoint");
         let classes: Vec<String> = serde_json::from_str(text(CLASSES_KEY)?)
             .with_context(|| format!("{shown}: the class names cannot be read"))?;
-        let loaded = from_text_with(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Segment)
+        let plan = Plan::from_text(text(PLAN_KEY)?, overrides, &shown.to_string(), TaskKind::Segment)
             .with_context(|| format!("{shown} is not a segment checkpoint"))?;
-        let plan = Plan::new(loaded, TaskKind::Segment)?;
         let config = segmentor_config(&plan, classes.len())?;
         let mut model = Segmentor::new(device, &config, &batch_norm::Options::default(), 0)?;
         check_finite(path, &map)?;

@@ -161,12 +161,8 @@ struct Asked {
 
 impl Asked {
     fn query(&self) -> Result<Query, Failure> {
-        let usual = Query::default();
-        let query = Query {
-            threshold: self.threshold.unwrap_or(usual.threshold),
-            top: self.top.unwrap_or(usual.top),
-        };
-        if !(0.0..=1.0).contains(&query.threshold) || query.top == 0 {
+        let query = Query { threshold: self.threshold, top: self.top.unwrap_or(Query::default().top) };
+        if query.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) || query.top == 0 {
             let reason = "threshold must be from 0 to 1, top at least 1";
             return Err(Failure::new(StatusCode::BAD_REQUEST, reason));
         }

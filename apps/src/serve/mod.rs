@@ -33,7 +33,7 @@ use worker::Worker;
 #[derive(Debug, Args)]
 #[command(
     after_help = "GET / is the page. POST /v1/predict takes an image (the body, or multipart form data) and answers as predict \
-    --json does; ?model=NAME, ?threshold=0.5 (detect), ?top=5 (classify). /v2/… is the Open Inference Protocol: health/ready, \
+    --json does; ?model=NAME, ?threshold=0.3 (detect; else detect.show_threshold of the checkpoint), ?top=5 (classify). /v2/… is the Open Inference Protocol: health/ready, \
     models/NAME, models/NAME/infer. /metrics is for Prometheus. A full queue is answered with 503 and Retry-After.\n\n\
     Examples, after the program's name:\n  \
     serve --checkpoint runs/mine/best.safetensors\n  \

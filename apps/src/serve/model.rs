@@ -7,21 +7,23 @@ use kat_images::decode::DecodeOptions;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::config::Plan;
 use crate::draw::palette::Rgb;
 use crate::report::functions::functions;
+use crate::run::start;
 
 /// What a request asks beside its image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Query {
-    /// Lowest score of a detection.
-    pub threshold: f32,
+    /// Lowest score of a detection; as the checkpoint says where it is not given.
+    pub threshold: Option<f32>,
     /// Classes of an image.
     pub top: usize,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { threshold: 0.5, top: 5 }
+        Self { threshold: None, top: 5 }
     }
 }
 
@@ -48,11 +50,13 @@ pub trait Served {
     fn answer(&self, images: Vec<(RgbImage, Query)>) -> Vec<anyhow::Result<Answer>>;
 }
 
-/// What the cards of all programs say: the task, the model and its backbone, with its learned functions as an SVG.
-pub fn card<D: Device>(task: &str, model: &impl Module<D>, backbone: &Kat<D>) -> Value {
+/// What the cards of all programs say: the task, the model and its backbone, with its learned functions as an SVG, beside what they
+/// began as where `plan` says so: a model that began from a file began as that had them.
+pub fn card<D: Device>(plan: &Plan, model: &impl Module<D>, backbone: &Kat<D>) -> Value {
     let config = backbone.config();
+    let start = plan.model.init_from.is_none().then(|| start::of_config(config).ok()).flatten();
     json!({
-        "task": task,
+        "task": plan.task.program(),
         "parameters": model.parameter_count(),
         "backbone": {
             "blocks": config.depth,
@@ -61,7 +65,7 @@ pub fn card<D: Device>(task: &str, model: &impl Module<D>, backbone: &Kat<D>) ->
             "patch": config.patch_size.height,
             "mixer": config.mixer,
         },
-        "curves": functions(backbone).ok().flatten().map(|plot| plot.svg().to_owned()),
+        "curves": functions(backbone, start.as_ref()).ok().flatten().map(|plot| plot.svg().to_owned()),
     })
 }
 

@@ -32,10 +32,7 @@ impl Chosen {
                 format!("cpu ({arch}), {threads} threads, {numbers}")
             }
             #[cfg(feature = "cuda")]
-            Chosen::Cuda(_) => {
-                let number = if let Device::Cuda(n) = args.device { n } else { 0 };
-                format!("cuda:{number}, {}", args.amp.name())
-            }
+            Chosen::Cuda(device) => format!("cuda:{}, {}", device.ordinal(), args.amp.name()),
         }
     }
 }
@@ -52,7 +49,7 @@ macro_rules! on_device {
 }
 pub(crate) use on_device;
 
-/// The device asked for; `auto` takes the first GPU, or says why not and takes the CPU.
+/// The device asked for; `auto` takes this process's GPU, or says why not and takes the CPU.
 ///
 /// # Errors
 /// A GPU that was asked for by number and cannot be opened.
@@ -60,6 +57,7 @@ pub fn choose(args: &DeviceArgs) -> anyhow::Result<Chosen> {
     Ok(match args.device {
         Device::Cpu => Chosen::Cpu(cpu(args)),
         Device::Auto => first(args),
+        Device::OwnGpu => own(args)?,
         Device::Cuda(n) => numbered(n, args)?,
     })
 }
@@ -86,21 +84,54 @@ fn first(args: &DeviceArgs) -> Chosen {
 }
 
 #[cfg(not(feature = "cuda"))]
+fn own(_: &DeviceArgs) -> anyhow::Result<Chosen> {
+    Err(without("cuda"))
+}
+
+#[cfg(not(feature = "cuda"))]
 fn numbered(n: usize, _: &DeviceArgs) -> anyhow::Result<Chosen> {
-    Err(Misuse(format!("--device cuda:{n}: this program was built without CUDA; use --device cpu")).into())
+    Err(without(&format!("cuda:{n}")))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn without(device: &str) -> anyhow::Error {
+    Misuse(format!("--device {device}: this program was built without CUDA; use --device cpu")).into()
 }
 
 #[cfg(feature = "cuda")]
 fn first(args: &DeviceArgs) -> Chosen {
-    match Cuda::open(0, precision(args)) {
-        Ok(device) => {
-            tracing::info!("computing on cuda:0");
-            Chosen::Cuda(device)
+    match own(args) {
+        Ok(chosen) => {
+            tracing::info!("computing on {}", chosen.describe(args));
+            chosen
         }
         Err(error) => {
             tracing::warn!("no GPU, computing on the CPU: {error}");
             Chosen::Cpu(cpu(args))
         }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn own(args: &DeviceArgs) -> anyhow::Result<Chosen> {
+    numbered(own_gpu()?, args)
+}
+
+/// The number of this process's GPU: the first, or of several processes on a host that of its place among them.
+///
+/// # Errors
+/// No driver; more processes than GPUs.
+#[cfg(feature = "cuda")]
+pub fn own_gpu() -> anyhow::Result<usize> {
+    let count = Cuda::count()?;
+    match super::launch::place_on_host() {
+        // With one GPU to be seen the launcher gave each process its own.
+        place if place > 0 && count == 1 => Ok(0),
+        place if place >= count.max(1) => anyhow::bail!(
+            "this is process {} of its host, where the driver shows {count} GPUs: start as many processes a host as it has",
+            place + 1
+        ),
+        place => Ok(place),
     }
 }
 

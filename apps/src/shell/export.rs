@@ -32,6 +32,21 @@ pub struct OnnxArgs {
     pub size: Option<Size>,
 }
 
+impl OnnxArgs {
+    /// Refuses images of any size for `model`, which takes planes or pixels of `what`.
+    ///
+    /// # Errors
+    /// --input image.
+    pub fn refuse_images(&self, model: &str, what: &str) -> Result<(), Misuse> {
+        match self.input {
+            Input::Image => {
+                Err(Misuse(format!("--input image is classify's: {model} takes planes or pixels of {what}")))
+            }
+            Input::Planes | Input::Pixels => Ok(()),
+        }
+    }
+}
+
 fn size(text: &str) -> Result<Size, String> {
     let sides =
         text.split_once('x').and_then(|(height, width)| Some((height.parse().ok()?, width.parse().ok()?)));

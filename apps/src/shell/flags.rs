@@ -167,7 +167,7 @@ impl ConfigArgs {
 /// Where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
-    /// Where to compute: auto, cpu or cuda:N
+    /// Where to compute: auto, cpu, cuda (of several processes on a host each its own) or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
     /// Threads to compute with [default: one for each core, of several processes on a host its share of them]
@@ -206,10 +206,12 @@ impl Amp {
 /// A device as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// The first GPU, if the program was built for GPUs and there is one, else the CPU.
+    /// As `OwnGpu`, if the program was built for GPUs and there is one, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
+    /// The first GPU; of several processes on a host, each its own.
+    OwnGpu,
     /// The GPU of this number.
     Cuda(usize),
 }
@@ -221,12 +223,12 @@ impl FromStr for Device {
         match text {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda(0)),
+            "cuda" => Ok(Device::OwnGpu),
             _ => text
                 .strip_prefix("cuda:")
                 .and_then(|n| n.parse().ok())
                 .map(Device::Cuda)
-                .ok_or_else(|| "expected auto, cpu or cuda:N, for example cuda:0".to_owned()),
+                .ok_or_else(|| "expected auto, cpu, cuda or cuda:N, for example cuda:0".to_owned()),
         }
     }
 }
@@ -292,6 +294,7 @@ mod tests {
     #[test]
     fn devices_and_threads_are_checked() {
         assert_eq!(parse(&["--device", "cuda:3"]).unwrap().device.device, Device::Cuda(3));
+        assert_eq!(parse(&["--device", "cuda"]).unwrap().device.device, Device::OwnGpu);
         assert_eq!(parse(&[]).unwrap().device.device, Device::Auto);
         for bad in ["gpu", "cuda:", "cuda:x", "cuda:-1"] {
             assert!(parse(&["--device", bad]).is_err(), "{bad}");

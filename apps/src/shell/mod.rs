@@ -53,13 +53,14 @@ pub fn main<P: Program>() -> ExitCode {
     let matches = P::command().get_matches();
     let program =
         P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut P::command()).exit());
-    let processes = match launch::join() {
+    let device = launch::device_of_several(&matches);
+    let processes = match launch::join(device) {
         Ok(processes) => processes,
         Err(error) => return exit::finish(P::NAME, &Processes::alone(), Err(error)),
     };
     let screen = program.verbosity().start(&processes);
     exit::run(P::NAME, &processes, || {
         threads::start(threads::wanted(&matches), &processes)?;
-        program.run(&screen, &processes)
+        program.run(&screen, &launch::with_gpus(&processes, device)?)
     })
 }

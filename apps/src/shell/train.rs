@@ -142,7 +142,7 @@ fn train<P: Trainable>(device: P::Device, around: Around<'_>) -> anyhow::Result<
         printed.or_else(|error| if super::status(&error) == 0 { Ok(()) } else { Err(error) })?;
     }
     if plan.report {
-        let context = ReportContext { plan, run, under_way: None };
+        let context = ReportContext { plan, run, start: trainer.start(), under_way: None };
         task.report(trainer.evaluated(), &evaluation, context)?;
         tracing::info!("wrote {}", run.report().display());
     }

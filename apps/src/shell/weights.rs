@@ -1,20 +1,22 @@
-//! Which checkpoint of a detector or segmentor to use: one that `train` or `export` wrote, or one from elsewhere.
+//! Which checkpoint to use: one that `train` or `export` wrote, or one from elsewhere.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::{HeadPolicy, LeftoverPolicy, LoadPolicy};
-use kat_backbone::checkpoint::{Averages, TensorMap, load_choosing, told};
+use kat_backbone::checkpoint::{Averages, LoadReport, TensorMap, load_choosing, model, told};
+use kat_backbone::nn::Module;
 use kat_images::files::read_text;
 
-use crate::config::Override;
-use crate::run::state;
+use crate::config::{Override, Plan, TaskKind};
+use crate::run::state::{self, PLAN_KEY};
 
 /// A checkpoint and how to read it.
 #[derive(Debug, Args)]
 pub struct WeightsArgs {
-    /// Checkpoint that train or export wrote, or one of the same model from elsewhere (.pth, .pkl, .safetensors)
+    /// Checkpoint that train or export wrote, or weights from elsewhere (.safetensors, .pth, .pkl, .npz)
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
     /// Class names of a checkpoint from elsewhere, one a line
@@ -26,7 +28,7 @@ pub struct WeightsArgs {
     /// Take the weights of training from a checkpoint from elsewhere, not their averages (EMA)
     #[arg(long)]
     pub no_averages: bool,
-    /// Change what a checkpoint says of itself, such as model.heads=12; may be repeated
+    /// Change what a checkpoint says of itself or how images are prepared, such as model.heads=12; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -94,6 +96,29 @@ impl WeightsArgs {
             None if usual.len() == count => usual.iter().map(|name| (*name).to_owned()).collect(),
             None => (0..count).map(|i| format!("class {i}")).collect(),
         })
+    }
+
+    /// The plan of a model from elsewhere that the configuration `text` describes.
+    ///
+    /// # Errors
+    /// A change or a value that does not do.
+    pub fn plan(&self, text: &str, overrides: &[Override], task: TaskKind) -> anyhow::Result<Plan> {
+        Ok(Plan::from_text(text, overrides, &self.checkpoint.display().to_string(), task)?)
+    }
+
+    /// The weights of a model that was loaded from elsewhere, described by `metadata` as one of ours; says what `report` says.
+    pub fn described<D: Device, const N: usize>(
+        &self,
+        model: &impl Module<D>,
+        report: &LoadReport,
+        plan: &Plan,
+        metadata: [(&str, String); N],
+    ) -> TensorMap {
+        tracing::info!("weights from {}: {report}", self.checkpoint.display());
+        let mut map = model::export(model);
+        map.metadata.extend(metadata.map(|(key, text)| (key.to_owned(), text)));
+        map.metadata.insert(PLAN_KEY.to_owned(), plan.to_toml());
+        map
     }
 
     /// Says what was recognized.

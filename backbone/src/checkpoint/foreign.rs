@@ -42,10 +42,12 @@ pub(super) fn describe(bytes: &[u8], extension: Option<&str>) -> &'static str {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "this is an xz archive: unpack it first",
         [b'7', b'z', 0xbc, 0xaf, ..] => "this is a 7z archive: unpack it first",
         [b'R', b'a', b'r', b'!', ..] => "this is a RAR archive: unpack it first",
-        _ if bytes.get(257..262) == Some(b"ustar") => {
-            "this is a tar archive (an old PyTorch file or a collection): unpack it, or load it in PyTorch and save it \
-             again with torch.save"
+        _ if is_tar(bytes) && OLD_TORCH.iter().any(|name| bytes.starts_with(name)) => {
+            "this is in the tar format that PyTorch wrote before version 0.2 (2017), which is not read: in Python, \
+             torch.save(torch.load(FILE, weights_only=False), NEW) writes it anew; that executes what is in the file, so do \
+             it only with one you trust"
         }
+        _ if is_tar(bytes) => "this is a tar archive: unpack it, and give the file of weights in it",
         [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] | [b'G', b'I', b'F', b'8', ..] => {
             "this is an image, not a checkpoint"
         }
@@ -64,6 +66,13 @@ pub(super) fn describe(bytes: &[u8], extension: Option<&str>) -> &'static str {
     }
 }
 
+/// What PyTorch's tar format consists of; any may come first.
+const OLD_TORCH: [&[u8]; 4] = [b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0"];
+
+fn is_tar(bytes: &[u8]) -> bool {
+    bytes.get(257..262) == Some(b"ustar")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +81,8 @@ mod tests {
     fn what_was_found_is_said() {
         let mut tar = vec![b'a'; 600];
         tar[257..262].copy_from_slice(b"ustar");
+        let mut torch = tar.clone();
+        torch[..9].copy_from_slice(b"sys_info\0");
         for (bytes, extension, part) in [
             (&b"\n<!DOCTYPE html><html>"[..], Some("pth"), "web page"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", None, "Git LFS pointer"),
@@ -83,6 +94,7 @@ mod tests {
             (b"\x0a\x20\x08", Some("pb"), "TensorFlow"),
             (b"\x1f\x8b\x08", Some("gz"), "gzip"),
             (&tar, Some("tar"), "tar archive"),
+            (&torch, Some("pth"), "PyTorch wrote before version 0.2"),
             (b"{\"model_type\": \"vit\"}", Some("json"), "JSON"),
             (b"\xff\xd8\xff\xe0", Some("jpg"), "image"),
             (b"", None, "empty"),

@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod checksum;
+pub mod compare;
 mod dense;
 pub mod dialect;
 pub mod error;

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// The metadata key under which a file holds its model's configuration, as JSON.
 pub const CONFIG_KEY: &str = "kat_config";
+/// The metadata key under which a detector's file holds its configuration, of which `backbone` is the encoder's.
+pub const DETECTOR_KEY: &str = "kat_detector_config";
 
 /// Every tensor of a module, parameters and buffers, by name.
 pub fn export<D: Device>(module: &impl Module<D>) -> TensorMap {
@@ -130,6 +132,15 @@ impl<D: Device> Kat<D> {
 /// The configuration that a file carries, if it does.
 pub fn stored_config(map: &TensorMap) -> Option<KatConfig> {
     serde_json::from_str(map.metadata.get(CONFIG_KEY)?).ok()
+}
+
+/// The configuration of the encoder in a file, which may be a whole detector's: its image size is then that of the canvas, and not
+/// of the position embedding.
+pub fn stored_encoder(map: &TensorMap) -> Option<KatConfig> {
+    stored_config(map).or_else(|| {
+        let mut detector: serde_json::Value = serde_json::from_str(map.metadata.get(DETECTOR_KEY)?).ok()?;
+        serde_json::from_value(detector["backbone"].take()).ok()
+    })
 }
 
 #[cfg(test)]

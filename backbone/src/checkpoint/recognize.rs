@@ -1,5 +1,6 @@
 //! From a file's tensors to the model that they are of, so that nobody has to name it.
 
+use super::dialect::MMDETECTION;
 use super::told::{PROGRAM_KEY, Preparation, Told};
 use super::{TensorMap, model, names};
 use crate::config::{InitScheme, KatConfig, Pool, Size};
@@ -246,6 +247,8 @@ fn untold(map: &TensorMap, told: &Told, found: &mut Recognized) {
     config.norm_eps = told.norm_eps.unwrap_or(match program {
         _ if config.pre_norm => 1e-5,
         "Hugging Face transformers" if config.layer_scale.is_none() => 1e-12,
+        // mmcv's default, which ViTDet's configuration there leaves as it is
+        MMDETECTION => 1e-5,
         _ => config.norm_eps,
     });
 }

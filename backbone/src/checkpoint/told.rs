@@ -56,7 +56,7 @@ pub struct Told {
 
 /// Puts the texts of the description beside `path` into the metadata of a file that has none of ours.
 pub(super) fn read_beside(path: &Path, map: &mut TensorMap) {
-    if map.metadata.contains_key(model::CONFIG_KEY) {
+    if [model::CONFIG_KEY, model::DETECTOR_KEY].iter().any(|key| map.metadata.contains_key(*key)) {
         return;
     }
     let Some(folder) = path.parent() else { return };
@@ -73,7 +73,7 @@ impl Told {
     /// What is told of the encoder of `map`, which has `depth` blocks of `dim` channels; a description of another model is
     /// left aside.
     pub fn of(map: &TensorMap, dim: usize, depth: usize) -> Self {
-        if let Some(config) = model::stored_config(map) {
+        if let Some(config) = model::stored_encoder(map) {
             let mlp = config.mixer == MixerKind::Mlp;
             return Self {
                 heads: Some(config.heads),

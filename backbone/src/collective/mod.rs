@@ -2,11 +2,15 @@
 //! order of ranks.
 //!
 //! All processes of a world make the same calls in the same order, with as many values each; a call returns when its result is
-//! there. [`SingleProcess`] is a world of one, [`Mpi`] a launcher's processes, [`threads`] a world within one process.
+//! there. [`SingleProcess`] is a world of one, `Mpi` a launcher's processes, `Nccl` those with a GPU each, [`threads`] a world
+//! within one process.
 
 pub mod gradients;
+pub mod in_place;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+#[cfg(feature = "cuda")]
+pub mod nccl;
 mod pending;
 pub mod threads;
 
@@ -16,6 +20,8 @@ use kat_images::Shard;
 pub use gradients::{GradientExchange, GradientFormat};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+#[cfg(feature = "cuda")]
+pub use nccl::Nccl;
 pub use pending::{PendingSum, Share, Sum};
 
 /// Why processes could not speak to one another. Where MPI itself fails it ends all of them, as its standard has it.
@@ -51,9 +57,49 @@ pub enum CollectiveError {
         /// Number of processes.
         world: usize,
     },
+    /// A process that ended before the work was done.
+    #[error("{operation}: rank {rank} ended: it was killed, or its host is lost")]
+    Lost {
+        /// What was being done.
+        operation: &'static str,
+        /// Who.
+        rank: usize,
+    },
+    /// Processes that were waited for long enough.
+    #[error(
+        "{operation}: not done within {} s: a process hangs, or is busy with something else (KAT_NCCL_TIMEOUT=SECONDS \
+         waits longer)",
+        limit.as_secs()
+    )]
+    Late {
+        /// What was being done.
+        operation: &'static str,
+        /// How long.
+        limit: std::time::Duration,
+    },
     /// The launcher's MPI cannot be joined.
     #[error("MPI: {0}")]
     Launch(String),
+    /// Processes of a launcher without MPI that do not find one another.
+    #[error("rank {rank} of {world}: meeting at {at}: {reason}")]
+    Meeting {
+        /// This process.
+        rank: usize,
+        /// Number of processes.
+        world: usize,
+        /// Where the first one is.
+        at: String,
+        /// What failed.
+        reason: String,
+    },
+    /// NCCL, or the GPU that it works on.
+    #[error("NCCL: {operation}: {reason}")]
+    Nccl {
+        /// What was being done.
+        operation: &'static str,
+        /// What it says.
+        reason: String,
+    },
 }
 
 /// Numbers to be summed.
@@ -124,6 +170,12 @@ pub trait Collective {
 
     /// Ends all processes, this one with `status`, whatever the others wait for.
     fn abort(&self, status: u8) -> !;
+
+    /// The GPUs of these processes, if they are joined by NCCL.
+    #[cfg(feature = "cuda")]
+    fn nccl(&self) -> Option<&Nccl> {
+        None
+    }
 
     /// Which part of a batch or of a list this process has.
     fn shard(&self) -> Shard {

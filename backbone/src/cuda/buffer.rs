@@ -1,5 +1,6 @@
 //! Values on the GPU: f32, or bfloat16 under mixed precision; what they are is a tag of the buffer.
 
+use super::columns::KnownSums;
 use super::kernels;
 use super::launch::{Context, Grid};
 use super::products::{Kind, Matrix, MatrixValues};
@@ -22,16 +23,19 @@ pub enum Buffer {
     Bf16(Bf16),
 }
 
-/// The type of a buffer that is kept as words.
-#[derive(Clone, Copy, Debug)]
-pub enum Form {
-    /// A word a value.
-    F32,
-    /// Two values a word.
-    Bf16 {
-        /// Values.
-        len: usize,
-    },
+/// What words can't say of the buffer that is kept as them.
+#[derive(Debug)]
+pub struct Tag {
+    /// Values, if they are two a word.
+    narrow: Option<usize>,
+    sums: KnownSums,
+}
+
+impl Tag {
+    /// Of f32 values.
+    pub(super) fn plain() -> Self {
+        Self { narrow: None, sums: KnownSums::default() }
+    }
 }
 
 /// Values in single precision, and beside them, once a product wanted it, what they are rounded to bfloat16: weights are
@@ -40,12 +44,14 @@ pub enum Form {
 pub struct Single {
     values: CudaSlice<f32>,
     rounded: OnceLock<Box<Buffer>>,
+    sums: KnownSums,
 }
 
 impl Single {
-    /// To be written: what they were rounded to is forgotten.
+    /// To be written: what was known of them is forgotten.
     pub(crate) fn values_mut(&mut self) -> &mut CudaSlice<f32> {
         self.rounded.take();
+        self.sums = KnownSums::default();
         &mut self.values
     }
 
@@ -76,7 +82,7 @@ impl Clone for Single {
 
 impl From<CudaSlice<f32>> for Single {
     fn from(values: CudaSlice<f32>) -> Self {
-        Self { values, rounded: OnceLock::new() }
+        Self { values, rounded: OnceLock::new(), sums: KnownSums::default() }
     }
 }
 
@@ -89,15 +95,22 @@ impl std::ops::Deref for Single {
 }
 
 /// bfloat16 values, in words of 32 bits, because the table of dfdx's tape keeps buffers of f32 only.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Bf16 {
     words: CudaSlice<f32>,
     len: usize,
+    sums: KnownSums,
+}
+
+impl Clone for Bf16 {
+    fn clone(&self) -> Self {
+        Self::from_words(self.words.clone(), self.len)
+    }
 }
 
 impl Bf16 {
     /// The number of values.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -107,8 +120,13 @@ impl Bf16 {
     }
 
     /// The same to be written.
-    pub(super) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
+    pub(crate) fn words_mut(&mut self) -> &mut CudaSlice<f32> {
+        self.sums = KnownSums::default();
         &mut self.words
+    }
+
+    fn from_words(words: CudaSlice<f32>, len: usize) -> Self {
+        Self { words, len, sums: KnownSums::default() }
     }
 
     /// How many words `len` values take; half of the last is nobody's where they are an odd number.
@@ -118,7 +136,7 @@ impl Bf16 {
 
     /// Memory that the next kernel writes completely.
     pub(crate) fn empty(context: &Context, len: usize) -> Result<Self> {
-        Ok(Self { words: context.empty(Self::word_count(len))?, len })
+        Ok(Self::from_words(context.empty(Self::word_count(len))?, len))
     }
 
     /// f32 values rounded, ties to even.
@@ -165,19 +183,32 @@ impl Buffer {
     }
 
     /// As the tape's table keeps it, and what that can't say.
-    pub(super) fn into_words(self) -> (CudaSlice<f32>, Form) {
+    pub(super) fn into_words(self) -> (CudaSlice<f32>, Tag) {
         match self {
-            Self::F32(values) => (values.values, Form::F32),
-            Self::Bf16(values) => (values.words, Form::Bf16 { len: values.len }),
+            Self::F32(Single { values, sums, .. }) => (values, Tag { narrow: None, sums }),
+            Self::Bf16(Bf16 { words, len, sums }) => (words, Tag { narrow: Some(len), sums }),
         }
     }
 
     /// The reverse.
-    pub(super) fn from_words(words: CudaSlice<f32>, form: Form) -> Self {
-        match form {
-            Form::F32 => words.into(),
-            Form::Bf16 { len } => Self::Bf16(Bf16 { words, len }),
+    pub(super) fn from_words(words: CudaSlice<f32>, Tag { narrow, sums }: Tag) -> Self {
+        match narrow {
+            None => Self::F32(Single { sums, ..words.into() }),
+            Some(len) => Self::Bf16(Bf16 { words, len, sums }),
         }
+    }
+
+    /// The same, of whose columns the sums are known: what a linear layer's bias wants of the gradient at its output.
+    pub(crate) fn with_column_sums(mut self, known: Self) -> Self {
+        let (Self::F32(Single { sums, .. }) | Self::Bf16(Bf16 { sums, .. })) = &mut self;
+        *sums = KnownSums::new(known);
+        self
+    }
+
+    /// The sums of `columns` columns, if they are known; they can be taken once.
+    pub(super) fn take_column_sums(&self, columns: usize) -> Option<Self> {
+        let (Self::F32(Single { sums, .. }) | Self::Bf16(Bf16 { sums, .. })) = self;
+        sums.take(columns)
     }
 
     /// In single precision.

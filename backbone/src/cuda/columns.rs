@@ -5,8 +5,26 @@ use super::kernels::mirrored::SUMMED_COLUMNS;
 use super::launch::Grid;
 use super::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
+use std::sync::Mutex;
 
 const OP: &str = "sums of columns";
+
+/// Sums of the columns of a buffer, where the kernel that wrote it made them on the way.
+#[derive(Debug, Default)]
+pub struct KnownSums(Mutex<Option<Box<Buffer>>>);
+
+impl KnownSums {
+    /// These.
+    pub(super) fn new(sums: Buffer) -> Self {
+        Self(Mutex::new(Some(Box::new(sums))))
+    }
+
+    /// Those of `columns` columns, once.
+    pub(super) fn take(&self, columns: usize) -> Option<Buffer> {
+        let mut sums = self.0.lock().ok()?;
+        sums.take_if(|sums| sums.len() == columns).map(|sums| *sums)
+    }
+}
 
 impl Cuda {
     /// The sum of the rows of `dy`.
@@ -15,6 +33,9 @@ impl Cuda {
         const BLOCKS: usize = 1056;
         /// Rows that are worth a block.
         const ROWS: usize = 64;
+        if let Some(known) = dy.take_column_sums(channels) {
+            return Ok(known);
+        }
         if !channels.is_multiple_of(8) {
             let [sums, _] = self.column_sums(dy, None, channels)?;
             return Ok(sums);
@@ -30,7 +51,7 @@ impl Cuda {
             true => kernels::packed_column_sums_bf16(context, grid, dy, out, n, c, run),
             false => kernels::packed_column_sums(context, grid, dy, out, n, c, run),
         }?;
-        let [sums, _] = self.column_totals(&sums, runs, [channels, 0])?;
+        let [sums, ..] = self.column_totals(&sums, runs, [channels, 0, 0])?;
         Ok(sums)
     }
 
@@ -57,21 +78,25 @@ impl Cuda {
             true => kernels::column_sums_bf16(context, grid, dy, x, statistics, out, n, c, run),
             false => kernels::column_sums(context, grid, dy, x, statistics, out, n, c, run),
         }?;
-        self.column_totals(&sums, runs, [channels, (kinds - 1) * channels])
+        let [sums, along, _] = self.column_totals(&sums, runs, [channels, (kinds - 1) * channels, 0])?;
+        Ok([sums, along])
     }
 
-    /// Adds `runs` rows of sums: the first `widths[0]` columns to one buffer, the others to a second.
+    /// Adds `runs` rows of sums: columns of these widths to a buffer each.
     pub(crate) fn column_totals(
         &self,
         sums: &Buffer,
         runs: usize,
-        widths: [usize; 2],
-    ) -> Result<[Buffer; 2]> {
-        let [mut first, mut second] = [self.empty(widths[0])?, self.empty(widths[1])?];
-        let width = widths[0] + widths[1];
-        let grid = Grid::blocks(width.div_ceil(32));
-        let [runs, width, split] = [runs, width, widths[0]].map(|n| size(OP, n));
-        kernels::column_totals(self.context(), grid, sums, &mut first, &mut second, runs?, width?, split?)?;
-        Ok([first, second])
+        widths: [usize; 3],
+    ) -> Result<[Buffer; 3]> {
+        let [mut first, mut second, mut third] =
+            [self.empty(widths[0])?, self.empty(widths[1])?, self.empty(widths[2])?];
+        let width = widths.iter().sum::<usize>();
+        let (context, grid) = (self.context(), Grid::blocks(width.div_ceil(32)));
+        let [runs, width, split, second_split] =
+            [runs, width, widths[0], widths[0] + widths[1]].map(|n| size(OP, n));
+        let (to, and, last) = (&mut first, &mut second, &mut third);
+        kernels::column_totals(context, grid, sums, to, and, last, runs?, width?, split?, second_split?)?;
+        Ok([first, second, third])
     }
 }

@@ -4,7 +4,7 @@
 //! dfdx keeps the memory of its Cuda tensors to itself: what passes between its tensors and ours is copied, on the GPU
 //! towards dfdx, through the host towards us. Gradients pass without a copy.
 
-use super::buffer::Form;
+use super::buffer::Tag;
 use super::launch::{Grid, failed, nothing};
 use super::{Buffer, Cuda, View, kernels};
 use crate::error::Result;
@@ -36,21 +36,21 @@ pub struct Values {
 impl Recorder for Cuda {
     type Dfdx = Dfdx;
     type Buf = Buffer;
-    type Tag = Form;
+    type Tag = Tag;
 
     fn dfdx(&self) -> &Dfdx {
         &self.dfdx
     }
 
-    fn take_gradient(entry: &mut <Dfdx as Storage<f32>>::Vec, form: Form) -> Buffer {
+    fn take_gradient(entry: &mut <Dfdx as Storage<f32>>::Vec, tag: Tag) -> Buffer {
         let empty = nothing(&entry.device());
-        Buffer::from_words(std::mem::replace(&mut **entry, empty), form)
+        Buffer::from_words(std::mem::replace(&mut **entry, empty), tag)
     }
 
-    fn put_gradient(entry: &mut <Dfdx as Storage<f32>>::Vec, gradient: Buffer) -> Form {
-        let (words, form) = gradient.into_words();
+    fn put_gradient(entry: &mut <Dfdx as Storage<f32>>::Vec, gradient: Buffer) -> Tag {
+        let (words, tag) = gradient.into_words();
         **entry = words;
-        form
+        tag
     }
 
     fn execute(&self, tape: OwnedTape<f32, Dfdx>) -> Result<DfdxGradients<Self>> {
@@ -179,7 +179,7 @@ impl Cuda {
         tensor: &DfdxTensor<S, f32, Dfdx>,
     ) -> Result<Buffer> {
         let entry = gradients.get_or_alloc_mut(tensor).map_err(failed("take_gradient"))?;
-        Ok(Self::take_gradient(entry, Form::F32))
+        Ok(Self::take_gradient(entry, Tag::plain()))
     }
 }
 

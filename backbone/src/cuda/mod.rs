@@ -47,7 +47,7 @@ impl Cuda {
     /// # Errors
     /// [`Error::Config`] if there is no such GPU; [`Error::Device`] if the driver, cuBLAS or a kernel does not load.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Self> {
-        let count = launch::device_count()?;
+        let count = Self::count()?;
         if ordinal >= count {
             let found = match count {
                 0 => "the driver shows no GPU".to_owned(),
@@ -60,6 +60,14 @@ impl Cuda {
         let staging = Arc::new(Staging::new(driver.clone())?);
         let context = Arc::new(Context::open(driver, kernels::MODULES, precision)?);
         Ok(Self { context, staging, waits: Arc::default(), dfdx })
+    }
+
+    /// The number of GPUs that the driver shows.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is no driver.
+    pub fn count() -> Result<usize> {
+        launch::device_count()
     }
 
     /// The number of this GPU.

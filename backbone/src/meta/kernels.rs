@@ -27,6 +27,7 @@ use crate::ops::pool::{MaxGeometry, PoolKernel, Windows};
 use crate::ops::prelu::{PreluGradients, PreluKernel};
 use crate::ops::rational::{Geometry as RationalGeometry, RationalGradients, RationalKernel};
 use crate::ops::reduce::ReduceKernel;
+use crate::ops::residual_norm::ResidualNormKernel;
 use crate::ops::resize::grid::{Geometry as GridGeometry, ResampleKernel};
 use crate::ops::resize::{Axis, ResizeKernel};
 use crate::ops::roi_align::{Plan as RoiPlan, RoiAlignKernel};
@@ -377,6 +378,8 @@ impl ReduceKernel for Meta {
         Ok(dy * tokens)
     }
 }
+
+impl ResidualNormKernel for Meta {}
 
 impl ResampleKernel for Meta {
     fn resample_forward(&self, x: usize, g: &GridGeometry) -> Result<usize> {

@@ -1,11 +1,10 @@
 //! The transformer block: x + γ₁ attention(norm(x)), then x + γ₂ mixer(norm(x)) (KAT, Figure 2); γ is 1 without LayerScale.
 
-use super::{Attention, AttentionConfig, Builder, LayerNorm, LayerScale, Mixer, MixerConfig};
+use super::{Attention, AttentionConfig, Builder, LayerNorm, LayerScale, Mixer, MixerConfig, Residual};
 use crate::config::Size;
 use crate::device::Device;
 use crate::error::Result;
 use crate::module;
-use crate::ops::add_drop_path;
 use crate::tensor::Graph;
 use crate::tensor::Tensor;
 
@@ -72,11 +71,19 @@ impl<D: Device> Block<D> {
     /// # Errors
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>, grid: Size) -> Result<Tensor<D>> {
-        let normed = self.norm1.forward(graph, x)?;
+        self.advance(graph, x.clone().into(), grid)?.sum(graph)
+    }
+
+    /// As [`Block::forward`], between blocks.
+    ///
+    /// # Errors
+    /// An input of another shape.
+    pub fn advance(&self, graph: &mut Graph<D>, x: Residual<D>, grid: Size) -> Result<Residual<D>> {
+        let (x, normed) = x.normed(graph, &self.norm1, None)?;
         let mixed = self.attn.forward(graph, &normed, grid, self.ls1.as_ref())?;
-        let x = add_drop_path(graph, x, &mixed, self.drop_path)?;
-        let normed = self.norm2.forward(graph, &x)?;
-        let mixed = self.mlp.forward_scaled(graph, &normed, self.ls2.as_ref())?;
-        add_drop_path(graph, &x, &mixed, self.drop_path)
+        let x = x.with(graph, mixed, self.drop_path)?;
+        let (x, activated) = x.normed(graph, &self.norm2, self.mlp.first_activation())?;
+        let mixed = self.mlp.forward_activated(graph, &activated, self.ls2.as_ref())?;
+        x.with(graph, mixed, self.drop_path)
     }
 }

@@ -40,6 +40,11 @@ impl<D: Device> LayerNorm<D> {
         Ok(Self { weight, bias, eps })
     }
 
+    /// What is added to the variance.
+    pub fn eps(&self) -> f32 {
+        self.eps
+    }
+
     /// (…, C) → (…, C).
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod layers;
 mod linear;
 mod mixer;
 mod patch_embed;
+mod residual;
 
 pub use attention::{Attention, AttentionConfig};
 pub use block::{Block, BlockConfig};
@@ -24,6 +25,7 @@ pub use mixer::{
     Prelu, Sharing, function_of,
 };
 pub use patch_embed::PatchEmbed;
+pub use residual::Residual;
 
 use crate::device::Device;
 use crate::tensor::Tensor;

@@ -26,6 +26,7 @@ pub mod pool;
 pub mod prelu;
 pub mod rational;
 pub mod reduce;
+pub mod residual_norm;
 pub mod resize;
 pub mod roi_align;
 pub mod softmax_cross_entropy;
@@ -52,6 +53,7 @@ pub use pool::{adaptive_average_pool, average_pool, global_average_pool, max_poo
 pub use prelu::prelu;
 pub use rational::rational;
 pub use reduce::{mean, mean_tokens, weighted_sum};
+pub use residual_norm::residual_norm;
 pub use resize::grid::{resample_grid, resample_rows};
 pub use resize::resize;
 pub use roi_align::roi_align;

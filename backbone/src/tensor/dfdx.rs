@@ -80,7 +80,7 @@ pub trait Recorder: Clone + std::fmt::Debug + 'static {
     /// Values that a kernel just made, before they become a tensor or a gradient.
     type Buf: 'static;
     /// What an entry of dfdx's table, which is f32, can't say of a buffer: its type and length.
-    type Tag: Copy + 'static;
+    type Tag: 'static;
 
     /// The dfdx device.
     fn dfdx(&self) -> &Self::Dfdx;

@@ -204,6 +204,39 @@ impl<D: Backend> Graph<D> {
         Ok(out)
     }
 
+    /// As [`Graph::record`], for an op of two outputs of one shape, whose backward pass reads the first: `backward` is given it,
+    /// without a gradient. The function it returns is given the gradients that arrived, and is not called if none did.
+    pub(crate) fn record_pair<F>(
+        &mut self,
+        device: &D,
+        [first, second]: [D::Buf; 2],
+        shape: impl Into<Shape>,
+        inputs: &[&Tensor<D>],
+        backward: impl FnOnce(Tensor<D>) -> F,
+    ) -> Result<[Tensor<D>; 2]>
+    where
+        F: FnOnce([Option<D::Buf>; 2], &mut Grads<'_, D>) -> Result<()> + 'static,
+    {
+        let shape = shape.into();
+        let first = Tensor::from_stored(device.store(first)?, shape)?;
+        let second = Tensor::from_stored(device.store(second)?, shape)?;
+        if !self.records(inputs) {
+            return Ok([first, second]);
+        }
+        let backward = backward(first.clone());
+        let (first, second) = (first.parameter()?, second.parameter()?);
+        let ghosts = [&first, &second].map(|out| out.key().expect("a parameter has a key").clone());
+        inputs.iter().for_each(|input| self.give_after(input));
+        self.on_tape(move |grads| {
+            let [first, second] = ghosts;
+            match [grads.table.take(&first)?, grads.table.take(&second)?] {
+                [None, None] => Ok(()),
+                gradients => backward(gradients, grads),
+            }
+        });
+        Ok([first, second])
+    }
+
     /// If somebody waits for this input's gradient and this is its first use, which is the last to run backwards: what runs
     /// next gives it.
     fn give_after(&mut self, input: &Tensor<D>) {

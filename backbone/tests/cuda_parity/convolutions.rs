@@ -29,6 +29,9 @@ fn convolutions() {
         // several blocks a plane
         ([2, 6, 65, 33], [9, 6, 3, 3], Placement::new(1, 1)),
         ([1, 2, 80, 81], [3, 2, 3, 5], placed([1, 2], [1, 2])),
+        // a product an image, and one of all: 1024 positions and below
+        ([3, 5, 32, 32], [7, 5, 3, 3], Placement::new(1, 1)),
+        ([3, 5, 31, 33], [7, 5, 3, 3], Placement::new(1, 1)),
     ] {
         same!(gpu, "conv2d", [x, weight, [weight[0]]], |graph, t| {
             ops::conv2d(graph, &t[0], &t[1], Some(&t[2]), placement)

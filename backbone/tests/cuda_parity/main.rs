@@ -134,6 +134,7 @@ macro_rules! same_mixed {
 mod convolutions;
 mod elementwise;
 mod maps;
+mod residual;
 mod steps;
 
 #[test]

@@ -1,15 +1,17 @@
 //! A folder of images and a folder of label maps, matched by name.
 
 use kat_images::Size;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use image::GrayImage;
+use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
-use super::pixels::{read_indices, upright_size};
-use super::tree::files;
 use crate::LabelError;
+use crate::colors::{ColorTable, UnknownColor};
+use crate::pairs::{Ending, Pair, image_suffix, pair};
+use crate::pixels::{self, Stored, upright_size};
 use kat_images::decode::{DecodeOptions, decode_file};
 use kat_images::loader::{BoxError, Dataset};
 use kat_images::sample::{Sample, Target};
@@ -55,22 +57,17 @@ pub struct LabelFolders {
     pub labels: PathBuf,
     /// Ending of an image, any case: `.jpg`, `_leftImg8bit.png`.
     pub image_suffix: String,
-    /// Ending of a label map: `.png`, `_gtFine_labelTrainIds.png`.
+    /// Ending of a label map: `.png`, `_gtFine_labelTrainIds.png`; found out where no label map ends so.
     pub label_suffix: String,
     /// Number of classes, 1..=255.
     pub classes: u32,
     /// Meaning of the values.
     pub scheme: LabelScheme,
+    /// Classes of colors, of label maps that are pictures.
+    pub colors: Option<Arc<ColorTable>>,
     /// How an image is read.
     pub decode: DecodeOptions,
     pairs: Vec<Pair>,
-}
-
-/// An image and its label map, relative to their folders.
-#[derive(Debug, Clone)]
-struct Pair {
-    image: String,
-    label: String,
 }
 
 /// What a scan over all label maps found.
@@ -97,17 +94,49 @@ impl LabelFolders {
         scheme: LabelScheme,
         decode: DecodeOptions,
     ) -> Result<Self, LabelError> {
-        let images = root.join("images").join(split);
-        Ok(Self {
-            image_suffix: image_suffix(&images)?,
-            labels: root.join("annotations").join(split),
-            images,
-            label_suffix: ".png".into(),
+        Self::beside(
+            &root.join("images").join(split),
+            &root.join("annotations").join(split),
             classes,
             scheme,
             decode,
+        )
+    }
+
+    /// As [`LabelFolders::scene_parsing`], of any two folders.
+    ///
+    /// # Errors
+    /// A folder of images that cannot be read.
+    pub fn beside(
+        images: &Path,
+        labels: &Path,
+        classes: u32,
+        scheme: LabelScheme,
+        decode: DecodeOptions,
+    ) -> Result<Self, LabelError> {
+        Ok(Self {
+            image_suffix: image_suffix(images)?,
+            images: images.to_owned(),
+            labels: labels.to_owned(),
+            label_suffix: ".png".into(),
+            classes,
+            scheme,
+            colors: None,
+            decode,
             pairs: Vec::new(),
         })
+    }
+
+    /// The images at the indices that `keep` accepts, in the same order.
+    #[must_use]
+    pub fn subset(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept = self.pairs.iter().enumerate().filter(|(index, _)| keep(*index));
+        Self { pairs: kept.map(|(_, pair)| pair.clone()).collect(), ..self.clone() }
+    }
+
+    /// The names of the images, relative to their folder.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|pair| &pair.image[..])
     }
 
     /// Lists the images and checks that each has a label file.
@@ -127,34 +156,10 @@ impl LabelFolders {
         if !(1..=255).contains(&self.classes) {
             return Err(LabelError::Classes(self.classes));
         }
-        let mut images = files(&self.images)?;
-        images.retain(|path| ends_with(path, &self.image_suffix));
-        if images.is_empty() {
-            return Err(LabelError::Empty { path: self.images, suffix: self.image_suffix });
-        }
-        // the endings may be written in another case than configured
-        let mut labels: HashMap<String, String> = HashMap::new();
-        for path in files(&self.labels)? {
-            if ends_with(&path, &self.label_suffix) {
-                let stem = path[..path.len() - self.label_suffix.len()].to_owned();
-                if path.ends_with(&self.label_suffix) {
-                    labels.insert(stem, path);
-                } else {
-                    labels.entry(stem).or_insert(path);
-                }
-            }
-        }
-        let mut missing = Vec::new();
-        for image in images {
-            let stem = &image[..image.len() - self.image_suffix.len()];
-            match labels.get(stem) {
-                Some(label) => self.pairs.push(Pair { label: label.clone(), image }),
-                None => missing.push(LabelError::Missing {
-                    label: self.labels.join(format!("{stem}{}", self.label_suffix)),
-                    image: self.images.join(&image),
-                }),
-            }
-        }
+        let images = Ending { folder: &self.images, suffix: &self.image_suffix };
+        let labels = Ending { folder: &self.labels, suffix: &self.label_suffix };
+        let (pairs, missing) = pair(images, labels)?;
+        self.pairs = pairs;
         Ok((self, missing))
     }
 
@@ -168,12 +173,18 @@ impl LabelFolders {
         self.labels.join(&self.pairs[index].label)
     }
 
-    /// How many pixels of a label map have each stored value.
+    /// How many pixels of a label map have each stored value; of one of colors, how many are of each class.
     ///
     /// # Errors
-    /// A file that cannot be decoded or is not one index a pixel.
+    /// A file that cannot be decoded, or that is neither one index a pixel nor a picture of the table's colors.
     pub fn stored_values(&self, index: usize) -> Result<BTreeMap<u16, u64>, LabelError> {
-        let (values, ..) = read_indices(&self.label_path(index))?;
+        let path = self.label_path(index);
+        let values = match pixels::read(&path)? {
+            Stored::Indices(values, _) => values,
+            Stored::Picture(picture) => {
+                self.classes_of(path, &picture)?.into_raw().into_iter().map(u16::from).collect()
+            }
+        };
         let mut counts = vec![0u64; 1 << 16];
         values.iter().for_each(|&value| counts[usize::from(value)] += 1);
         Ok((0..=u16::MAX).zip(counts).filter(|(_, count)| *count > 0).collect())
@@ -182,10 +193,15 @@ impl LabelFolders {
     /// Reads a label map as class indices.
     ///
     /// # Errors
-    /// A file that cannot be decoded, is not one index a pixel, or holds a value that is no class.
+    /// A file that cannot be decoded, that is neither one index a pixel nor a picture of the table's colors, or that holds a value
+    /// that is no class.
     pub fn label_map(&self, index: usize) -> Result<GrayImage, LabelError> {
         let path = self.label_path(index);
-        let (values, width, height) = read_indices(&path)?;
+        let (values, size) = match pixels::read(&path)? {
+            Stored::Indices(values, size) => (values, size),
+            Stored::Picture(picture) => return self.classes_of(path, &picture),
+        };
+        let (width, height) = size.dimensions();
         let mut map = Vec::with_capacity(values.len());
         for (at, &value) in values.iter().enumerate() {
             let Some(class) = self.scheme.class_of(value, self.classes) else {
@@ -196,6 +212,13 @@ impl LabelFolders {
             map.push(class);
         }
         Ok(GrayImage::from_raw(width, height, map).unwrap_or_default())
+    }
+
+    fn classes_of(&self, path: PathBuf, picture: &RgbImage) -> Result<GrayImage, LabelError> {
+        let Some(table) = &self.colors else {
+            return Err(LabelError::Kind { path, found: "Rgb8".to_owned() });
+        };
+        table.labels(picture).map_err(|UnknownColor { rgb, x, y }| LabelError::Color { path, rgb, x, y })
     }
 
     /// Reads every label map and the size of every image, on all threads.
@@ -258,144 +281,5 @@ impl Dataset for LabelFolders {
     }
 }
 
-fn ends_with(name: &str, suffix: &str) -> bool {
-    let start = name.len().checked_sub(suffix.len());
-    start.and_then(|s| name.get(s..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-}
-
-/// The ending of the images of a folder, the most frequent one; the others are said.
-fn image_suffix(images: &Path) -> Result<String, LabelError> {
-    let counts = crate::tree::image_endings(images)?;
-    // The first of equals: max_by_key would give the last.
-    let Some((best, _)) = counts.iter().rev().max_by_key(|(_, count)| **count) else {
-        return Ok(".jpg".to_owned());
-    };
-    let others: usize = counts.iter().filter(|(ending, _)| *ending != best).map(|(_, count)| count).sum();
-    if others > 0 {
-        tracing::warn!("{}: {others} images that do not end in {best} are not used", images.display());
-    }
-    Ok(best.clone())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use image::Luma;
-    use kat_images::shapes::{Layout, ShapesConfig, write_shapes};
-
-    #[test]
-    fn generated_scenes_are_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = ShapesConfig { train_images: 12, val_images: 3, vary: 0.3, ..Default::default() };
-        write_shapes(dir.path(), Layout::SceneParsing, &config).unwrap();
-        let data = LabelFolders::scene_parsing(
-            dir.path(),
-            "training",
-            10,
-            LabelScheme::ReduceZero,
-            DecodeOptions::default(),
-        );
-        let data = data.unwrap().open().unwrap();
-        let scan = data.scan().unwrap();
-        let mut pixels = 0;
-        for i in 0..data.len() {
-            let sample = data.get(i).unwrap();
-            pixels += u64::from(sample.image.width() * sample.image.height());
-        }
-        assert_eq!(scan.pixels.iter().sum::<u64>() + scan.ignored, pixels);
-        assert_eq!(data.get(0).unwrap().id, "SHAPES_train_00000001.jpg");
-
-        let few = LabelFolders { classes: 2, ..data };
-        let error = few.scan().unwrap_err().to_string();
-        assert!(error.contains("2 classes allow 0 and 255 (ignored) and 1..=2, with reduce_zero"), "{error}");
-        assert!(error.contains("SHAPES_train_"), "{error}");
-    }
-
-    /// Names as Cityscapes has them.
-    fn cityscapes(images: &Path, labels: &Path) -> LabelFolders {
-        LabelFolders {
-            images: images.to_owned(),
-            labels: labels.to_owned(),
-            image_suffix: "_leftImg8bit.png".into(),
-            label_suffix: "_gtFine_labelTrainIds.png".into(),
-            classes: 19,
-            scheme: LabelScheme::Direct,
-            decode: DecodeOptions::default(),
-            pairs: Vec::new(),
-        }
-    }
-
-    fn pair(map: &GrayImage) -> (tempfile::TempDir, LabelFolders) {
-        let dir = tempfile::tempdir().unwrap();
-        let (images, labels) = (dir.path().join("img"), dir.path().join("gt"));
-        fs::create_dir_all(images.join("city")).unwrap();
-        fs::create_dir_all(labels.join("city")).unwrap();
-        image::RgbImage::new(3, 2).save(images.join("city/a_leftImg8bit.png")).unwrap();
-        map.save(labels.join("city/a_gtFine_labelTrainIds.png")).unwrap();
-        (dir, cityscapes(&images, &labels))
-    }
-
-    #[test]
-    fn suffixes_pair_files_and_values_are_checked() {
-        let mut map = GrayImage::from_pixel(3, 2, Luma([18]));
-        map.put_pixel(0, 0, Luma([255]));
-        let (_dir, folders) = pair(&map);
-        let data = folders.open().unwrap();
-        assert_eq!(data.label_map(0).unwrap(), map);
-        map.put_pixel(2, 1, Luma([19]));
-        map.save(data.label_path(0)).unwrap();
-        let error = data.scan().unwrap_err().to_string();
-        assert!(
-            error.ends_with(
-                "label 19 at x 2, y 1; 19 classes allow 0..=18 and 255 (ignored), without reduce_zero_label"
-            ),
-            "{error}"
-        );
-        let rgb = image::RgbImage::new(3, 2);
-        rgb.save(data.label_path(0)).unwrap();
-        assert!(data.scan().unwrap_err().to_string().contains("this one is Rgb8"));
-        fs::write(data.label_path(0), b"\x89PNG\r\n").unwrap();
-        assert!(matches!(data.scan(), Err(LabelError::Decode { .. })));
-        fs::remove_file(data.label_path(0)).unwrap();
-        assert!(matches!(data.open(), Err(LabelError::Missing { .. })));
-    }
-
-    #[test]
-    fn a_missing_label_is_told_and_the_rest_goes_on() {
-        let (dir, folders) = pair(&GrayImage::from_pixel(3, 2, Luma([7])));
-        image::RgbImage::new(3, 2).save(dir.path().join("img/city/b_leftImg8bit.png")).unwrap();
-        let error = folders.clone().open().unwrap_err().to_string();
-        assert!(error.contains("b_gtFine_labelTrainIds.png"), "{error}");
-        let (data, missing) = folders.clone().open_labelled().unwrap();
-        assert_eq!((data.len(), missing.len()), (1, 1));
-        assert_eq!(data.stored_values(0).unwrap(), BTreeMap::from([(7, 6)]));
-        // an ending in another case is the same ending
-        let (from, to) = ("gt/city/a_gtFine_labelTrainIds.png", "gt/city/b_gtFine_labelTrainIds.PNG");
-        fs::copy(dir.path().join(from), dir.path().join(to)).unwrap();
-        assert!(folders.open().unwrap().label_path(1).ends_with("b_gtFine_labelTrainIds.PNG"));
-    }
-
-    #[test]
-    fn two_sizes_name_both() {
-        let (_dir, folders) = pair(&GrayImage::new(2, 3));
-        let data = folders.open().unwrap();
-        let error = data.get(0).unwrap_err().to_string();
-        assert!(error.contains("2x3 pixels") && error.contains("3x2"), "{error}");
-        assert_eq!(data.scan().unwrap_err().to_string(), error);
-    }
-
-    #[test]
-    fn schemes() {
-        let reduce = LabelScheme::ReduceZero;
-        assert_eq!(
-            [0, 1, 150, 151, 255].map(|v| reduce.class_of(v, 150)),
-            [Some(255), Some(0), Some(149), None, Some(255)]
-        );
-        assert_eq!(LabelScheme::Direct.class_of(150, 150), None);
-        assert_eq!(LabelScheme::Direct.class_of(0, 1), Some(0));
-        let bad = LabelFolders { classes: 256, ..cityscapes(Path::new("a"), Path::new("b")) };
-        assert!(matches!(bad.open(), Err(LabelError::Classes(256))));
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
 //! ADE20K in the SceneParsing layout, and any other pair of an image folder and a label folder; mean IoU.
 
 pub mod classes;
+pub mod colors;
 pub mod convert;
 pub mod folder;
 pub mod label_png;
 pub mod miou;
+mod pairs;
 pub mod palette;
 mod pixels;
 pub mod tree;
@@ -12,6 +14,7 @@ pub mod tree;
 use kat_images::Size;
 use std::path::{Path, PathBuf};
 
+pub use colors::ColorTable;
 pub use folder::{LabelFolders, LabelScheme, Scan};
 
 /// Why a segmentation dataset cannot be read.
@@ -42,7 +45,7 @@ pub enum LabelError {
         reason: String,
     },
     /// A label file does not hold one index a pixel.
-    #[error("{}: label maps are 8- or 16-bit gray or palette PNGs, this one is {found}", path.display())]
+    #[error("{}: label maps are 8- or 16-bit gray or palette PNGs, or pictures of the colors of a table (data.colors), this one is {found}", path.display())]
     Kind {
         /// The file.
         path: PathBuf,
@@ -64,6 +67,18 @@ pub enum LabelError {
         classes: u32,
         /// Values allowed in the file.
         allowed: String,
+    },
+    /// A color that stands for no class.
+    #[error("{}: the color {rgb:?} at x {x}, y {y} is none of the table's", path.display())]
+    Color {
+        /// The file.
+        path: PathBuf,
+        /// Red, green, blue.
+        rgb: [u8; 3],
+        /// Column of the first such pixel.
+        x: u32,
+        /// Row of the first such pixel.
+        y: u32,
     },
     /// Image and label map differ in size.
     #[error("{}: {}x{} pixels, but {} has {}x{}", label.display(), label_size.width, label_size.height, image.display(), image_size.width, image_size.height)]

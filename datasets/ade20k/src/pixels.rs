@@ -4,18 +4,35 @@ use kat_images::Size;
 use std::io::{BufReader, Cursor};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 
 use crate::LabelError;
 use kat_images::decode::guard::guarded;
 use kat_images::decode::{MAX_MEMORY, MAX_PIXELS};
 use kat_images::files::{MAX_IMAGE_BYTES, open_regular, read_regular};
 
-/// The stored index of each pixel: of a palette image the index, not the color.
-pub(super) fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
+/// What a label file stores.
+pub(super) enum Stored {
+    /// The index of each pixel: of a palette image the index, not the color.
+    Indices(Vec<u16>, Size),
+    /// Colors.
+    Picture(RgbImage),
+}
+
+/// The indices of a label file that stores no colors.
+#[cfg(test)]
+fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelError> {
+    match read(path)? {
+        Stored::Indices(values, size) => Ok((values, size.width as u32, size.height as u32)),
+        Stored::Picture(_) => Err(LabelError::Kind { path: path.to_owned(), found: "Rgb8".to_owned() }),
+    }
+}
+
+/// Reads a label file.
+pub(super) fn read(path: &Path) -> Result<Stored, LabelError> {
     let bytes = read_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
-    if let Some(read) = palette_indices(&bytes) {
-        return Ok(read);
+    if let Some((values, width, height)) = palette_indices(&bytes) {
+        return Ok(Stored::Indices(values, (width, height).into()));
     }
     let decode = |source| LabelError::Decode { path: path.to_owned(), source };
     let load = || -> image::ImageResult<DynamicImage> {
@@ -31,11 +48,14 @@ pub(super) fn read_indices(path: &Path) -> Result<(Vec<u16>, u32, u32), LabelErr
     let values = match image {
         DynamicImage::ImageLuma8(gray) => gray.into_raw().into_iter().map(u16::from).collect(),
         DynamicImage::ImageLuma16(gray) => gray.into_raw(),
+        colors @ (DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_)) => {
+            return Ok(Stored::Picture(colors.into_rgb8()));
+        }
         other => {
             return Err(LabelError::Kind { path: path.to_owned(), found: format!("{:?}", other.color()) });
         }
     };
-    Ok((values, width, height))
+    Ok(Stored::Indices(values, (width, height).into()))
 }
 
 /// The pixels of a PNG that stores fewer than 16 bits of palette index or gray, unscaled; `None` for any other

@@ -25,6 +25,11 @@ impl CategoryMap {
     pub fn new(categories: &[Category]) -> Self {
         let mut categories = categories.to_vec();
         categories.sort_by_key(|c| c.id);
+        Self::in_order(categories)
+    }
+
+    /// The same with the categories as classes in the order in which they stand.
+    pub fn in_order(categories: Vec<Category>) -> Self {
         let class_of = categories.iter().zip(0..).map(|(c, class)| (c.id, class)).collect();
         CategoryMap { categories, class_of }
     }
@@ -99,6 +104,13 @@ impl CocoDataset {
         let categories = CategoryMap::new(&file.categories);
         let images_dir = images_dir.to_owned();
         Ok(CocoDataset { file, images_dir, categories, report, members, ends })
+    }
+
+    /// Its categories as classes in the order in which the file has them, rather than in that of their ids.
+    #[must_use]
+    pub fn in_file_order(mut self) -> Self {
+        self.categories = CategoryMap::in_order(self.file.categories.clone());
+        self
     }
 
     /// Number of images.

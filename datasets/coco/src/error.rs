@@ -77,6 +77,16 @@ pub enum CocoError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// A category that was asked for by name is not in the file.
+    #[error("{}: no category is called {name:?}; there are {found}", path.display())]
+    NoCategory {
+        /// The annotation file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// The first categories that there are.
+        found: String,
+    },
     /// Detections of which none can match anything.
     #[error(
         "{}: none of its {detections} detections is of a category of {}; its category ids are {found}, those of the \

@@ -19,6 +19,7 @@ pub mod outline;
 mod record;
 pub mod results;
 mod scan;
+mod subset;
 pub mod survey;
 
 pub use arena::{Annotations, Record, Segmentation};

@@ -5,24 +5,20 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::arena::Segmentation;
-use super::check::{OnProblem, fault_text};
+use super::check::fault_text;
 use super::dataset::CocoDataset;
-use super::error::CocoError;
-use super::layout::Split;
 use kat_images::survey::{BrokenFile, ClassCount, Survey};
 
-/// Surveys one split. `probe` decodes an image and gives its upright width and height, or says why it cannot.
-///
-/// # Errors
-/// If the annotation file cannot be read; whatever is wrong with images or annotations is in the survey.
+/// Surveys the split that is called `split`. `probe` decodes an image and gives its upright width and height, or says why it
+/// cannot.
 pub fn survey(
-    split: &Split,
+    split: &str,
+    data: &CocoDataset,
     probe: &(dyn Fn(&Path) -> Result<[u32; 2], String> + Sync),
-) -> Result<Survey, CocoError> {
-    let data = CocoDataset::open(&split.annotations, &split.images, OnProblem::Skip)?;
+) -> Survey {
     let report = data.report();
     let mut survey = Survey {
-        split: split.name.clone(),
+        split: split.to_owned(),
         images: data.len(),
         labels: report.total,
         unlabelled: (0..data.len()).filter(|&i| data.annotations_of(i) == 0).count(),
@@ -77,12 +73,13 @@ pub fn survey(
             Err(broken) => survey.broken.push(broken),
         }
     }
-    Ok(survey)
+    survey
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::OnProblem;
 
     #[test]
     fn a_split_with_faults() {
@@ -95,13 +92,13 @@ mod tests {
             "annotations": [{"id": 1, "image_id": 1, "category_id": 9, "bbox": [0, 0, 2, 2]},
                 {"id": 2, "image_id": 2, "category_id": 3, "bbox": [0, 0, 0, 2]}]}"#;
         std::fs::write(&annotations, text).unwrap();
-        let split = Split { name: "val".into(), annotations, images: "images".into() };
+        let data = CocoDataset::open(&annotations, Path::new("images"), OnProblem::Skip).unwrap();
         let probe = |path: &Path| match path.to_str() {
             Some("images/a") => Ok([6, 4]),
             Some("images/b") => Ok([4, 6]),
             _ => Err("missing".to_string()),
         };
-        let survey = survey(&split, &probe).unwrap();
+        let survey = survey("val", &data, &probe);
         assert_eq!((survey.images, survey.labels, survey.unlabelled), (3, 2, 2));
         let classes: Vec<_> = survey.classes.iter().map(|c| (c.name.as_str(), c.count)).collect();
         assert_eq!(classes, [("cat", 0), ("dog", 1)]);

@@ -41,6 +41,12 @@ pub struct Index {
     pub folders: Vec<Folder>,
 }
 
+/// What every version of the file says.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// A folder of images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,11 +161,15 @@ impl Index {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e.to_string()),
         };
+        // one of another version is no fault: it may lack what this one has
+        if serde_json::from_slice(&bytes).is_ok_and(|other: Version| other.version != VERSION) {
+            return Ok(None);
+        }
         let index: Self = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
         if index.folders.iter().any(|f| f.class as usize >= index.classes.len()) {
             return Err("a class out of range".into());
         }
-        Ok((index.version == VERSION).then_some(index))
+        Ok(Some(index))
     }
 
     fn is_current(&self, root: &Path) -> bool {
@@ -282,6 +292,21 @@ mod tests {
         }
         ["", "a", "a/deep", "b"].iter().for_each(|f| settle(&root.join(f)));
         (dir, root)
+    }
+
+    #[test]
+    fn a_cache_of_another_version_is_rebuilt_without_a_word() {
+        let (_dir, root) = dataset();
+        let (first, _) = Index::open(&root, Caching::On).unwrap();
+        let path = cache_path(&root).unwrap();
+        // as the first version had it, without what came later
+        let text = fs::read_to_string(&path).unwrap().replace("\"version\":2", "\"version\":1");
+        fs::write(&path, text.replace(",\"unsupported\":0", "")).unwrap();
+        assert_eq!(Index::read(&path), Ok(None));
+        let (again, origin) = Index::open(&root, Caching::On).unwrap();
+        assert_eq!((again.folders, origin), (first.folders, Origin::Scan));
+        fs::write(&path, "{").unwrap();
+        assert!(Index::read(&path).is_err());
     }
 
     #[test]

@@ -45,16 +45,26 @@ pub fn find(root: &Path) -> Result<Splits, ImageNetError> {
 /// # Errors
 /// A folder that cannot be read, two that are both called as the training part.
 pub fn look(root: &Path) -> Result<Splits, ImageNetError> {
-    let mut found: Vec<(usize, String)> = Vec::new();
-    let mut train: Vec<String> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(root).map_err(ImageNetError::io(root))? {
         let entry = entry.map_err(ImageNetError::io(root))?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let lower = name.to_lowercase();
-        if !is_split_name(&lower) || !entry.path().is_dir() {
-            continue;
+        if is_split_name(&name) && entry.path().is_dir() {
+            names.push(name);
         }
-        match HELD_OUT.iter().position(|word| *word == lower) {
+    }
+    of_names(root, names)
+}
+
+/// The parts among folders of these names below `root`.
+///
+/// # Errors
+/// Two that are both called as the training part.
+pub fn of_names(root: &Path, names: impl IntoIterator<Item = String>) -> Result<Splits, ImageNetError> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut train: Vec<String> = Vec::new();
+    for name in names.into_iter().filter(|name| is_split_name(name)) {
+        match HELD_OUT.iter().position(|word| *word == name.to_lowercase()) {
             Some(place) => found.push((place, name)),
             None => train.push(name),
         }

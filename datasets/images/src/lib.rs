@@ -6,6 +6,7 @@ mod boxes;
 pub mod decode;
 pub mod files;
 pub mod filter;
+mod hold_out;
 pub mod loader;
 mod mask;
 pub mod names;
@@ -23,6 +24,7 @@ pub mod transform;
 
 pub use boxes::{BoxColumns, Boxes, area as box_area, clip as clip_box};
 pub use filter::Filter;
+pub use hold_out::{TooFew, hold_out};
 pub use mask::Mask;
 pub use polygon::Polygon;
 pub use rect::Rect;

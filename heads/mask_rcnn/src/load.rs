@@ -5,13 +5,14 @@ use std::path::Path;
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::LoadPolicy;
 use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing, model, part};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing};
 
 use crate::MaskRcnn;
 
 /// The parts of a detector's checkpoint.
 const PARTS: Parts<'static> = Parts {
     encoder: "backbone.net.",
+    mark: "roi_heads.",
     heads: &["roi_heads.", "proposal_generator.", "backbone.simfp_"],
     by_class: &[
         "roi_heads.box_predictor.cls_score.",
@@ -48,17 +49,10 @@ impl<D: Device> MaskRcnn<D> {
         path: &Path,
         policy: LoadPolicy,
     ) -> Result<LoadReport, CheckpointError> {
-        let shapes = model::expected(self);
-        let mut source = part::of_model(source, &shapes, policy.averages);
-        if !source.tensors.keys().any(|name| name.starts_with("roi_heads.")) {
-            return self.backbone.net.load_dense_map(source, path, policy.leftover);
-        }
         let place = (path, self.config().backbone.depth);
-        let (net, mut report) = whole::split(&mut source, &shapes, PARTS, policy, place)?;
-        let of_net = self.backbone.net.load_dense_map(net, path, policy.leftover)?;
-        report.add_part(of_net, PARTS.encoder);
-        model::assign_from(self, &source, path)?;
-        Ok(report)
+        whole::load(self, source, PARTS, policy, place, |model, net, _| {
+            model.backbone.net.load_dense_map(net, path, policy.leftover)
+        })
     }
 }
 
@@ -66,10 +60,11 @@ impl<D: Device> MaskRcnn<D> {
 mod tests {
     use super::*;
     use crate::MaskRcnnConfig;
-    use kat_backbone::checkpoint::model::export;
+    use kat_backbone::checkpoint::model::{DETECTOR_KEY, export};
     use kat_backbone::checkpoint::safetensors;
     use kat_backbone::checkpoint::transfer::HeadPolicy;
-    use kat_backbone::{Cpu, KatConfig, Size};
+    use kat_backbone::ops::rational::Denominator;
+    use kat_backbone::{Cpu, Kat, KatConfig, Pool, Size};
 
     fn detector(classes: usize, seed: u64) -> MaskRcnn<Cpu> {
         let backbone = KatConfig {
@@ -112,5 +107,35 @@ mod tests {
             assert_eq!(if own { before.get(name) } else { expected.get(name) }, Some(tensor), "{name}");
         }
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_detector_of_the_other_denominator_is_refused() {
+        let trained = detector(5, 1);
+        let mut config = trained.config().clone();
+        let mut file = export(&trained);
+        file.metadata.insert(DETECTOR_KEY.to_owned(), serde_json::to_string(&config).unwrap());
+        let path = Path::new("detector.safetensors");
+        let backbone = config.backbone.clone();
+        config.backbone.denominator_form = Denominator::Paper;
+        let mut other = MaskRcnn::new(&Cpu::default(), &config, 2).unwrap();
+        let before = export(&other);
+        let policy = LoadPolicy::from(HeadPolicy::Reinitialize);
+        let error = other.load_map(file.clone(), path, policy).unwrap_err().to_string();
+        assert!(
+            error.contains("denominator") && error.contains("kernel") && error.contains("paper"),
+            "{error}"
+        );
+        assert_eq!(export(&other), before);
+        assert!(detector(5, 3).load_map(file.clone(), path, policy).unwrap().is_clean());
+        // its encoder, in a classifier or a segmentor
+        let config = KatConfig { classes: 4, pool: Pool::Average, ..backbone };
+        let classifier = |denominator_form| {
+            let config = KatConfig { denominator_form, ..config.clone() };
+            let loaded = Kat::new(&Cpu::default(), &config, 0).unwrap().load_map(file.clone(), path, policy);
+            loaded.map_or_else(|error| error.to_string(), |report| report.to_string())
+        };
+        assert!(classifier(Denominator::Paper).contains("denominator"));
+        assert!(!classifier(Denominator::Kernel).contains("denominator"));
     }
 }

@@ -10,6 +10,8 @@ use crate::{BoxHeadKind, BoxRegression, MaskRcnnConfig};
 const NET: &str = "backbone.net.";
 /// The predictor of classes.
 const SCORES: &str = "roi_heads.box_predictor.cls_score.weight";
+/// The same in mmdetection's names, which are changed to detectron2's where the model is ViTDet's.
+const MMDETECTION_SCORES: &str = "roi_head.bbox_head.fc_cls.weight";
 /// Side of the canvas where no relative positions tell it: ViTDet's.
 const CANVAS: usize = 1024;
 
@@ -34,7 +36,12 @@ pub fn is_detector(map: &TensorMap) -> bool {
 pub fn recognize(map: &TensorMap) -> Result<Detector, String> {
     let shape = |name: &str| map.get(name).map(|tensor| &tensor.shape[..]);
     let Some(&[scores, _]) = shape(SCORES) else {
-        return Err(format!("no Mask R-CNN under detectron2's names: there is no {SCORES} in it"));
+        return Err(match map.get(MMDETECTION_SCORES) {
+            None => format!("no Mask R-CNN under detectron2's names: there is no {SCORES} in it"),
+            Some(_) => "a detector of mmdetection that is none of its projects/ViTDet: only Mask R-CNN on a plain ViT \
+                        (backbone.patch_embed.proj) with its SimpleFPN (neck.lateral_convs) loads"
+                .to_owned(),
+        });
     };
     let mut net = TensorMap { metadata: map.metadata.clone(), ..TensorMap::default() };
     let own = map.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(NET)?, tensor)));
@@ -124,6 +131,7 @@ fn windows(net: &TensorMap, backbone: &mut Recognized) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::MaskRcnn;
+    use kat_backbone::checkpoint::HostTensor;
     use kat_backbone::checkpoint::model::export;
     use kat_backbone::nn::MixerKind;
     use kat_backbone::{Cpu, InitScheme, KatConfig, Pool};
@@ -168,5 +176,9 @@ mod tests {
             assert!(found.backbone.undecided.is_empty());
         }
         assert!(recognize(&TensorMap::default()).unwrap_err().contains("cls_score"));
+        let mut resnet = TensorMap::default();
+        let scores = HostTensor { shape: vec![81, 4], data: vec![0.0; 324] };
+        resnet.insert(MMDETECTION_SCORES, scores);
+        assert!(recognize(&resnet).unwrap_err().contains("none of its projects/ViTDet"));
     }
 }

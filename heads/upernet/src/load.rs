@@ -4,14 +4,15 @@ use std::path::Path;
 
 use kat_backbone::Device;
 use kat_backbone::checkpoint::transfer::{HeadPolicy, LoadPolicy};
-use kat_backbone::checkpoint::whole::{self, Parts};
-use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing, model, part};
+use kat_backbone::checkpoint::whole::{self, Alone, Parts};
+use kat_backbone::checkpoint::{CheckpointError, LoadReport, TensorMap, load_choosing};
 
 use crate::Segmentor;
 
 /// The parts of a segmentor's checkpoint.
 const PARTS: Parts<'static> = Parts {
     encoder: "backbone.",
+    mark: "decode_head.",
     heads: &["decode_head.", "auxiliary_head.", "neck."],
     by_class: &["decode_head.conv_seg.", "auxiliary_head.conv_seg."],
     // PyTorch counts the batches that its norms have seen
@@ -45,28 +46,18 @@ impl<D: Device> Segmentor<D> {
         path: &Path,
         policy: LoadPolicy,
     ) -> Result<LoadReport, CheckpointError> {
-        let shapes = model::expected(self);
-        let mut source = part::of_model(source, &shapes, policy.averages);
-        if !source.tensors.keys().any(|name| name.starts_with("decode_head.")) {
-            // a classifier's head is never this model's
-            return self.backbone.load_map(
-                source,
-                path,
-                LoadPolicy { head: HeadPolicy::Reinitialize, ..policy },
-            );
-        }
         let place = (path, self.config().backbone.depth);
-        let (backbone, mut report) = whole::split(&mut source, &shapes, PARTS, policy, place)?;
-        let of_backbone = self.backbone.load_map(backbone, path, policy)?;
-        report.add_part(of_backbone, PARTS.encoder);
-        model::assign_from(self, &source, path)?;
-        Ok(report)
+        whole::load(self, source, PARTS, policy, place, |model, encoder, alone| {
+            // a classifier's head is never this model's
+            let head = if alone == Alone::Yes { HeadPolicy::Reinitialize } else { policy.head };
+            model.backbone.load_map(encoder, path, LoadPolicy { head, ..policy })
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kat_backbone::checkpoint::safetensors;
+    use kat_backbone::checkpoint::{model, safetensors};
     use kat_backbone::{Cpu, KatConfig};
 
     use super::*;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes libraries that stand for NVIDIA's where there is no GPU: the suite's kernels, compiled by the host's C++
-# compiler, run on the processor (fibers.cpp, driver.cpp, blas.cpp); what else cudarc declares answers "no device".
+# compiler, run on the processor (fibers.cpp, driver.cpp, blas.cpp); what else cudarc declares answers "no device". And
+# NCCL's, by which the processes of one machine work together (nccl.cpp).
 # Programs of the feature cuda link against them and run with
 #   LIBRARY_PATH=FOLDER LD_LIBRARY_PATH=FOLDER
 # usage: build.sh FOLDER
@@ -37,6 +38,7 @@ compile "$out/driver.o" driver.cpp
 cuda_objects=("${objects[@]}")
 compile "$out/blas.o" blas.cpp
 compile "$out/blas_lt.o" blas_lt.cpp
+compile "$out/nccl.o" nccl.cpp
 for i in "${!pids[@]}"; do wait "${pids[$i]}" || jobs_failed "${names[$i]}"; done
 
 cudarc=$(dirname "$(cargo metadata --format-version 1 --features kat-backbone/cuda \
@@ -57,3 +59,4 @@ library nvrtc libnvrtc.so.13 nvrtc/sys.rs nvrtc
 library cublas libcublas.so.13 cublas/sys.rs cublas "$out/blas.o"
 library cublasLt libcublasLt.so.13 cublaslt/sys.rs cublasLt "$out/blas_lt.o"
 library curand libcurand.so.10 curand/sys.rs curand
+"$cxx" -shared -Wl,-soname,libnccl.so.2 -o "$out/libnccl.so.2" "$out/nccl.o" -L"$out" -lcuda -lrt

@@ -1,5 +1,5 @@
-// The functions of NVIDIA's driver that the suite calls, on the host: memory is the host's, streams and events do
-// nothing, a launch runs the kernel at once.
+// The functions of NVIDIA's driver that the suite calls, on the host: memory is the host's, a launch runs the kernel at
+// once, and so is a stream's work done but for what NCCL's stand-in gives it (streams.h).
 //
 // Stricter than a GPU, so that tests find what compute-sanitizer would: memory ends at a page that must not be touched,
 // is full of not-a-number until it is written, and a kernel that is not the source's is refused.
@@ -14,10 +14,15 @@
 
 #include "fibers.h"
 #include "registry.h"
+#include "streams.h"
 
 namespace {
 
-enum Status { kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotFound = 500, kLaunchFailed = 719 };
+using kat_host::Event;
+using kat_host::Moment;
+using kat_host::Stream;
+
+enum Status { kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotFound = 500, kNotReady = 600, kLaunchFailed = 719 };
 
 constexpr size_t kPage = 4096;
 
@@ -31,6 +36,19 @@ std::map<uintptr_t, Mapping>& allocations() {
     static auto* map = new std::map<uintptr_t, Mapping>;
     return *map;
 }
+// A context is the number of its device, from 1.
+uint64_t contexts[64];
+thread_local void* current_context = nullptr;
+
+// Work of a stream; the default one has nothing pending.
+void in_order(void* stream, std::function<void()> work) {
+    if (stream == nullptr) {
+        work();
+    } else {
+        static_cast<Stream*>(stream)->order(std::move(work));
+    }
+}
+
 const char* volatile current_kernel = nullptr;
 
 [[noreturn]] void outside(int, siginfo_t* info, void*) {
@@ -94,21 +112,55 @@ int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = size_t{8} << 30, k
 int cuMemGetInfo_v2(size_t* free, size_t* total) { return *free = *total = size_t{8} << 30, kSuccess; }
 int cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = &lock, kSuccess; }
 int cuMemPoolSetAttribute(void*, int, void*) { return kSuccess; }
-int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &lock, kSuccess; }
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+    if (device < 0 || device >= 64) return kInvalidValue;
+    contexts[device] = device + 1;
+    return *context = &contexts[device], kSuccess;
+}
 int cuDevicePrimaryCtxRelease_v2(int) { return kSuccess; }
-int cuCtxSetCurrent(void*) { return kSuccess; }
-int cuCtxGetCurrent(void** context) { return *context = &lock, kSuccess; }
+int cuCtxSetCurrent(void* context) { return current_context = context, kSuccess; }
+int cuCtxGetCurrent(void** context) { return *context = current_context, kSuccess; }
 int cuCtxSynchronize() { return kSuccess; }
-int cuStreamCreate(void** stream, unsigned) { return *stream = &lock, kSuccess; }
-int cuStreamDestroy_v2(void*) { return kSuccess; }
-int cuStreamSynchronize(void*) { return kSuccess; }
-int cuStreamWaitEvent(void*, void*, unsigned) { return kSuccess; }
-int cuEventCreate(void** event, unsigned) { return *event = &lock, kSuccess; }
-int cuEventDestroy_v2(void*) { return kSuccess; }
-int cuEventRecord(void*, void*) { return kSuccess; }
-int cuEventSynchronize(void*) { return kSuccess; }
-int cuEventQuery(void*) { return kSuccess; }
-int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 0, kSuccess; }
+int cuStreamCreate(void** stream, unsigned) { return *stream = new Stream, kSuccess; }
+int cuStreamDestroy_v2(void* stream) { return delete static_cast<Stream*>(stream), kSuccess; }
+int cuStreamSynchronize(void* stream) {
+    if (stream != nullptr) static_cast<Stream*>(stream)->wait();
+    return kSuccess;
+}
+int cuStreamWaitEvent(void* stream, void* event, unsigned) {
+    const auto moment = static_cast<Event*>(event)->moment;
+    if (moment != nullptr && !moment->reached()) in_order(stream, [moment] { moment->wait(); });
+    return kSuccess;
+}
+int cuEventCreate(void** event, unsigned) { return *event = new Event, kSuccess; }
+int cuEventDestroy_v2(void* event) { return delete static_cast<Event*>(event), kSuccess; }
+int cuEventRecord(void* event, void* stream) {
+    const auto moment = std::make_shared<Moment>();
+    static_cast<Event*>(event)->moment = moment;
+    return in_order(stream, [moment] { moment->reach(); }), kSuccess;
+}
+int cuEventSynchronize(void* event) {
+    const auto moment = static_cast<Event*>(event)->moment;
+    if (moment != nullptr) moment->wait();
+    return kSuccess;
+}
+int cuEventQuery(void* event) {
+    const auto moment = static_cast<Event*>(event)->moment;
+    return moment == nullptr || moment->reached() ? kSuccess : kNotReady;
+}
+int cuEventElapsedTime(float* milliseconds, void* from, void* to) {
+    const auto begin = static_cast<Event*>(from)->moment, end = static_cast<Event*>(to)->moment;
+    if (begin == nullptr || end == nullptr) return kInvalidValue;
+    if (!begin->reached() || !end->reached()) return kNotReady;
+    *milliseconds = std::chrono::duration<float, std::milli>(end->when() - begin->when()).count();
+    return kSuccess;
+}
+
+// For other stand-ins: work that a stream does when it gets there.
+void kat_host_push(void* stream, void (*work)(void*), void* argument) {
+    if (stream == nullptr) return work(argument);
+    static_cast<Stream*>(stream)->push([=] { work(argument); });
+}
 
 int cuMemAlloc_v2(uintptr_t* out, size_t bytes) { return bytes == 0 ? kInvalidValue : allocate(out, bytes); }
 // Unlike the above, a pool gives nothing for nothing.
@@ -124,13 +176,18 @@ int cuMemFreeHost(void* at) { return free(at), kSuccess; }
 int cuMemcpyHtoD_v2(uintptr_t to, const void* from, size_t bytes) {
     return memcpy(reinterpret_cast<void*>(to), from, bytes), kSuccess;
 }
-int cuMemcpyHtoDAsync_v2(uintptr_t to, const void* from, size_t bytes, void*) {
-    return cuMemcpyHtoD_v2(to, from, bytes);
+int cuMemcpyHtoDAsync_v2(uintptr_t to, const void* from, size_t bytes, void* stream) {
+    if (stream == nullptr || static_cast<Stream*>(stream)->idle()) return cuMemcpyHtoD_v2(to, from, bytes);
+    // Memory that is not pinned is read before the call returns.
+    auto copy = std::make_shared<std::string>(static_cast<const char*>(from), bytes);
+    return in_order(stream, [=] { memcpy(reinterpret_cast<void*>(to), copy->data(), bytes); }), kSuccess;
 }
 int cuMemcpyDtoH_v2(void* to, uintptr_t from, size_t bytes) {
     return memcpy(to, reinterpret_cast<void*>(from), bytes), kSuccess;
 }
-int cuMemcpyDtoHAsync_v2(void* to, uintptr_t from, size_t bytes, void*) { return cuMemcpyDtoH_v2(to, from, bytes); }
+int cuMemcpyDtoHAsync_v2(void* to, uintptr_t from, size_t bytes, void* stream) {
+    return in_order(stream, [=] { cuMemcpyDtoH_v2(to, from, bytes); }), kSuccess;
+}
 int cuMemcpyDtoD_v2(uintptr_t to, uintptr_t from, size_t bytes) {
     return memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), kSuccess;
 }
@@ -171,6 +228,7 @@ int cuGetErrorName(int status, const char** text) {
     switch (status) {
         case kInvalidValue: *text = "CUDA_ERROR_INVALID_VALUE"; break;
         case kOutOfMemory: *text = "CUDA_ERROR_OUT_OF_MEMORY"; break;
+        case kNotReady: *text = "CUDA_ERROR_NOT_READY"; break;
         case kNotFound: *text = "CUDA_ERROR_NOT_FOUND"; break;
         case kLaunchFailed: *text = "CUDA_ERROR_LAUNCH_FAILED"; break;
         default: *text = "CUDA_ERROR_NO_DEVICE";

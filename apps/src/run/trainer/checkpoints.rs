@@ -1,6 +1,7 @@
 //! What a run keeps: checkpoints, before and after an evaluation, and the evaluation between them.
 
 use anyhow::Context;
+use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::step_monitor::Failure;
 use kat_images::loader::LoaderState;
 
@@ -98,6 +99,11 @@ impl<T: Task> Trainer<'_, T> {
         Ok(true)
     }
 
+    /// The rational functions that training began with.
+    pub fn start(&self) -> &TensorMap {
+        &self.start
+    }
+
     /// Rewrites the page of the run while it goes on. What fails at it is said, and no reason to stop training.
     fn follow(&self, evaluation: &T::Evaluation, schedule: &Schedule) {
         let RunContext { run, plan, processes, .. } = self.context;
@@ -106,7 +112,7 @@ impl<T: Task> Trainer<'_, T> {
             return;
         }
         let total = (schedule.total() as u64).saturating_add_signed(-self.shift);
-        let context = ReportContext { plan, run, under_way: Some(total) };
+        let context = ReportContext { plan, run, start: &self.start, under_way: Some(total) };
         if let Err(error) = self.task.report(self.evaluated(), evaluation, context) {
             tracing::warn!("the report could not be rewritten: {}", told(&error));
         }

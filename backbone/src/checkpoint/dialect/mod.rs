@@ -3,10 +3,14 @@
 //! A [`Dialect`] is known by one name, wherever in a larger model that stands. Separate queries, keys
 //! and values become one tensor, as timm has them.
 
+mod mmdetection;
 mod rules;
 
 use super::{HostTensor, TensorMap};
 use rules::DIALECTS;
+
+/// The program whose detectors have names, and an ε of their norms, of their own.
+pub const MMDETECTION: &str = "mmdetection";
 
 /// A program's names.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +31,10 @@ struct Dialect {
 
 /// Brings the names to timm's, where they are of a program that is known; returns its name. What was done is noted.
 pub fn translate(map: &mut TensorMap) -> Option<&'static str> {
+    if mmdetection::translate(map) {
+        map.notes.push("names of mmdetection changed to detectron2's".to_owned());
+        return Some(MMDETECTION);
+    }
     let found = DIALECTS.iter().find_map(|dialect| {
         let name = map.tensors.keys().find(|name| {
             let rest = name.strip_suffix(dialect.marker);

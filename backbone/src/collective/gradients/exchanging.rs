@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::GradientExchange;
+use crate::collective::in_place::PendingBuffers;
 use crate::collective::{Collective, PendingSum, Share, Sum, Summands};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -24,7 +25,15 @@ pub struct Exchanging<D: Device> {
     /// Of each bucket, how many have not arrived.
     missing: Vec<usize>,
     /// Those sent, in order.
-    sent: Vec<PendingSum>,
+    sent: Vec<Sent<D>>,
+}
+
+/// A bucket on its way.
+enum Sent<D: Device> {
+    /// Through the host.
+    Copied(PendingSum),
+    /// The gradients themselves.
+    InPlace(Box<dyn PendingBuffers<D>>),
 }
 
 /// The sums of an exchange.
@@ -95,6 +104,19 @@ impl<D: Device> GradientReceiver<D> for Exchanging<D> {
 impl<D: Device> Exchanging<D> {
     /// Sends the next bucket. A parameter without a gradient adds 0.
     fn send(&mut self) -> Result<()> {
+        let sums = self.device.buffer_sums(&*self.processes);
+        if let Some(sums) = sums.filter(|_| self.exchange.share == Share::All) {
+            let buckets = &self.exchange.buckets;
+            let mut buffers = Vec::new();
+            for &parameter in buckets.within(self.sent.len()) {
+                buffers.push(match self.gradients[parameter].take() {
+                    Some(gradient) => gradient,
+                    None => self.device.upload_buf(vec![0.0; buckets.length(parameter)])?,
+                });
+            }
+            self.sent.push(Sent::InPlace(sums.begin(buffers, self.exchange.format)?));
+            return Ok(());
+        }
         let GradientExchange { buckets, format, share, spare, .. } = &mut self.exchange;
         let bucket = self.sent.len();
         let mut numbers = spare.pop().unwrap_or_default();
@@ -113,7 +135,8 @@ impl<D: Device> Exchanging<D> {
             // The sums take their place.
             buckets.within(bucket).iter().for_each(|parameter| self.gradients[*parameter] = None);
         }
-        self.sent.push(self.processes.begin_sum(Sum { numbers, format: *format, share: *share })?);
+        let sum = self.processes.begin_sum(Sum { numbers, format: *format, share: *share })?;
+        self.sent.push(Sent::Copied(sum));
         Ok(())
     }
 
@@ -135,9 +158,21 @@ impl<D: Device> Exchanging<D> {
         self.processes.all_reduce(Summands::F64(&mut owners))?;
         let present: Vec<bool> = owners.iter().map(|count| *count > 0.0).collect();
         let (mut exchange, mut gradients) = (self.exchange, self.gradients);
-        let mut parts = Vec::new();
+        let (mut parts, mut copied) = (Vec::new(), false);
         for (bucket, sum) in self.sent.into_iter().enumerate() {
-            let (numbers, took) = sum.wait()?;
+            let (numbers, took) = match sum {
+                Sent::Copied(sum) => sum.wait()?,
+                Sent::InPlace(sums) => {
+                    let (sums, times) = sums.wait()?;
+                    for (&parameter, sum) in exchange.buckets.within(bucket).iter().zip(sums) {
+                        gradients[parameter] = Some(sum).filter(|_| present[parameter]);
+                    }
+                    exchange.cost.summing += times.summing;
+                    exchange.cost.waited += times.waited;
+                    continue;
+                }
+            };
+            copied = true;
             exchange.cost.summing += took;
             if exchange.share == Share::Own {
                 parts.push(numbers);
@@ -154,7 +189,9 @@ impl<D: Device> Exchanging<D> {
             exchange.spare.push(numbers);
         }
         exchange.cost.steps += 1;
-        exchange.cost.waited += waiting.elapsed();
+        if copied {
+            exchange.cost.waited += waiting.elapsed();
+        }
         let summed = match exchange.share {
             Share::All => Summed::All(GradientSet { buffers: gradients }),
             Share::Own => Summed::Own(OwnSums { parts, present }),

@@ -3,7 +3,8 @@
 //!
 //! Gradients travel in buckets of about 25 MB (as PyTorch's DistributedDataParallel has it): large enough that the latency
 //! of a call does not count, small enough that a first one is full early. They are filled from the last parameter to the
-//! first, nearly the order in which a backward pass makes gradients, and each is sent while the pass goes on.
+//! first, nearly the order in which a backward pass makes gradients, and each is sent while the pass goes on. On GPUs that NCCL
+//! joins a bucket is not a copy, but what is given to NCCL at once: gradients are summed where they lie.
 
 mod buckets;
 mod exchanging;

@@ -17,7 +17,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Root as _};
 
 use self::background::Background;
-use super::{Collective, CollectiveError, PendingSum, Sum, Summands, check_parts, pending};
+use super::{Collective, CollectiveError, PendingSum, Share, Sum, Summands, check_parts};
 
 /// Values in one call: MPI counts in 32 bits, and a send buffer of this size is allocated once.
 const PIECE: usize = 1 << 24;
@@ -136,9 +136,13 @@ impl Collective for Mpi {
     }
 
     fn begin_sum(&self, sum: Sum) -> Result<PendingSum, CollectiveError> {
+        if sum.share == Share::Own {
+            let (values, world) = (sum.numbers.len(), self.world());
+            check_parts("sum of own parts", values, values / world, world)?;
+        }
         if !self.multiple {
             let begun = std::time::Instant::now();
-            let numbers = pending::at_once(self, sum)?;
+            let numbers = sums::made(&self.world, sum);
             return Ok(PendingSum::made(numbers, begun.elapsed()));
         }
         self.background.get_or_init(Background::start).begin(sum)

@@ -5,7 +5,28 @@ use mpi::collective::SystemOperation;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence};
 
+use super::super::gradients::GradientFormat;
+use super::super::{Share, Sum};
 use super::PIECE;
+
+/// What this process gets of a sum, whose numbers are `world` equal parts where each gets its own.
+pub(super) fn made(processes: &SimpleCommunicator, sum: Sum) -> Vec<f32> {
+    let Sum { mut numbers, format, share } = sum;
+    match (format, share) {
+        (GradientFormat::F32, Share::All) => {
+            all(processes, &mut numbers);
+            numbers
+        }
+        (GradientFormat::F32, Share::Own) => own(processes, &numbers),
+        (GradientFormat::Bf16, Share::All) => {
+            let mut half: Vec<bf16> = numbers.iter().map(|n| bf16::from_f32(*n)).collect();
+            all_bf16(processes, &mut half);
+            numbers.iter_mut().zip(half).for_each(|(n, half)| *n = half.to_f32());
+            numbers
+        }
+        (GradientFormat::Bf16, Share::Own) => own_of_bf16(processes, &numbers),
+    }
+}
 
 /// Replaces each number by its sum.
 pub(super) fn all<T: Equivalence + Copy>(processes: &SimpleCommunicator, numbers: &mut [T]) {
@@ -47,14 +68,14 @@ fn own_bf16(processes: &SimpleCommunicator, send: &[u16], received: &mut [u16]) 
 }
 
 /// The sums of this process's part of `numbers`, which has `world` equal ones.
-pub(super) fn own(processes: &SimpleCommunicator, numbers: &[f32]) -> Vec<f32> {
+fn own(processes: &SimpleCommunicator, numbers: &[f32]) -> Vec<f32> {
     let mut own = vec![0.0; numbers.len() / processes.size() as usize];
     processes.reduce_scatter_block_into(numbers, &mut own[..], SystemOperation::sum());
     own
 }
 
 /// The same of numbers that travel as bfloat16.
-pub(super) fn own_of_bf16(processes: &SimpleCommunicator, numbers: &[f32]) -> Vec<f32> {
+fn own_of_bf16(processes: &SimpleCommunicator, numbers: &[f32]) -> Vec<f32> {
     let send: Vec<u16> = numbers.iter().map(|n| bf16::from_f32(*n).to_bits()).collect();
     let mut received = vec![0u16; send.len()];
     let sums = own_bf16(processes, &send, &mut received);

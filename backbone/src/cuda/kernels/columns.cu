@@ -1,5 +1,5 @@
 // Sums of columns, by runs of rows and then over the runs.
-#include "common.h"
+#include "column_totals.h"
 #include "storage.h"
 
 using kat::bf16;
@@ -98,29 +98,14 @@ KAT_KERNEL packed_column_sums_bf16(const bf16* dy, float* out, uint32_t rows, ui
     packed_run_sums(dy, out, rows, channels, rows_per_run);
 }
 
-// Adds `runs` rows of sums of `width` columns in f64: a block has 32 columns, a warp every 32nd run, then the warps' sums
-// in order. Columns before `split` go to `first`, the others to `second`.
-extern "C" __global__ void __launch_bounds__(1024) column_totals(const float* __restrict__ sums, float* __restrict__ first, float* __restrict__ second,
-                         uint32_t runs, uint32_t width, uint32_t split) {
-    constexpr uint32_t kWarps = 1024 / 32;
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const uint32_t column = blockIdx.x * 32 + lane;
-    double sum = 0.0;
-    if (column < width) {
-#pragma unroll 4
-        for (uint32_t run = warp; run < runs; run += kWarps) sum += sums[static_cast<size_t>(run) * width + column];
-    }
-    __shared__ double warps[kWarps][32];
-    warps[warp][lane] = sum;
-    __syncthreads();
-    if (warp != 0 || column >= width) return;
-    double total = 0.0;
-#pragma unroll
-    for (uint32_t w = 0; w < kWarps; ++w) total += warps[w][lane];
-    (column < split ? first[column] : second[column - split]) = static_cast<float>(total);
+// Adds `runs` rows of sums.
+extern "C" __global__ void __launch_bounds__(1024)
+    column_totals(const float* __restrict__ sums, float* __restrict__ first, float* __restrict__ second,
+                  float* __restrict__ third, uint32_t runs, uint32_t width, uint32_t split, uint32_t second_split) {
+    kat::column_totals(sums, first, second, third, runs, width, split, second_split);
 }
 
 // What the launches see to before they launch: the least values of each buffer.
 // lengths packed_column_sums*: dy rows * channels; out grid.0[1] * channels
-// lengths column_totals: sums runs * width; first split; second width - split
+// lengths column_totals: sums runs * width; first split; second second_split - split; third width - second_split
 // lengths column_sums*: dy rows * channels; optional_x rows * channels; optional_statistics 2 * rows; out grid.0[1] * channels * (1 + usize::from(optional_statistics.is_some()))

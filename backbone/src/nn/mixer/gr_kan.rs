@@ -7,6 +7,7 @@ use crate::init::{Activation, tables, variance};
 use crate::module;
 use crate::nn::{Builder, LayerScale, Linear};
 use crate::ops::rational::Denominator;
+use crate::ops::residual_norm::Rational;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -40,6 +41,16 @@ impl<D: Device> GroupRational<D> {
             groups: config.groups,
             form: config.denominator_form,
         })
+    }
+
+    /// As an op takes them.
+    pub(crate) fn parameters(&self) -> Rational<'_, D> {
+        Rational {
+            numerator: &self.weight_numerator,
+            denominator: &self.weight_denominator,
+            groups: self.groups,
+            form: self.form,
+        }
     }
 
     /// (…, C) → (…, C).
@@ -104,7 +115,20 @@ impl<D: Device> GrKan<D> {
         scale: Option<&LayerScale<D>>,
     ) -> Result<Tensor<D>> {
         let x = self.act1.forward(graph, x)?;
-        let x = ops::dropout(graph, &x, self.dropout)?;
+        self.forward_activated(graph, &x, scale)
+    }
+
+    /// As [`GrKan::forward`] of an x that act1 was applied to.
+    ///
+    /// # Errors
+    /// An input of another shape.
+    pub fn forward_activated(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
+        let x = ops::dropout(graph, x, self.dropout)?;
         let x = self.fc1.forward(graph, &x)?;
         let x = self.act2.forward(graph, &x)?;
         let x = ops::dropout(graph, &x, self.dropout)?;

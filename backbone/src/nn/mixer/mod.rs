@@ -132,4 +132,28 @@ impl<D: Device> Mixer<D> {
             Self::Kan(mixer) => mixer.forward(graph, x),
         }
     }
+
+    /// The activation that it begins with, if it does.
+    pub fn first_activation(&self) -> Option<&GroupRational<D>> {
+        match self {
+            Self::GrKan(mixer) => Some(&mixer.act1),
+            Self::Mlp(_) | Self::Kan(_) => None,
+        }
+    }
+
+    /// As [`Mixer::forward_scaled`] of an x that the first activation was applied to.
+    ///
+    /// # Errors
+    /// As [`Mixer::forward_scaled`].
+    pub fn forward_activated(
+        &self,
+        graph: &mut Graph<D>,
+        x: &Tensor<D>,
+        scale: Option<&LayerScale<D>>,
+    ) -> Result<Tensor<D>> {
+        match self {
+            Self::GrKan(mixer) => mixer.forward_activated(graph, x, scale),
+            Self::Mlp(_) | Self::Kan(_) => self.forward_scaled(graph, x, scale),
+        }
+    }
 }

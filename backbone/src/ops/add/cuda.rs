@@ -68,7 +68,11 @@ impl Cuda {
     }
 
     /// A factor for each sample on the GPU, and the values of a sample, of `count` in all.
-    fn sample_factors(&self, count: usize, factors: Option<&[f32]>) -> Result<(Option<Buffer>, u64)> {
+    pub(crate) fn sample_factors(
+        &self,
+        count: usize,
+        factors: Option<&[f32]>,
+    ) -> Result<(Option<Buffer>, u64)> {
         let Some(factors) = factors else { return Ok((None, 1)) };
         let sample = (count / factors.len().max(1)).max(1) as u64;
         Ok((Some(self.send(factors.to_vec())?.into()), sample))

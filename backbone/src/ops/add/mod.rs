@@ -94,13 +94,7 @@ pub fn add_drop_path<D: AddKernel + ReduceKernel>(
     if a.shape() != b.shape() || a.shape().rank() == 0 {
         return Err(Error::shape("add_drop_path", "the branch", a.shape().to_string(), b.shape()));
     }
-    let keep = 1.0 - rate;
-    let factors: Vec<f32> = graph
-        .random()
-        .keeps(a.shape().axes()[0], 1, keep)
-        .into_iter()
-        .map(|kept| if kept { 1.0 / keep } else { 0.0 })
-        .collect();
+    let factors = path_factors(graph, a.shape().axes()[0], rate);
     let y = a.device().add_scaled(a.view(), b.view(), &factors)?;
     graph.record(a.device(), y, a.shape(), &[a, b], || {
         let (a, b) = (a.clone(), b.clone());
@@ -110,6 +104,13 @@ pub fn add_drop_path<D: AddKernel + ReduceKernel>(
             grads.add(&a, dy)
         }
     })
+}
+
+/// The factors of a branch's samples, of which each is dropped with probability `rate`.
+pub(crate) fn path_factors<D: Backend>(graph: &mut Graph<D>, samples: usize, rate: f32) -> Vec<f32> {
+    let keep = 1.0 - rate;
+    let kept = graph.random().keeps(samples, 1, keep);
+    kept.into_iter().map(|kept| if kept { 1.0 / keep } else { 0.0 }).collect()
 }
 
 /// `factor · x`.

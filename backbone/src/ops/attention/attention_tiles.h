@@ -27,9 +27,9 @@ struct alignas(16) Row {
 };
 
 // Two tiles of the other side.
-template <int kDim>
+template <int kDim, uint32_t kRows = kTileRows<kDim>>
 struct Stages {
-    Row<kDim> rows[2][kTileRows<kDim>];
+    Row<kDim> rows[2][kRows];
 };
 
 // The rows of one head in a tensor (B, N, parts, heads, D).
@@ -65,6 +65,19 @@ struct Span {
         return {x + static_cast<size_t>(image) * tokens * stride + (static_cast<size_t>(part) * heads + head) * kDim,
                 stride, tokens};
     }
+
+    // Where this block's sums of part `part` begin in (B, spans, 3, heads, D).
+    template <int kDim>
+    __device__ __forceinline__ size_t sums_at(uint32_t tokens, uint32_t heads, uint32_t part) const {
+        const size_t spans = (tokens + kOwnRows - 1) / kOwnRows;
+        return (((image * spans + first / kOwnRows) * 3 + part) * heads + head) * kDim;
+    }
+
+    // Its rows of x (B, heads, N, marks).
+    template <int kMarks, typename T>
+    __device__ __forceinline__ Rows<T> marked_rows(T* x, uint32_t tokens) const {
+        return {x + static_cast<size_t>(sequence) * tokens * kMarks, kMarks, tokens};
+    }
 };
 
 // 16 rows of the own side as the left factor; zeros beyond the last.
@@ -89,11 +102,10 @@ struct Fragments {
 };
 
 // Begins to copy a tile whose first row is `first`; zeros beyond the last row.
-template <int kDim>
-__device__ __forceinline__ void fetch_tile(Row<kDim> (&tile)[kTileRows<kDim>], const Rows<const bf16>& from,
-                                           uint32_t first) {
+template <int kDim, uint32_t kRows>
+__device__ __forceinline__ void fetch_tile(Row<kDim> (&tile)[kRows], const Rows<const bf16>& from, uint32_t first) {
     constexpr uint32_t kPacks = kDim / 8;
-    constexpr uint32_t kAll = kTileRows<kDim> * kPacks;
+    constexpr uint32_t kAll = kRows * kPacks;
 #pragma unroll
     for (uint32_t start = 0; start < kAll; start += kTileThreads) {
         const uint32_t i = start + threadIdx.x;
@@ -115,16 +127,11 @@ __device__ __forceinline__ void fetch_numbers(float (&tile)[kCount], const float
     }
 }
 
-// c (16 × 16) = a bᵀ with 16 rows of a tile as b.
+// c (16 × 16) += a bᵀ with 16 rows of a tile as b.
 template <int kDim>
-__device__ __forceinline__ void dot_rows(float (&c)[2][4], const Fragments<kDim>& a, const Row<kDim>* b) {
+__device__ __forceinline__ void add_dot_rows(float (&c)[2][4], const Fragments<kDim>& a, const Row<kDim>* b) {
     const uint32_t lane = threadIdx.x % 32;
     const bf16* row = b[lane / 16 * 8 + lane % 8].v + lane / 8 % 2 * 8;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
-    }
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
         uint32_t r[4];
@@ -132,6 +139,17 @@ __device__ __forceinline__ void dot_rows(float (&c)[2][4], const Fragments<kDim>
         multiply_add(c[0], a.v[k], r[0], r[1]);
         multiply_add(c[1], a.v[k], r[2], r[3]);
     }
+}
+
+// c (16 × 16) = a bᵀ with 16 rows of a tile as b.
+template <int kDim>
+__device__ __forceinline__ void dot_rows(float (&c)[2][4], const Fragments<kDim>& a, const Row<kDim>* b) {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
+    }
+    add_dot_rows<kDim>(c, a, b);
 }
 
 // c (16 × D) += a (16 × 16) b with 16 rows of a tile as b.

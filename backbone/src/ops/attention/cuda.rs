@@ -1,8 +1,9 @@
-//! Attention on the GPU. Mixed precision has fused kernels ([`fused`]). Otherwise: heads apart, cuBLAS's products, and
+//! Attention on the GPU. Mixed precision has fused kernels ([`fused`], [`relative`]). Otherwise: heads apart, cuBLAS's products, and
 //! a softmax of our own between them. Sequences are taken in groups whose N × N matrices fit into [`SCORES`]; the
 //! backward pass makes their probabilities again.
 
 mod fused;
+mod relative;
 
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::cuda::launch::Grid;
@@ -153,8 +154,12 @@ impl AttentionKernel for Cuda {
         relative: Option<RelativeViews<'_, Self>>,
         g: Geometry,
     ) -> Result<Attended<Self>> {
-        if self.fuses_attention(relative.as_ref(), g) {
-            return fused::forward(self, qkv, g);
+        match &relative {
+            None if self.mixed() && fused::fits(g) => return fused::forward(self, qkv, g),
+            Some(tables) if self.mixed() && relative::fits(tables, g) => {
+                return relative::forward(self, qkv, tables, g);
+            }
+            _ => {}
         }
         let call = Call::new(self, g, relative)?;
         let qkv = &*qkv.f32(self.context())?;
@@ -196,11 +201,15 @@ impl AttentionKernel for Cuda {
         dy: View<'_>,
         g: Geometry,
     ) -> Result<AttentionGradients<Self>> {
-        if self.fuses_attention(relative.as_ref(), g) {
-            return Ok(AttentionGradients {
-                qkv: fused::backward(self, qkv, attended, dy, g)?,
-                relative: None,
-            });
+        match &relative {
+            None if self.mixed() && fused::fits(g) => {
+                let qkv = fused::backward(self, qkv, attended, dy, g)?;
+                return Ok(AttentionGradients { qkv, relative: None });
+            }
+            Some(tables) if self.mixed() && relative::fits(tables, g) => {
+                return relative::backward(self, qkv, tables, &attended, dy, g);
+            }
+            _ => {}
         }
         let call = Call::new(self, g, relative)?;
         let (qkv, dy) = (&*qkv.f32(self.context())?, &*dy.f32(self.context())?);
@@ -266,11 +275,6 @@ impl AttentionKernel for Cuda {
 }
 
 impl Cuda {
-    /// Whether the fused kernels do this attention, forward and backward.
-    fn fuses_attention(&self, relative: Option<&RelativeViews<'_, Self>>, g: Geometry) -> bool {
-        self.mixed() && relative.is_none() && fused::fits(g)
-    }
-
     /// Activations as layers keep them: rounded under mixed precision.
     fn as_layers_keep(&self, values: Buf) -> Result<Buf> {
         match self.mixed() {

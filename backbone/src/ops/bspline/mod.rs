@@ -87,7 +87,7 @@ pub fn scale_rows<D: BsplineKernel>(
 }
 
 /// Center of function `k` and distance of centers.
-fn knots(basis: usize) -> (f32, f32) {
+pub fn knots(basis: usize) -> (f32, f32) {
     if basis == 1 { (0.0, 1.0) } else { (-1.0, 2.0 / (basis - 1) as f32) }
 }
 

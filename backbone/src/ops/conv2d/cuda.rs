@@ -1,5 +1,5 @@
 //! Convolution on the GPU: matrices of columns and cuBLAS's products, some images, or some channels of one, at a time.
-//! A convolution that takes pixels one by one multiplies x itself. Under mixed precision factors are bfloat16, and what
+//! A convolution that takes pixels one by one multiplies x itself; small maps of several images are side by side in one product. Under mixed precision factors are bfloat16, and what
 //! comes out is f32.
 
 use super::{Conv2dKernel, Geometry};
@@ -9,7 +9,7 @@ use crate::cuda::products::{Order, Part, Product};
 use crate::cuda::windows::WindowSizes;
 use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
-use cudarc::driver::{CudaSlice, CudaView};
+use cudarc::driver::{CudaSlice, CudaViewMut};
 use std::ops::Range;
 
 const OP: &str = "conv2d";
@@ -63,13 +63,13 @@ impl<'d> Call<'d> {
 
     /// The chunks; one where x serves as columns, which takes no memory.
     fn chunks(&self) -> Vec<Chunk> {
-        chunks(&self.g, if self.g.is_pointwise() { usize::MAX } else { COLUMNS })
+        chunks(&self.g, if self.is_pointwise() { usize::MAX } else { COLUMNS })
     }
 
     /// The columns of a chunk, `row` values from row to row and `image` from image to image.
     fn columns(&self, x: &CudaSlice<f32>, chunk: &Chunk, row: usize, image: usize) -> Result<Buffer> {
         let (images, count) = (chunk.images.len(), chunk.channels.len());
-        let len = images * count * self.g.taps() * self.g.output_plane();
+        let len = count * self.g.taps() * row.max(images * self.g.output_plane());
         let sample = self.g.in_channels * self.g.input_plane();
         let x = &x.slice(chunk.images.start * sample..chunk.images.end * sample);
         let (context, grid) = (self.context(), Grid::pixels(images * count, self.g.output_plane()));
@@ -132,8 +132,8 @@ impl<'d> Call<'d> {
         let (g, positions) = (&self.g, self.g.output_plane());
         let weight = weight.kept_factor(self.context())?;
         let mut y = match bias {
-            Some(bias) => self.fill(bias, g.output_len(), positions)?,
-            None => self.target(g.output_len(), g.in_channels > 0)?,
+            Some(bias) if !self.joins() => self.fill(bias, g.output_len(), positions)?,
+            _ => self.target(g.output_len(), self.joins() || g.in_channels > 0)?,
         };
         for chunk in self.chunks() {
             let rows = chunk.channels.len() * g.taps();
@@ -143,8 +143,13 @@ impl<'d> Call<'d> {
             if bias.is_some() || chunk.channels.start > 0 {
                 product.factors = [1.0, 1.0];
             }
+            if self.joins() {
+                let out = y.slice_mut(self.outputs(&chunk));
+                self.forward_joined(x, self.weights(&weight, &chunk), bias, &chunk, out)?;
+                continue;
+            }
             let (weight, mut out) = (self.weights(&weight, &chunk), y.slice_mut(self.outputs(&chunk)));
-            if g.is_pointwise() {
+            if self.is_pointwise() {
                 self.context().multiply(&product, &weight, &*x.factor(self.context())?, &mut out)?;
             } else {
                 let columns = self.columns(&*x.f32(self.context())?, &chunk, positions, rows * positions)?;
@@ -156,6 +161,7 @@ impl<'d> Call<'d> {
 
     fn input_gradient(&self, dy: View<'_>, weight: View<'_>, bias: Option<View<'_>>) -> Result<Buffer> {
         let (g, positions) = (&self.g, self.g.output_plane());
+        let own = dy;
         let (dy, weight) = (dy.factor(self.context())?, weight.kept_factor(self.context())?);
         let orders = [Order::Transposed, Order::Rows];
         let product = |chunk: &Chunk| {
@@ -165,7 +171,7 @@ impl<'d> Call<'d> {
             (product.rows[0], product.steps[0]) = (g.depth(), 0);
             product
         };
-        if g.is_pointwise() {
+        if self.is_pointwise() {
             let mut dx = match bias {
                 Some(bias) => self.fill(bias, g.input_len(), positions)?,
                 None => self.target(g.input_len(), g.out_channels > 0)?,
@@ -180,9 +186,23 @@ impl<'d> Call<'d> {
         let mut dx = self.context().empty(g.input_len())?;
         for chunk in self.chunks() {
             let (images, count) = (chunk.images.len(), chunk.channels.len());
-            let mut columns = self.target(images * count * g.taps() * positions, g.out_channels > 0)?;
-            let (weight, dy) = (self.weights(&weight, &chunk), Part(&dy, self.outputs(&chunk)));
-            self.context().multiply(&product(&chunk), &weight, &dy, &mut columns)?;
+            let (joins, rows) = (self.joins(), count * g.taps());
+            let [row, image] = match joins {
+                true => [joined_row(images * positions), positions],
+                false => [positions, rows * positions],
+            };
+            let len = if joins { rows * row } else { images * image };
+            let mut columns = self.target(len, g.out_channels > 0)?;
+            let weight = self.weights(&weight, &chunk);
+            if joins {
+                let dy = self.channels_first(&*own.f32(self.context())?, &chunk, row)?;
+                let mut product = Product::new([rows, images * positions, g.out_channels], orders);
+                product.rows = [g.depth(), row, row];
+                self.context().multiply(&product, &weight, &dy, &mut columns)?;
+            } else {
+                let dy = Part(&dy, self.outputs(&chunk));
+                self.context().multiply(&product(&chunk), &weight, &dy, &mut columns)?;
+            }
             let sample = g.in_channels * g.input_plane();
             kernels::columns_to_image(
                 self.context(),
@@ -195,6 +215,8 @@ impl<'d> Call<'d> {
                 size(OP, chunk.channels.start)?,
                 size(OP, count)?,
                 self.sizes,
+                row as u64,
+                image as u64,
             )?;
         }
         Ok(dx.into())
@@ -219,31 +241,72 @@ impl<'d> Call<'d> {
             if let (1, Some(dy)) = (images, &factor) {
                 self.context().multiply(&product, &Part(dy, self.outputs(&chunk)), &columns, &mut out)?;
             } else {
-                let dy = self.channels_first(&own.slice(self.outputs(&chunk)), images)?;
+                let dy = self.channels_first(own, &chunk, images * positions)?;
                 self.context().multiply(&product, &dy, &columns, &mut out)?;
             }
         }
         Ok(dw.into())
     }
 
-    /// (images, O, positions) as (O, images, positions), a factor.
-    fn channels_first(&self, dy: &CudaView<'_, f32>, images: usize) -> Result<Buffer> {
-        let (channels, positions) = (self.g.out_channels, self.g.output_plane());
+    /// dy (images, O, positions) of a chunk as (O, images, positions), a factor; `row` values from channel to channel.
+    fn channels_first(&self, dy: &CudaSlice<f32>, chunk: &Chunk, row: usize) -> Result<Buffer> {
+        let (channels, positions, images) = (self.g.out_channels, self.g.output_plane(), chunk.images.len());
+        let dy = &dy.slice(self.outputs(chunk));
         let (context, grid) = (self.context(), Grid::pixels(images * channels, positions));
-        let len = images * channels * positions;
-        let [planes, images, channels, plane] =
-            [images * channels, images, channels, positions].map(|n| size(OP, n));
-        let (planes, images, channels, plane) = (planes?, images?, channels?, plane?);
+        let [planes, second, plane] = [images * channels, channels, positions].map(|n| size(OP, n));
+        let (planes, second, plane) = (planes?, second?, plane?);
+        let (from, to) = ((channels * positions) as u64, row as u64);
         Ok(if self.device.mixed() {
-            let mut y = self.device.empty_bf16(len)?;
-            kernels::swap_planes_bf16(context, grid, dy, &mut y, planes, images, channels, plane)?;
+            let mut y = self.device.empty_bf16(channels * row)?;
+            kernels::swap_planes_bf16(context, grid, dy, None, &mut y, planes, second, plane, from, to)?;
             y.into()
         } else {
-            let mut y = self.device.empty(len)?;
-            kernels::swap_planes(context, grid, dy, &mut y, planes, images, channels, plane)?;
+            let mut y = self.device.empty(channels * row)?;
+            kernels::swap_planes(context, grid, dy, None, &mut y, planes, second, plane, from, to)?;
             y
         })
     }
+
+    /// Whether the images of a chunk are one product, side by side: small maps, such as those of regions, of which a product each
+    /// is little work and has rows that lie at no multiple of 16 bytes.
+    fn joins(&self) -> bool {
+        /// Positions that are worth a product of their own.
+        const OWN: usize = 1024;
+        let (g, positions) = (&self.g, self.g.output_plane());
+        g.batch > 1 && positions < OWN && g.depth() * positions <= COLUMNS
+    }
+
+    /// Whether x itself serves as the columns.
+    fn is_pointwise(&self) -> bool {
+        self.g.is_pointwise() && !self.joins()
+    }
+
+    /// A chunk's y (images, O, positions), by way of (O, images, positions).
+    fn forward_joined(
+        &self,
+        x: View<'_>,
+        weight: Part<'_>,
+        bias: Option<View<'_>>,
+        chunk: &Chunk,
+        mut y: CudaViewMut<'_, f32>,
+    ) -> Result<()> {
+        let (g, positions, images) = (&self.g, self.g.output_plane(), chunk.images.len());
+        let (context, rows, row) = (self.context(), g.depth(), joined_row(images * positions));
+        let columns = self.columns(&*x.f32(context)?, chunk, row, positions)?;
+        let mut product = Product::new([g.out_channels, images * positions, rows], [Order::Rows; 2]);
+        product.rows = [rows, row, row];
+        let mut out = self.target(g.out_channels * row, rows > 0)?;
+        context.multiply(&product, &weight, &columns, &mut out)?;
+        let grid = Grid::pixels(images * g.out_channels, positions);
+        let [planes, second, plane] = [images * g.out_channels, images, positions].map(|n| size(OP, n));
+        let (from, to) = (row as u64, (g.out_channels * positions) as u64);
+        kernels::swap_planes(context, grid, &out, bias, &mut y, planes?, second?, plane?, from, to)
+    }
+}
+
+/// From row to row of a matrix of so many columns: bfloat16 rows begin at multiples of 16 bytes.
+fn joined_row(columns: usize) -> usize {
+    columns.next_multiple_of(8)
 }
 
 impl Conv2dKernel for Cuda {

@@ -10,7 +10,7 @@ const OP: &str = "layer norm";
 
 /// Blocks of the backward kernel, each with eight rows at a time: a number of its own, so that the order of additions
 /// depends on the shape alone; as many as an H100 runs at once (measured: 264 take 55 us, 528 56 us, 1056 60 us).
-const BLOCKS: usize = 264;
+pub(crate) const BLOCKS: usize = 264;
 
 /// Calls the kernel that is compiled for as few packs of 128 values as hold a row of `$channels`, or `$any`.
 macro_rules! by_packs {
@@ -25,7 +25,7 @@ macro_rules! by_packs {
 }
 
 /// Whether a row of so many channels is kept in registers: what `by_packs` decides.
-fn packed(channels: usize) -> bool {
+pub(crate) fn packed(channels: usize) -> bool {
     channels.is_multiple_of(4) && channels <= 1024
 }
 
@@ -114,7 +114,7 @@ impl LayerNormKernel for Cuda {
                 (context, grid, x, weight, statistics, &dy, out, sums, n, c, adds)
             ),
         }?;
-        let [along, bias] = self.column_totals(&partial, blocks, [channels; 2])?;
+        let [along, bias, _] = self.column_totals(&partial, blocks, [channels, channels, 0])?;
         Ok(NormGradients { dx, weight: along, bias })
     }
 }

@@ -1,32 +1,14 @@
 // Layer norm over rows of channels. A warp has a row in its registers, four neighbors a lane and pack, so that each
 // value is read once; rows that no number of packs fits are walked over three times.
-#include "common.h"
-#include "storage.h"
+#include "row_slots.h"
 
 using kat::bf16;
 using kat::kBlock;
-using kat::Pack;
+using kat::Four;
+using kat::load_four;
+using kat::Slots;
 
 namespace {
-
-using Four = Pack<float, 4>;
-
-// What a lane has of a row: pack `lane + 32 j`, of `packs` in the row.
-template <int kPacks>
-struct Slots {
-    uint32_t lane, packs;
-
-    __device__ __forceinline__ explicit Slots(uint32_t channels) : lane(threadIdx.x % 32), packs(channels / 4) {}
-
-    __device__ __forceinline__ uint32_t at(int j) const { return lane + 32 * j; }
-    __device__ __forceinline__ bool there(int j) const { return at(j) < packs; }
-};
-
-template <typename T>
-__device__ __forceinline__ Four load_four(const T* row, uint32_t pack) {
-    const Pack<T, 4> in = reinterpret_cast<const Pack<T, 4>*>(row)[pack];
-    return {kat::to_float(in.v[0]), kat::to_float(in.v[1]), kat::to_float(in.v[2]), kat::to_float(in.v[3])};
-}
 
 // statistics: mean and inverse deviation of each row.
 template <int kPacks, typename T>
@@ -37,21 +19,9 @@ __device__ __forceinline__ void forward(const float* __restrict__ x, const float
     KAT_EACH_WARP(row, rows) {
         const float* in = x + row * channels;
         Four v[kPacks];
-        float sum = 0.0f;
 #pragma unroll
-        for (int j = 0; j < kPacks; ++j) {
-            v[j] = slots.there(j) ? load_four(in, slots.at(j)) : Four{};
-            sum += v[j].v[0] + v[j].v[1] + (v[j].v[2] + v[j].v[3]);
-        }
-        const float mean = kat::warp_sum(sum) / channels;
-        float squares = 0.0f;
-#pragma unroll
-        for (int j = 0; j < kPacks; ++j) {
-            if (!slots.there(j)) break;
-#pragma unroll
-            for (int i = 0; i < 4; ++i) squares += (v[j].v[i] - mean) * (v[j].v[i] - mean);
-        }
-        const float inverse = 1.0f / sqrtf(kat::warp_sum(squares) / channels + eps);
+        for (int j = 0; j < kPacks; ++j) v[j] = slots.there(j) ? load_four(in, slots.at(j)) : Four{};
+        const auto [mean, inverse] = kat::moments(v, slots, channels, eps);
 #pragma unroll
         for (int j = 0; j < kPacks; ++j) {
             if (!slots.there(j)) break;
@@ -61,35 +31,10 @@ __device__ __forceinline__ void forward(const float* __restrict__ x, const float
             for (int i = 0; i < 4; ++i) out[i] = (v[j].v[i] - mean) * inverse * w.v[i] + b.v[i];
             kat::put_pack<4>(y + row * channels, slots.at(j) * 4, kat::rounded<T>(out));
         }
-        if (slots.lane == 0) {
+        if (threadIdx.x % 32 == 0) {
             statistics[2 * row] = mean;
             statistics[2 * row + 1] = inverse;
         }
-    }
-}
-
-// Adds the warps' sums, in their order: out (2, channels) of this block.
-template <int kPacks>
-__device__ __forceinline__ void write_sums(const Four (&along)[kPacks], const Four (&plain)[kPacks],
-                                           const Slots<kPacks>& slots, float* __restrict__ out) {
-    __shared__ Four sums[2][kPacks * 32];
-    const uint32_t warp = threadIdx.x / 32;
-    for (uint32_t turn = 0; turn < kat::kBlockWarps; ++turn) {
-        if (turn == warp) {
-#pragma unroll
-            for (int j = 0; j < kPacks; ++j) {
-                Four *first = &sums[0][slots.at(j)], *second = &sums[1][slots.at(j)];
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    first->v[i] = turn == 0 ? along[j].v[i] : first->v[i] + along[j].v[i];
-                    second->v[i] = turn == 0 ? plain[j].v[i] : second->v[i] + plain[j].v[i];
-                }
-            }
-        }
-        __syncthreads();
-    }
-    for (uint32_t i = threadIdx.x; i < 2 * slots.packs; i += kBlock) {
-        reinterpret_cast<Four*>(out)[i] = i < slots.packs ? sums[0][i] : sums[1][i - slots.packs];
     }
 }
 
@@ -101,7 +46,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ x, const floa
                                          float* __restrict__ sums, uint32_t rows, uint32_t channels,
                                          uint32_t accumulates) {
     const Slots<kPacks> slots(channels);
-    Four w[kPacks], along_sums[kPacks] = {}, plain_sums[kPacks] = {};
+    Four w[kPacks], sums_of[2][kPacks] = {};
 #pragma unroll
     for (int j = 0; j < kPacks; ++j) w[j] = slots.there(j) ? load_four(weight, slots.at(j)) : Four{};
     KAT_EACH_WARP(row, rows) {
@@ -121,8 +66,8 @@ __device__ __forceinline__ void backward(const float* __restrict__ x, const floa
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 normal[j].v[i] = (normal[j].v[i] - mean) * inverse;
-                along_sums[j].v[i] += slope[j].v[i] * normal[j].v[i];
-                plain_sums[j].v[i] += slope[j].v[i];
+                sums_of[0][j].v[i] += slope[j].v[i] * normal[j].v[i];
+                sums_of[1][j].v[i] += slope[j].v[i];
                 const float g = slope[j].v[i] * w[j].v[i];
                 sum += g;
                 along += g * normal[j].v[i];
@@ -141,7 +86,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ x, const floa
             kat::put_pack<4>(dx + row * channels, slots.at(j) * 4, out);
         }
     }
-    write_sums<kPacks>(along_sums, plain_sums, slots, sums + static_cast<size_t>(blockIdx.x) * 2 * channels);
+    kat::write_column_sums(sums_of, slots, channels, sums + static_cast<size_t>(blockIdx.x) * 2 * channels);
 }
 
 }  // namespace

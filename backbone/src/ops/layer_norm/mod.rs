@@ -2,7 +2,7 @@
 
 mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(super) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +54,20 @@ pub trait LayerNormKernel: Backend {
     ) -> Result<NormGradients<Self>>;
 }
 
+/// Whether the parameters are of x's channels.
+///
+/// # Errors
+/// They are not.
+pub(super) fn check<D: Backend>(x: &Tensor<D>, weight: &Tensor<D>, bias: &Tensor<D>) -> Result<()> {
+    let channels = x.shape().last();
+    for (what, t) in [("the weight", weight), ("the bias", bias)] {
+        if t.shape().axes() != [channels] {
+            return Err(Error::shape("layer norm", what, format!("[{channels}]"), t.shape()));
+        }
+    }
+    Ok(())
+}
+
 /// Layer norm over the last axis.
 ///
 /// # Shapes
@@ -68,12 +82,7 @@ pub fn layer_norm<D: LayerNormKernel>(
     bias: &Tensor<D>,
     eps: f32,
 ) -> Result<Tensor<D>> {
-    let channels = x.shape().last();
-    for (what, t) in [("the weight", weight), ("the bias", bias)] {
-        if t.shape().axes() != [channels] {
-            return Err(Error::shape("layer norm", what, format!("[{channels}]"), t.shape()));
-        }
-    }
+    check(x, weight, bias)?;
     let device = x.device();
     let Normalized { y, statistics } =
         device.layer_norm_forward(x.view(), weight.view(), bias.view(), eps)?;

@@ -1,6 +1,5 @@
 //! The linear layer y = x Wᵀ + b over the last axis.
 
-#[cfg(target_arch = "x86_64")]
 #[cfg(feature = "cuda")]
 mod cuda;
 

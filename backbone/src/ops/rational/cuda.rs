@@ -23,6 +23,57 @@ pub struct LaunchSizes {
 }
 
 impl LaunchSizes {
+    /// Of rows without a rational, that is of one group.
+    pub(crate) fn plain(rows: u32, channels: u32) -> Self {
+        Self {
+            rows,
+            channels,
+            group_size: channels,
+            numerator_groups: 1,
+            numerator_len: 0,
+            denominator_groups: 1,
+            denominator_len: 0,
+            rows_per_block: 1,
+        }
+    }
+
+    /// For `op`: those of a geometry over so many rows.
+    ///
+    /// # Errors
+    /// A size that kernels don't count to.
+    pub(crate) fn new(op: &'static str, rows: usize, g: &Geometry) -> Result<Self> {
+        Ok(Self {
+            rows: size(op, rows)?,
+            channels: size(op, g.channels)?,
+            group_size: size(op, g.channels / g.groups)?,
+            numerator_groups: size(op, g.numerator_groups)?,
+            numerator_len: size(op, g.numerator_len)?,
+            denominator_groups: size(op, g.denominator_groups)?,
+            denominator_len: size(op, g.denominator_len)?,
+            rows_per_block: 1,
+        })
+    }
+
+    /// Rows of x.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// Channels of a row.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels as usize
+    }
+
+    /// Groups of the channels.
+    pub(crate) fn groups(&self) -> usize {
+        self.channels() / self.group_size.max(1) as usize
+    }
+
+    /// Runs of rows that a block each works on.
+    pub(crate) fn runs(&self) -> usize {
+        self.rows().div_ceil(self.rows_per_block.max(1) as usize)
+    }
+
     /// Values of x.
     pub(crate) fn values(&self) -> usize {
         self.rows as usize * self.channels as usize
@@ -95,17 +146,9 @@ impl Plan {
         // blocks that the last ones to finish are a small part too.
         let lines = (THREADS / packs.clamp(1, THREADS)).max(1);
         let rows_per_block = (8 * lines).max(1);
-        let sizes = LaunchSizes {
-            rows: size(OP, rows)?,
-            channels: size(OP, g.channels)?,
-            group_size: size(OP, group_size)?,
-            numerator_groups: size(OP, g.numerator_groups)?,
-            numerator_len: size(OP, g.numerator_len)?,
-            denominator_groups: size(OP, g.denominator_groups)?,
-            denominator_len: size(OP, g.denominator_len)?,
-            rows_per_block: size(OP, rows_per_block)?,
-        };
-        let grid = Grid([rows.div_ceil(rows_per_block) * g.groups, 1, slices]);
+        let rows_per_block = size(OP, rows_per_block)?;
+        let sizes = LaunchSizes { rows_per_block, ..LaunchSizes::new(OP, rows, g)? };
+        let grid = Grid([sizes.runs() * g.groups, 1, slices]);
         Ok(Self { form, sizes, grid, widths })
     }
 }
@@ -165,8 +208,10 @@ impl RationalKernel for Cuda {
         let Plan { form, sizes, grid, widths } = Plan::new(x.len(), packed, geometry)?;
         let width = widths[0] + widths[1];
         let blocks = grid.0.iter().product::<usize>();
-        let mut partial = self.empty(blocks * width)?;
-        let (context, a, b, sums) = (self.context(), numerator, denominator, &mut partial);
+        let [mut partial, mut columns] =
+            [self.empty(blocks * width)?, self.empty(sizes.runs() * geometry.channels)?];
+        let (context, a, b, sums, runs) =
+            (self.context(), numerator, denominator, &mut partial, &mut columns);
         let form = (form, geometry.form);
         let dx: Buffer = if x.is_bf16() {
             let (dy, mut dx) = (dy.bf16(context)?, self.empty_bf16(x.len())?);
@@ -181,7 +226,7 @@ impl RationalKernel for Cuda {
                     rational_backward_paper_bf16_single,
                     rational_backward_paper_bf16_any
                 ],
-                (context, grid, x, a, b, dy, out, sums, sizes)
+                (context, grid, x, a, b, dy, out, sums, runs, sizes)
             )?;
             dx.into()
         } else {
@@ -197,29 +242,70 @@ impl RationalKernel for Cuda {
                     rational_backward_paper_f32_single,
                     rational_backward_paper_f32_any
                 ],
-                (context, grid, x, a, b, dy, out, sums, sizes)
+                (context, grid, x, a, b, dy, out, sums, runs, sizes)
             )?;
             dx
         };
-        let Geometry { numerator_groups, numerator_len, denominator_groups, denominator_len, .. } = *geometry;
-        let [upper, lower] = [numerator_groups * numerator_len, denominator_groups * denominator_len];
+        let sums = RationalSums {
+            columns: (&columns, sizes.runs(), [geometry.channels, 0, 0]),
+            coefficients: (&partial, blocks / geometry.groups, widths),
+        };
+        let ([columns, ..], [numerator, denominator]) =
+            self.rational_totals(&sums, denominator, geometry, sizes)?;
+        Ok(RationalGradients { numerator, denominator, dx: dx.with_column_sums(columns) })
+    }
+}
+
+/// What the blocks of a backward kernel summed.
+pub(crate) struct RationalSums<'a> {
+    /// Sums of columns, their runs, and the widths of the three parts that they fall into.
+    pub columns: (&'a Buffer, usize, [usize; 3]),
+    /// Sums at the coefficients (runs, groups, both widths), their runs, and the widths of numerator and denominator.
+    pub coefficients: (&'a Buffer, usize, [usize; 2]),
+}
+
+impl Cuda {
+    /// The totals of columns, and the gradients at numerator and denominator.
+    pub(crate) fn rational_totals(
+        &self,
+        sums: &RationalSums<'_>,
+        denominator: View<'_>,
+        geometry: &Geometry,
+        sizes: LaunchSizes,
+    ) -> Result<([Buffer; 3], [Buffer; 2])> {
+        let (columns, column_runs, parts) = sums.columns;
+        let (partial, runs, widths) = sums.coefficients;
+        let [mut first, mut second, mut third] =
+            [self.empty(parts[0])?, self.empty(parts[1])?, self.empty(parts[2])?];
+        let (upper, lower) = (sizes.numerator(), sizes.denominator());
         let [mut da, mut db] = [self.empty(upper)?, self.empty(lower)?];
-        let [runs, groups, width, first] =
-            [blocks / geometry.groups, geometry.groups, width, widths[0]].map(|n| size(OP, n));
-        kernels::rational_reduce(
-            context,
-            Grid::blocks(upper + lower),
-            &partial,
+        let across = parts.iter().sum::<usize>();
+        let [column_runs, width, split, second_split] =
+            [column_runs, across, parts[0], parts[0] + parts[1]].map(|n| size(OP, n));
+        let [runs, groups, both, first_b] =
+            [runs, geometry.groups, widths[0] + widths[1], widths[0]].map(|n| size(OP, n));
+        kernels::rational_totals(
+            self.context(),
+            Grid::blocks(across.div_ceil(32) + upper + lower),
+            columns,
+            &mut first,
+            &mut second,
+            &mut third,
+            column_runs?,
+            width?,
+            split?,
+            second_split?,
+            partial,
             denominator,
             &mut da,
             &mut db,
             runs?,
             groups?,
-            width?,
-            first?,
+            both?,
+            first_b?,
             u32::from(geometry.form == Denominator::Kernel),
             sizes,
         )?;
-        Ok(RationalGradients { numerator: da, denominator: db, dx })
+        Ok(([first, second, third], [da, db]))
     }
 }

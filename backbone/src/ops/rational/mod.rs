@@ -21,7 +21,7 @@ mod reference;
 mod tests;
 
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::LaunchSizes;
+pub(crate) use cuda::{LaunchSizes, RationalSums};
 
 use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
@@ -86,7 +86,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    fn of<D: RationalKernel>(
+    pub(super) fn of<D: Backend>(
         x: &Tensor<D>,
         numerator: &Tensor<D>,
         denominator: &Tensor<D>,

@@ -28,18 +28,21 @@ static_assert(sizeof(Geometry) == 32, "rust: RATIONAL_SIZES_BYTES");
 // One column of packs of the block's group, every `lines`-th row. The grid is (groups and runs of rows, 1, slices): groups
 // wider than a block of packs are walked in slices.
 struct Place {
+    uint32_t packs;  // of a row that the block covers
     uint32_t lines;  // rows that the block covers at a time
     uint32_t line;   // the thread's first row in the run
+    size_t start;    // of the block's packs in a row
     size_t offset;   // of the thread's column in a row
     bool idle;       // left over, where the packs of a row do not divide the block
 
     KAT_INLINE Place(const Geometry& g, uint32_t pack, uint32_t group, uint32_t slice, uint32_t thread) {
         const uint32_t first = slice * kThreads;
         const uint32_t rest = g.group_size / pack - first;
-        const uint32_t here = rest < kThreads ? rest : kThreads;
-        lines = kThreads / here;
-        line = thread / here;
-        offset = static_cast<size_t>(group) * g.group_size + static_cast<size_t>(first + thread % here) * pack;
+        packs = rest < kThreads ? rest : kThreads;
+        lines = kThreads / packs;
+        line = thread / packs;
+        start = static_cast<size_t>(group) * g.group_size + static_cast<size_t>(first) * pack;
+        offset = start + thread % packs * pack;
         idle = line >= lines;
     }
 };

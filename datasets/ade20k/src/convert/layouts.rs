@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use kat_images::files::read_text;
 use serde::Deserialize;
 
-use super::{Color, ConvertError, IGNORED, LabelSet, LabelledImage, Source};
+use super::{ConvertError, IGNORED, LabelSet, LabelledImage, Source};
+use crate::colors::ColorTable;
 
 /// Pascal VOC's classes; 255 is the border between objects.
 const VOC: [&str; 21] = [
@@ -114,7 +115,7 @@ pub(super) fn voc(root: &Path) -> Result<LabelSet, ConvertError> {
         }
         None => words(&VOC),
     };
-    Ok(LabelSet { classes, colors: Vec::new(), parts })
+    Ok(LabelSet { classes, colors: ColorTable::default(), parts })
 }
 
 fn voc_images(root: &Path, stems: &[String]) -> Result<Vec<LabelledImage>, ConvertError> {
@@ -156,7 +157,7 @@ pub(super) fn cityscapes(root: &Path) -> Result<LabelSet, ConvertError> {
         }
         parts.push((part_name(&part), images));
     }
-    Ok(LabelSet { classes: words(&CITYSCAPES.map(|(name, _)| name)), colors: Vec::new(), parts })
+    Ok(LabelSet { classes: words(&CITYSCAPES.map(|(name, _)| name)), colors: ColorTable::default(), parts })
 }
 
 /// A folder for each image, with `images/*` and `masks/*` (DSB2018).
@@ -178,14 +179,14 @@ pub(super) fn masks(root: &Path) -> Result<Option<LabelSet>, ConvertError> {
     }
     let set = LabelSet {
         classes: words(&["background", "object"]),
-        colors: Vec::new(),
+        colors: ColorTable::default(),
         parts: vec![("training".to_owned(), images)],
     };
     Ok(Some(set).filter(|set| !set.parts[0].1.is_empty()))
 }
 
 /// `images/[PART/]X` beside `annotations|labels|masks/[PART/]X.png`, whose colors are classes.
-pub(super) fn colored(root: &Path, colors: &[Color]) -> Result<LabelSet, ConvertError> {
+pub(super) fn colored(root: &Path, colors: ColorTable) -> Result<LabelSet, ConvertError> {
     let maps = ["annotations", "labels", "masks"].map(|name| root.join(name));
     let maps = maps.into_iter().find(|folder| folder.is_dir());
     let maps =
@@ -211,8 +212,7 @@ pub(super) fn colored(root: &Path, colors: &[Color]) -> Result<LabelSet, Convert
         }
         parts.push((part, images));
     }
-    let classes = colors.iter().map(|color| color.name.clone()).collect();
-    Ok(LabelSet { classes, colors: colors.iter().map(|color| color.rgb).collect(), parts })
+    Ok(LabelSet { classes: colors.names().to_vec(), colors, parts })
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,8 @@ mod pixels;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use pixels::{Color, read_colors};
+use crate::colors::ColorTable;
+use crate::pixels::upright_size;
 
 /// A label that does not count.
 pub const IGNORED: u8 = 255;
@@ -65,8 +66,8 @@ pub struct LabelledImage {
 pub struct LabelSet {
     /// Names of classes in the order of their indices.
     pub classes: Vec<String>,
-    /// The color of each class, where labels are colors.
-    pub colors: Vec<[u8; 3]>,
+    /// The colors of classes, where labels are colors.
+    pub colors: ColorTable,
     /// Parts: "training", "validation" …, each with its images.
     pub parts: Vec<(String, Vec<LabelledImage>)>,
 }
@@ -76,7 +77,7 @@ impl LabelSet {
     ///
     /// # Errors
     /// A folder or list that cannot be read; an image whose labels are not there.
-    pub fn find(root: &Path, colors: Option<&[Color]>) -> Result<Option<Self>, ConvertError> {
+    pub fn find(root: &Path, colors: Option<ColorTable>) -> Result<Option<Self>, ConvertError> {
         let found = match colors {
             Some(colors) => Some(layouts::colored(root, colors)?),
             None if root.join("SegmentationClass").is_dir() => Some(layouts::voc(root)?),
@@ -99,12 +100,7 @@ impl LabelSet {
         for (part, images) in &self.parts {
             for image in images {
                 let labels = pixels::read(&image.labels, &self.colors)?;
-                let size = image::image_dimensions(&image.image).map_err(ConvertError::of(&image.image))?;
-                if size != labels.dimensions() {
-                    let (found, expected) = (labels.dimensions(), size);
-                    let reason = format!("its labels have {found:?} pixels, the image {expected:?}");
-                    return Err(ConvertError::new(&image.image, reason));
-                }
+                check_size(&image.image, &labels)?;
                 let target = to.join("images").join(part).join(&image.name);
                 let map = to.join("annotations").join(part).join(&image.name).with_extension("png");
                 for folder in [&target, &map].into_iter().filter_map(|path| path.parent()) {
@@ -119,6 +115,20 @@ impl LabelSet {
         let file = to.join("classes.txt");
         std::fs::write(&file, self.classes.join("\n") + "\n").map_err(ConvertError::of(&file))
     }
+}
+
+/// Whether labels have the size that their image is decoded to: upright, by its EXIF orientation.
+fn check_size(image: &Path, labels: &image::GrayImage) -> Result<(), ConvertError> {
+    let upright = upright_size(image).map_err(|error| ConvertError::new(image, error))?;
+    let found = labels.dimensions();
+    if found == upright.dimensions() {
+        return Ok(());
+    }
+    let turned = (found.1, found.0) == upright.dimensions()
+        && image::image_dimensions(image).is_ok_and(|stored| stored == found);
+    let note = if turned { " once its EXIF orientation turns it; the labels are not turned" } else { "" };
+    let reason = format!("its labels have {found:?} pixels, the image {:?}{note}", upright.dimensions());
+    Err(ConvertError::new(image, reason))
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ fn colored(path: &Path, values: [[u8; 3]; 4]) {
 }
 
 /// The first row of labels that are written of `from`.
-fn converted(from: &Path, colors: Option<&[Color]>, map: &str) -> (LabelSet, Vec<u8>) {
+fn converted(from: &Path, colors: Option<&ColorTable>, map: &str) -> (LabelSet, Vec<u8>) {
     let to = tempfile::tempdir().unwrap();
-    let set = LabelSet::find(from, colors).unwrap().unwrap();
+    let set = LabelSet::find(from, colors.cloned()).unwrap().unwrap();
     set.write(to.path()).unwrap();
     let names = std::fs::read_to_string(to.path().join("classes.txt")).unwrap();
     assert_eq!(names.lines().count(), set.classes.len());
@@ -70,18 +70,18 @@ fn masks_colors_and_panoptic_segments() {
     let root = dir.path();
     let table = root.join("colors.txt");
     std::fs::write(&table, "# roads\n0, 0, 0, void\n128 64 128 road side\n").unwrap();
-    let colors = read_colors(&table).unwrap();
-    assert_eq!(colors[1].name, "road side");
+    let colors = ColorTable::read(&table, &[]).unwrap();
+    assert_eq!(colors.names()[1], "road side");
     photo(&root.join("images/val/a.png"));
     let (black, road) = ([0; 3], [128, 64, 128]);
     colored(&root.join("masks/val/a.png"), [black, road, road, black]);
     assert_eq!(converted(root, Some(&colors), "validation/a.png").1, [0, 1, 1, 0]);
     colored(&root.join("masks/val/a.png"), [black, road, [9, 9, 9], black]);
-    let set = LabelSet::find(root, Some(&colors)).unwrap().unwrap();
+    let set = LabelSet::find(root, Some(colors)).unwrap().unwrap();
     let error = set.write(&root.join("to")).unwrap_err().to_string();
     assert!(error.contains("[9, 9, 9] at x 2, y 0"), "{error}");
     std::fs::write(&table, "1 2 3 a\n1 2 3 b\n").unwrap();
-    assert!(read_colors(&table).unwrap_err().to_string().contains("line 2"));
+    assert!(ColorTable::read(&table, &[]).unwrap_err().to_string().contains("line 2"));
 
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
@@ -106,4 +106,31 @@ fn what_is_missing_is_named() {
     let set = LabelSet::find(dir.path(), None).unwrap().unwrap();
     let error = set.write(&dir.path().join("to")).unwrap_err().to_string();
     assert!(error.contains("(4, 2) pixels, the image (3, 3)"), "{error}");
+}
+
+/// A photo of 4 x 2 pixels that its EXIF orientation turns by a quarter.
+fn turned(path: &Path) {
+    let mut jpeg = Vec::new();
+    let format = image::ImageFormat::Jpeg;
+    RgbImage::new(4, 2).write_to(&mut std::io::Cursor::new(&mut jpeg), format).unwrap();
+    // one entry of a TIFF directory: tag 0x112, a short, the value 6
+    let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let head = [&jpeg[..2], &[0xff, 0xe1], &length, exif].concat();
+    std::fs::write(at(path), [&head, &jpeg[2..]].concat()).unwrap();
+}
+
+#[test]
+fn labels_of_a_turned_photo_are_as_it_stands_upright() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    turned(&root.join("JPEGImages/a.jpg"));
+    GrayImage::new(2, 4).save(at(&root.join("SegmentationClass/a.png"))).unwrap();
+    LabelSet::find(root, None).unwrap().unwrap().write(&root.join("to")).unwrap();
+    gray(&root.join("SegmentationClass/a.png"), [0; 4]);
+    let error = LabelSet::find(root, None).unwrap().unwrap().write(&root.join("to")).unwrap_err().to_string();
+    assert!(
+        error.contains("have (4, 2) pixels, the image (2, 4) once its EXIF orientation turns it"),
+        "{error}"
+    );
 }

@@ -10,10 +10,8 @@ use serde_json::{Value, json};
 
 use super::images::{place, size_of};
 use super::{AnnotatedImage, AnnotatedSet, ConvertError, Notes, Object, Outline, Part};
+use crate::layout::ROBOFLOW;
 use crate::{CocoFile, Segmentation};
-
-/// Roboflow's file in each part's folder.
-const ROBOFLOW: &str = "_annotations.coco.json";
 
 /// The annotation files below `root`, each with the name of its part.
 pub(super) fn files(root: &Path) -> Result<Vec<(String, PathBuf)>, ConvertError> {
@@ -65,7 +63,7 @@ pub(super) fn read(path: &Path) -> Result<AnnotatedSet, ConvertError> {
     let root = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
     let mut set = AnnotatedSet::default();
     for (name, file) in files {
-        let images = images(root, &name, &CocoFile::read(&file)?, &mut set)?;
+        let images = images(root, &name, CocoFile::read(&file)?, &mut set)?;
         set.parts.push(Part { name, images });
     }
     Ok(set)
@@ -74,7 +72,7 @@ pub(super) fn read(path: &Path) -> Result<AnnotatedSet, ConvertError> {
 fn images(
     root: &Path,
     part: &str,
-    file: &CocoFile,
+    mut file: CocoFile,
     set: &mut AnnotatedSet,
 ) -> Result<Vec<AnnotatedImage>, ConvertError> {
     let beside = file.path.parent().unwrap_or(root);
@@ -87,20 +85,11 @@ fn images(
         root.join("images"),
         root.to_owned(),
     ];
-    // a category that nothing belongs to may be a heading (Roboflow's first)
-    let used: std::collections::HashSet<u64> =
-        file.annotations.records().iter().map(|r| r.category_id).collect();
-    let heading = |id: u64, name: &str| {
-        !used.contains(&id) && file.categories.iter().any(|c| c.supercategory == name && c.id != id)
-    };
-    let mut categories = HashMap::new();
-    for category in &file.categories {
-        if heading(category.id, &category.name) {
-            set.notes.add(format!("category {:?} is a heading of others and was left out", category.name));
-            continue;
-        }
-        categories.insert(category.id, set.category(&category.name));
+    for heading in file.drop_headings() {
+        set.notes.add(format!("category {heading:?} is a heading of others and was left out"));
     }
+    let categories: HashMap<u64, usize> =
+        file.categories.iter().map(|category| (category.id, set.category(&category.name))).collect();
     let mut objects: HashMap<u64, Vec<Object>> = HashMap::new();
     for record in file.annotations.records() {
         let fail =

@@ -206,18 +206,13 @@ impl AnnotatedSet {
             let names: Vec<&str> = self.parts.iter().map(|part| &part.name[..]).collect();
             return Err(format!("there are parts already: {}", names.join(", ")));
         };
-        let count = ((only.images.len() as f64 * share).round() as usize).max(1);
-        if count >= only.images.len() {
-            return Err(format!("{} images, too few to hold out {count}", only.images.len()));
-        }
+        let names: Vec<&str> = only.images.iter().map(|image| &image.name[..]).collect();
+        let held = kat_images::hold_out(&names, share, seed).map_err(|error| error.to_string())?;
         only.name = "train".to_owned();
-        let mut order: Vec<usize> = (0..only.images.len()).collect();
-        order.sort_by_cached_key(|i| (rank(&only.images[*i].name, seed), *i));
-        let held: std::collections::BTreeSet<usize> = order.into_iter().take(count).collect();
         let mut index = 0;
         let (val, train) = std::mem::take(&mut only.images).into_iter().partition(|_| {
             index += 1;
-            held.contains(&(index - 1))
+            held[index - 1]
         });
         only.images = train;
         self.parts.push(Part { name: "val".to_owned(), images: val });
@@ -232,15 +227,6 @@ impl AnnotatedSet {
             self.categories.len() - 1
         })
     }
-}
-
-/// A number that looks random and depends on both alone (FNV-1a, then a mix).
-fn rank(name: &str, seed: u64) -> u64 {
-    let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash ^ (hash >> 31)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]

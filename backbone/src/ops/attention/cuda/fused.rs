@@ -1,5 +1,5 @@
 //! Attention of mixed precision in one kernel forward and two backward: bfloat16 on the tensor cores, sums in f32, and
-//! no N × N matrix in memory. For the usual widths of a head, without relative positions.
+//! no N × N matrix in memory. For the usual widths of a head, without relative positions ([`super::relative`] has those).
 
 use super::OP;
 use crate::cuda::kernels::mirrored::ATTENTION_ROWS;
@@ -24,7 +24,7 @@ pub(super) fn fits(g: Geometry) -> bool {
 }
 
 /// A block for [`ATTENTION_ROWS`] rows of each sequence.
-fn blocks(g: Geometry) -> Grid {
+pub(super) fn blocks(g: Geometry) -> Grid {
     Grid::blocks(g.batch * g.heads * g.tokens.div_ceil(ATTENTION_ROWS))
 }
 
@@ -67,6 +67,8 @@ pub(super) fn backward(
     let (qkv, dy) = (&*qkv.bf16(context)?, &*dy.bf16(context)?);
     let mut dqkv = device.empty_bf16(3 * g.batch * g.tokens * g.channels())?;
     let mut along = device.empty(g.batch * g.heads * g.tokens)?;
+    let (runs, columns) = (g.batch * g.tokens.div_ceil(ATTENTION_ROWS), 3 * g.channels());
+    let mut sums = device.empty(runs * columns)?;
     of_width!(
         g.head_dim,
         [
@@ -85,6 +87,7 @@ pub(super) fn backward(
             attended.log_sums,
             &mut dqkv,
             &mut along,
+            &mut sums,
             tokens,
             heads,
             g.scale(),
@@ -107,10 +110,12 @@ pub(super) fn backward(
             attended.log_sums,
             &along,
             &mut dqkv,
+            &mut sums,
             tokens,
             heads,
             g.scale(),
         )
     )?;
-    Ok(dqkv.into())
+    let [sums, ..] = device.column_totals(&sums, runs, [columns, 0, 0])?;
+    Ok(Buffer::from(dqkv).with_column_sums(sums))
 }
