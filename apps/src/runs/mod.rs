@@ -15,8 +15,10 @@ use crate::shell::Misuse;
 
 /// Figures by which a run of each program is judged, and others like them.
 pub const MAIN: [&str; 3] = ["val/top1", "val/box_AP", "val/mIoU"];
-/// Keys that runs of one experiment differ in.
-const OWN: [&str; 2] = ["train.seed", "output.dir"];
+/// Keys that runs of one experiment differ in, or that change nothing of what comes out.
+fn is_own(key: &str) -> bool {
+    matches!(key, "train.seed" | "data.workers") || key.starts_with("output.")
+}
 /// How deep under a folder runs are looked for.
 const DEPTH: usize = 4;
 
@@ -25,7 +27,8 @@ const DEPTH: usize = 4;
 pub struct Run {
     /// Its directory.
     pub path: PathBuf,
-    /// Values by `section.key`, without the seed and the directory; empty where there is no config.toml.
+    /// Values by `section.key`, without the seed, what `[output]` says and the number of threads; empty where there is no
+    /// config.toml.
     pub settings: BTreeMap<String, String>,
     /// `train.seed`.
     pub seed: Option<i64>,
@@ -80,7 +83,7 @@ impl Run {
             }
         }
         let seed = settings.get("train.seed").and_then(|seed| seed.parse().ok());
-        OWN.iter().for_each(|key| drop(settings.remove(*key)));
+        settings.retain(|key, _| !is_own(key));
         let sessions = sessions::read(&path.join("sessions.jsonl"));
         Ok(Self { path: path.to_owned(), settings, seed, records, sessions })
     }
@@ -177,7 +180,8 @@ pub(crate) mod tests {
     #[test]
     fn a_run_is_read_and_found() {
         let dir = tempfile::tempdir().unwrap();
-        let config = "[train]\nseed = 3\nsteps = 30\n[output]\ndir = \"x\"\n[model]\nname = \"a\"\n";
+        let config =
+            "[train]\nseed = 3\nsteps = 30\n[output]\ndir = \"x\"\nreport = false\n[model]\nname = \"a\"\n";
         let run = made(dir.path(), "deep/down/one", config, &[0.5, 0.75, 0.75]);
         assert_eq!((run.seed, run.steps(), run.main_figure()), (Some(3), 30, Some("val/top1")));
         assert_eq!(run.settings.keys().collect::<Vec<_>>(), ["model.name", "train.steps"]);

@@ -20,6 +20,7 @@ pub mod model;
 pub mod names;
 pub mod npz;
 pub mod part;
+mod patch_kernel;
 mod pickle_calls;
 mod pickle_nodes;
 mod place;

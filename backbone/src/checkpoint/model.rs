@@ -212,4 +212,18 @@ mod tests {
         let report = model.load(&path, HeadPolicy::Reinitialize).unwrap();
         assert!(report.reinitialized.contains(&"head.weight".to_owned()));
     }
+
+    #[test]
+    fn another_patch_size_is_for_starting_from_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        let dev = Cpu::default();
+        Kat::new(&dev, &small(), 1).unwrap().save(&path).unwrap();
+        let coarse = KatConfig { patch_size: Size::square(16), image_size: Size::square(64), ..small() };
+        let mut model = Kat::new(&dev, &coarse, 2).unwrap();
+        let error = model.load(&path, HeadPolicy::Strict).unwrap_err().to_string();
+        assert!(error.contains("patch_embed.proj.weight") && error.contains("[32, 3, 8, 8]"), "{error}");
+        let report = model.load(&path, HeadPolicy::Reinitialize).unwrap();
+        assert!(report.to_string().contains("patches of 8x8 pixels resized to 16x16"), "{report}");
+    }
 }

@@ -3,10 +3,10 @@
 //! What the file and the model share by name and shape is copied. Beyond that, each rule below states in the report
 //! what it did; nothing is changed silently.
 
-use super::pos_embed;
 use super::{
     Averages, CheckpointError, HostTensor, LoadReport, Mismatch, TensorMap, element_count, names, place,
 };
+use super::{patch_kernel, pos_embed};
 use crate::config::Size;
 use crate::init::{Activation, Order, tables};
 use crate::ops::rational::Denominator;
@@ -308,6 +308,18 @@ fn fit_shape(
     {
         report.notes.push(format!("{name}: one set of coefficients repeated for {groups} groups"));
         return Ok(Ok(HostTensor { shape: shape.to_vec(), data: tensor.data.repeat(groups) }));
+    }
+    // Only where training starts: a model that is evaluated has the file's patches.
+    if name == "patch_embed.proj.weight"
+        && options.head == HeadPolicy::Reinitialize
+        && let (&[outputs, channels, h, w], &[out_to, channels_to, h_to, w_to]) = (&tensor.shape[..], shape)
+        && (outputs, channels) == (out_to, channels_to)
+        && let Some(resized) = patch_kernel::resize(&tensor, Size::new(h_to, w_to))
+    {
+        report
+            .notes
+            .push(format!("{name}: patches of {h}x{w} pixels resized to {h_to}x{w_to} (pseudo-inverse)"));
+        return Ok(Ok(resized));
     }
     // Some files hold the patch projection as a matrix; the order of the elements is the same.
     if name == "patch_embed.proj.weight"

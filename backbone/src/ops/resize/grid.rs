@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::tensor::{Backend, Graph, Tensor};
 
 /// The matrix (to, from) of a resampling along one axis, row-major; rows sum to 1.
-fn weights(filter: Interpolation, from: usize, to: usize) -> Vec<f32> {
+pub(crate) fn weights(filter: Interpolation, from: usize, to: usize) -> Vec<f32> {
     let axis = Axis::new(filter, from, to);
     let mut matrix = vec![0.0; from * to];
     for ((start, weights), row) in axis.rows().zip(matrix.chunks_exact_mut(from.max(1))) {
