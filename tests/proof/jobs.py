@@ -79,7 +79,7 @@ TRANSFER = {
 }
 FIRST = list(TRANSFER)[:3]
 # Patches of 16 pixels, made of the 14 of the file, at twice the size of most images.
-START16 = ["model.init_from=weights/vit_small_patch16.safetensors", "model.name=vit_small_patch14_dinov2", "model.patch=16",
+START16 = [*START, "model.name=vit_small_patch14_dinov2", "model.patch=16",
            "model.image_size=512", "detect.pretrain_size=592", "model.freeze=0"]
 DETECT = ["train.epochs=16", "train.batch_size=8", "train.eval_every=4", "eval.batch_size=8", "schedule.warmup_epochs=1"]
 DETECTORS = {"vits": START16, "vits_kat": [*START16, *KAT, "train.clip_grad=0"]}

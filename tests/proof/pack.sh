@@ -12,7 +12,7 @@ programs=$(cd "$1" && pwd) data=$(cd "$2" && pwd) weights=$(realpath "$3") to=$4
 for list in a b; do
     mkdir -p "$to/call_$list"
     echo $list >"$to/call_$list/LIST"
-    cp "$here"/{run.sh,run_jobs.py,repatch.py} "$to/call_$list"
+    cp "$here"/{run.sh,run_jobs.py} "$to/call_$list"
     stage=$(mktemp -d)
     python3 "$here/jobs.py" "$stage"
     tar -C "$here/../.." -cf "$to/call_$list/lists.tar" configs -C "$stage" a.json b.json

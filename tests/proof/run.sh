@@ -28,17 +28,11 @@ for folder in /usr/local/nvidia/lib64 /usr/local/cuda/lib64 \
     $(python3 -c 'import site; print(*[p + "/nvidia/*/lib" for p in site.getsitepackages()])' 2>/dev/null); do
     [ -d "$folder" ] && libraries=${libraries:+$libraries:}$folder
 done
-plain=${LD_LIBRARY_PATH:-}
-export LD_LIBRARY_PATH=$libraries${plain:+:$plain}
+export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | tee device.txt
 echo "$(nproc) cores; libraries $libraries"
 ldd ./classify | grep 'not found'
 
-# The path would hide PyTorch's own libraries from it.
-if [ "$list" = b ] && [ ! -e weights/vit_small_patch16.safetensors ]; then
-    LD_LIBRARY_PATH=$plain timeout 60 python3 "$here/repatch.py" weights/vit_small_patch14_dinov2.safetensors \
-        weights/vit_small_patch16.safetensors 16 || echo "FAILED: repatch.py"
-fi
 echo "prepared in $SECONDS s"
 python3 "$here/run_jobs.py" "$list.json" $((seconds - SECONDS - 10)) "${WORKERS:-8}"
 
