@@ -26,6 +26,18 @@ impl KnownSums {
     }
 }
 
+/// Where totals of columns go.
+pub(crate) struct TotalParts {
+    /// A buffer for each part.
+    pub parts: [Buffer; 3],
+    /// Blocks of the kernel that writes them.
+    pub blocks: usize,
+    /// Columns in all.
+    pub width: u32,
+    /// Where the second and the third part begin.
+    pub splits: [u32; 2],
+}
+
 impl Cuda {
     /// The sum of the rows of `dy`.
     pub(crate) fn sum_rows(&self, dy: View<'_>, channels: usize) -> Result<Buffer> {
@@ -89,14 +101,23 @@ impl Cuda {
         runs: usize,
         widths: [usize; 3],
     ) -> Result<[Buffer; 3]> {
-        let [mut first, mut second, mut third] =
-            [self.empty(widths[0])?, self.empty(widths[1])?, self.empty(widths[2])?];
-        let width = widths.iter().sum::<usize>();
-        let (context, grid) = (self.context(), Grid::blocks(width.div_ceil(32)));
-        let [runs, width, split, second_split] =
-            [runs, width, widths[0], widths[0] + widths[1]].map(|n| size(OP, n));
+        let TotalParts { parts: [mut first, mut second, mut third], blocks, width, splits } =
+            self.total_parts(widths)?;
+        let (context, grid, runs) = (self.context(), Grid::blocks(blocks), size(OP, runs)?);
         let (to, and, last) = (&mut first, &mut second, &mut third);
-        kernels::column_totals(context, grid, sums, to, and, last, runs?, width?, split?, second_split?)?;
+        kernels::column_totals(context, grid, sums, to, and, last, runs, width, splits[0], splits[1])?;
         Ok([first, second, third])
+    }
+
+    /// Where the totals of columns of these widths go (column_totals.h).
+    pub(crate) fn total_parts(&self, widths: [usize; 3]) -> Result<TotalParts> {
+        let [first, second, third] = widths;
+        let width = first + second + third;
+        Ok(TotalParts {
+            parts: [self.empty(first)?, self.empty(second)?, self.empty(third)?],
+            blocks: width.div_ceil(32),
+            width: size(OP, width)?,
+            splits: [size(OP, first)?, size(OP, first + second)?],
+        })
     }
 }

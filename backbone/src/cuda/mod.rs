@@ -5,7 +5,7 @@
 pub(crate) mod arguments;
 pub(crate) mod buffer;
 pub mod clock;
-mod columns;
+pub(crate) mod columns;
 pub mod dfdx;
 pub(crate) mod kernels;
 pub(crate) mod launch;

@@ -34,17 +34,4 @@ __device__ __forceinline__ void column_totals(const float* __restrict__ sums, fl
     *out = static_cast<float>(total);
 }
 
-// The sum over a block of 1024 threads, in thread 0.
-__device__ __forceinline__ double total_sum(double v) {
-    __shared__ double warps[kTotalWarps];
-    v = warp_sum(v);
-    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
-    __syncthreads();
-    double sum = 0.0;
-    if (threadIdx.x == 0) {
-        for (uint32_t w = 0; w < kTotalWarps; ++w) sum += warps[w];
-    }
-    return sum;
-}
-
 }  // namespace kat

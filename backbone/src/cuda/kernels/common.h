@@ -54,16 +54,16 @@ __device__ __forceinline__ float warp_max(float v) {
     return v;
 }
 
-// The sum over the block, in thread 0.
-template <typename T>
+// The sum over the block, of so many warps, in thread 0.
+template <uint32_t kWarps = kBlockWarps, typename T>
 __device__ __forceinline__ T block_sum(T v) {
-    __shared__ T warps[kBlockWarps];
+    __shared__ T warps[kWarps];
     v = warp_sum(v);
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
     __syncthreads();
     T sum = 0;
     if (threadIdx.x == 0) {
-        for (uint32_t w = 0; w < kBlockWarps; ++w) sum += warps[w];
+        for (uint32_t w = 0; w < kWarps; ++w) sum += warps[w];
     }
     return sum;
 }

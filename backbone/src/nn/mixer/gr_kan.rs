@@ -104,21 +104,7 @@ impl<D: Device> GrKan<D> {
         })
     }
 
-    /// (…, C) → (…, C), multiplied by `scale`.
-    ///
-    /// # Errors
-    /// An input of another shape.
-    pub fn forward(
-        &self,
-        graph: &mut Graph<D>,
-        x: &Tensor<D>,
-        scale: Option<&LayerScale<D>>,
-    ) -> Result<Tensor<D>> {
-        let x = self.act1.forward(graph, x)?;
-        self.forward_activated(graph, &x, scale)
-    }
-
-    /// As [`GrKan::forward`] of an x that act1 was applied to.
+    /// What follows act1, of an x that it was applied to, multiplied by `scale`: (…, C) → (…, C).
     ///
     /// # Errors
     /// An input of another shape.

@@ -110,26 +110,12 @@ impl<D: Device> Mixer<D> {
     /// # Errors
     /// An input of another shape.
     pub fn forward(&self, graph: &mut Graph<D>, x: &Tensor<D>) -> Result<Tensor<D>> {
-        self.forward_scaled(graph, x, None)
-    }
-
-    /// As [`Mixer::forward`], multiplied by `scale`.
-    ///
-    /// # Errors
-    /// An input of another shape; factors for B-spline edges, whose last layer is not a linear one.
-    pub fn forward_scaled(
-        &self,
-        graph: &mut Graph<D>,
-        x: &Tensor<D>,
-        scale: Option<&LayerScale<D>>,
-    ) -> Result<Tensor<D>> {
-        match self {
-            Self::GrKan(mixer) => mixer.forward(graph, x, scale),
-            Self::Mlp(mixer) => mixer.forward(graph, x, scale),
-            Self::Kan(_) if scale.is_some() => {
-                Err(Error::config("model.layer_scale", "is not there for B-spline edges (mixer \"kan\")"))
+        match self.first_activation() {
+            Some(activation) => {
+                let x = activation.forward(graph, x)?;
+                self.forward_activated(graph, &x, None)
             }
-            Self::Kan(mixer) => mixer.forward(graph, x),
+            None => self.forward_activated(graph, x, None),
         }
     }
 
@@ -141,10 +127,10 @@ impl<D: Device> Mixer<D> {
         }
     }
 
-    /// As [`Mixer::forward_scaled`] of an x that the first activation was applied to.
+    /// What follows the first activation: of an x that it was applied to, multiplied by `scale`.
     ///
     /// # Errors
-    /// As [`Mixer::forward_scaled`].
+    /// An input of another shape; factors for B-spline edges, whose last layer is not a linear one.
     pub fn forward_activated(
         &self,
         graph: &mut Graph<D>,
@@ -153,7 +139,11 @@ impl<D: Device> Mixer<D> {
     ) -> Result<Tensor<D>> {
         match self {
             Self::GrKan(mixer) => mixer.forward_activated(graph, x, scale),
-            Self::Mlp(_) | Self::Kan(_) => self.forward_scaled(graph, x, scale),
+            Self::Mlp(mixer) => mixer.forward(graph, x, scale),
+            Self::Kan(_) if scale.is_some() => {
+                Err(Error::config("model.layer_scale", "is not there for B-spline edges (mixer \"kan\")"))
+            }
+            Self::Kan(mixer) => mixer.forward(graph, x),
         }
     }
 }

@@ -154,12 +154,11 @@ impl AttentionKernel for Cuda {
         relative: Option<RelativeViews<'_, Self>>,
         g: Geometry,
     ) -> Result<Attended<Self>> {
-        match &relative {
-            None if self.mixed() && fused::fits(g) => return fused::forward(self, qkv, g),
-            Some(tables) if self.mixed() && relative::fits(tables, g) => {
-                return relative::forward(self, qkv, tables, g);
-            }
-            _ => {}
+        if self.fuses_attention(relative.as_ref(), g) {
+            return match &relative {
+                None => fused::forward(self, qkv, g),
+                Some(tables) => relative::forward(self, qkv, tables, g),
+            };
         }
         let call = Call::new(self, g, relative)?;
         let qkv = &*qkv.f32(self.context())?;
@@ -201,15 +200,14 @@ impl AttentionKernel for Cuda {
         dy: View<'_>,
         g: Geometry,
     ) -> Result<AttentionGradients<Self>> {
-        match &relative {
-            None if self.mixed() && fused::fits(g) => {
-                let qkv = fused::backward(self, qkv, attended, dy, g)?;
-                return Ok(AttentionGradients { qkv, relative: None });
-            }
-            Some(tables) if self.mixed() && relative::fits(tables, g) => {
-                return relative::backward(self, qkv, tables, &attended, dy, g);
-            }
-            _ => {}
+        if self.fuses_attention(relative.as_ref(), g) {
+            return match &relative {
+                None => {
+                    let qkv = fused::backward(self, qkv, attended, dy, g)?;
+                    Ok(AttentionGradients { qkv, relative: None })
+                }
+                Some(tables) => relative::backward(self, qkv, tables, &attended, dy, g),
+            };
         }
         let call = Call::new(self, g, relative)?;
         let (qkv, dy) = (&*qkv.f32(self.context())?, &*dy.f32(self.context())?);
@@ -275,6 +273,11 @@ impl AttentionKernel for Cuda {
 }
 
 impl Cuda {
+    /// Whether the fused kernels do this attention, forward and backward.
+    fn fuses_attention(&self, relative: Option<&RelativeViews<'_, Self>>, g: Geometry) -> bool {
+        self.mixed() && relative.map_or_else(|| fused::fits(g), |tables| relative::fits(tables, g))
+    }
+
     /// Activations as layers keep them: rounded under mixed precision.
     fn as_layers_keep(&self, values: Buf) -> Result<Buf> {
         match self.mixed() {

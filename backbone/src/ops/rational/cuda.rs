@@ -2,6 +2,7 @@
 //! over blocks in order (rational.cu).
 
 use super::{Denominator, Geometry, RationalGradients, RationalKernel};
+use crate::cuda::columns::TotalParts;
 use crate::cuda::launch::{Grid, THREADS};
 use crate::cuda::{Buffer, Cuda, View, kernels, size};
 use crate::error::Result;
@@ -275,26 +276,23 @@ impl Cuda {
     ) -> Result<([Buffer; 3], [Buffer; 2])> {
         let (columns, column_runs, parts) = sums.columns;
         let (partial, runs, widths) = sums.coefficients;
-        let [mut first, mut second, mut third] =
-            [self.empty(parts[0])?, self.empty(parts[1])?, self.empty(parts[2])?];
+        let TotalParts { parts: [mut first, mut second, mut third], blocks, width, splits } =
+            self.total_parts(parts)?;
         let (upper, lower) = (sizes.numerator(), sizes.denominator());
         let [mut da, mut db] = [self.empty(upper)?, self.empty(lower)?];
-        let across = parts.iter().sum::<usize>();
-        let [column_runs, width, split, second_split] =
-            [column_runs, across, parts[0], parts[0] + parts[1]].map(|n| size(OP, n));
-        let [runs, groups, both, first_b] =
-            [runs, geometry.groups, widths[0] + widths[1], widths[0]].map(|n| size(OP, n));
+        let [column_runs, runs, groups, both, first_b] =
+            [column_runs, runs, geometry.groups, widths[0] + widths[1], widths[0]].map(|n| size(OP, n));
         kernels::rational_totals(
             self.context(),
-            Grid::blocks(across.div_ceil(32) + upper + lower),
+            Grid::blocks(blocks + upper + lower),
             columns,
             &mut first,
             &mut second,
             &mut third,
             column_runs?,
-            width?,
-            split?,
-            second_split?,
+            width,
+            splits[0],
+            splits[1],
             partial,
             denominator,
             &mut da,

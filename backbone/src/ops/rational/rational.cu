@@ -136,7 +136,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         const size_t block = shared ? k : static_cast<size_t>(k) * groups + row;
         sum += partial[block * width + column];
     }
-    sum = kat::total_sum(sum);
+    sum = kat::block_sum<kat::kTotalWarps>(sum);
     if (threadIdx.x != 0) return;
     if (lower) {
         db[at] = static_cast<float>(absolute && denominator[at] < 0.0f ? -sum : sum);
