@@ -1,6 +1,7 @@
 //! Buffers that kernels fill, without a pass over memory that clears them first and without ever lending what is not
 //! written yet as numbers.
 
+use super::scatter::Scatter;
 use super::simd::vectorized;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -124,6 +125,19 @@ impl<'a> Unwritten<'a> {
             assert!(std::ptr::eq(written.as_ptr(), start) && written.len() == len, "a row of another place");
         }
         // SAFETY: for each row there was a slice of numbers at its very place.
+        unsafe { self.assume_written() }
+    }
+
+    /// Lends the memory to tasks that write it in places that lie apart.
+    ///
+    /// # Safety
+    /// `fill` must write every value.
+    pub(crate) unsafe fn write_scattered(
+        self,
+        fill: impl FnOnce(&Scatter<'_, MaybeUninit<f32>>),
+    ) -> &'a mut [f32] {
+        fill(&Scatter::new(self.slots));
+        // SAFETY: the caller's promise.
         unsafe { self.assume_written() }
     }
 

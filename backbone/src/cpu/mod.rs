@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod columns;
 pub mod gemm;
+pub(crate) mod scatter;
 pub mod simd;
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]

@@ -27,6 +27,11 @@ pub trait Backend: Recorder {
     fn synchronize(&self) -> Result<()> {
         Ok(())
     }
+    /// FLOP/s of matrix products in the device's numbers whose factors lie in its caches, all threads together, measured now;
+    /// `None` where nobody knows how.
+    fn product_rate(&self) -> Option<f64> {
+        None
+    }
     /// Copies (on the host: moves) values to the device.
     ///
     /// # Errors

@@ -257,6 +257,11 @@ impl Values {
         (packed.size() == (rows, columns)).then_some(packed)
     }
 
+    /// Whether no clone shares them, so that they can be changed in place.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.writable && Arc::strong_count(&self.0) == 1
+    }
+
     /// The values.
     pub(crate) fn values(&self) -> &[f32] {
         // SAFETY: the storage holds `len` values from `start` on, which may read them all; the borrow of `self` keeps it
@@ -316,6 +321,10 @@ impl Backend for Cpu {
     type Stored = Values;
     type View<'a> = &'a [f32];
     type ViewMut<'a> = &'a mut [f32];
+
+    fn product_rate(&self) -> Option<f64> {
+        Some(gemm::rate::cached(self.precision))
+    }
 
     fn device(stored: &Stored<Self>) -> &Self {
         &stored.0.device

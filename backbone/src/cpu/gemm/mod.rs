@@ -5,12 +5,15 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+pub mod rate;
 
 use super::buffer::Unwritten;
 use crate::tensor::Precision;
 pub use amx::Packed;
 pub use amx::available as has_tile_products;
 pub use amx::pack::Hand;
+pub(crate) use amx::pack::{Block, PANEL, Tile, pairs_of_planes, right_of_rows};
+pub(crate) use amx::{Panels, Tiles, sweep};
 use std::mem::MaybeUninit;
 
 /// A matrix in a slice, by strides.

@@ -3,7 +3,7 @@
 use super::{Attended, AttendedViews, AttentionGradients, AttentionKernel, Geometry, RelativeViews};
 use crate::config::Size;
 use crate::cpu::gemm::{self, Dst, Engine, Hand, Kept, Mat, Side, Threads, gemm, gemm_strided};
-use crate::cpu::simd::{exp, vectorized};
+use crate::cpu::simd::{exp, fold, vectorized};
 use crate::cpu::{Cpu, build};
 use crate::error::Result;
 use rayon::prelude::*;
@@ -94,7 +94,8 @@ fn softmax_row(row: &mut [f32]) -> f32 {
             *lane = if *v > *lane { *v } else { *lane };
         }
     }
-    let max = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let max = fold(lanes, |a, b| if b > a { b } else { a });
+    let max = rest.iter().fold(max, |m, v| m.max(*v));
     let (chunks, rest) = row.as_chunks_mut::<16>();
     let mut lanes = [0f32; 16];
     for chunk in chunks {
@@ -103,7 +104,7 @@ fn softmax_row(row: &mut [f32]) -> f32 {
             *lane += *v;
         }
     }
-    let mut sum: f32 = lanes.iter().sum();
+    let mut sum = fold(lanes, |a, b| a + b);
     for v in rest {
         *v = exp(*v - max);
         sum += *v;
@@ -289,7 +290,7 @@ fn logits_gradient(p: &mut [f32], dp: &mut [f32], log_sum: f32) {
             lanes[l] += p[l] * dp[l];
         }
     }
-    let mut sum: f32 = lanes.iter().sum();
+    let mut sum = fold(lanes, |a, b| a + b);
     for (p, dp) in p_rest.iter_mut().zip(dp_rest) {
         *p = exp(*p - log_sum);
         sum += *p * dp;

@@ -122,7 +122,7 @@ impl<D: Backend> RelativePositions<D> {
         RelativeViews { height: self.height.view(), width: self.width.view(), grid: self.grid }
     }
 
-    fn check(&self, geometry: Geometry) -> Result<()> {
+    pub(crate) fn check(&self, geometry: Geometry) -> Result<()> {
         let Size { height: rows, width: cols } = self.grid;
         if rows * cols != geometry.tokens {
             let reason = format!("a grid of {rows}x{cols} for {} tokens", geometry.tokens);

@@ -1,14 +1,14 @@
 //! Layer norm on the CPU: rows in parallel, each read while it is in the first cache.
 
 use super::{LayerNormKernel, NormGradients, Normalized};
-use crate::cpu::simd::vectorized;
+use crate::cpu::simd::{fold, vectorized};
 use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::Result;
 use rayon::prelude::*;
 
 /// Sum of `f` over a slice in 16 lanes, which the compiler keeps in one vector.
 #[inline(always)]
-fn lane_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn lane_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<16>();
     let mut lanes = [0f32; 16];
     for chunk in chunks {
@@ -16,7 +16,7 @@ fn lane_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             *lane += f(*x);
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().map(|x| f(*x)).sum::<f32>()
+    fold(lanes, |a, b| a + b) + rest.iter().map(|x| f(*x)).sum::<f32>()
 }
 
 /// As [`lane_sum`] over pairs.
@@ -30,7 +30,7 @@ fn lane_sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
         }
     }
     let rest: f32 = x_rest.iter().zip(y_rest).map(|(x, y)| f(*x, *y)).sum();
-    lanes.iter().sum::<f32>() + rest
+    fold(lanes, |a, b| a + b) + rest
 }
 
 impl LayerNormKernel for Cpu {

@@ -1,6 +1,7 @@
 //! Layer norm over the last axis: y = (x - mean)/√(variance + eps) · weight + bias.
 
 mod cpu;
+pub(crate) use cpu::lane_sum;
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
 #[cfg(test)]

@@ -62,7 +62,10 @@ fn take(x: &[f32], plan: &Plan, rows: &Bins, columns: &Bins, line: &mut Vec<f32>
         line.resize(covered.len(), 0.0);
         for (row, w) in (start..).zip(weights) {
             let x = &x[row * plan.input[1]..(row + 1) * plan.input[1]][covered.clone()];
-            line.iter_mut().zip(x).for_each(|(l, x)| *l = x.mul_add(*w, *l));
+            let line = &mut line[..x.len()];
+            for i in 0..x.len() {
+                line[i] = x[i].mul_add(*w, line[i]);
+            }
         }
         for ((start, weights), y) in columns.rows().zip(y) {
             let from = start.saturating_sub(covered.start);

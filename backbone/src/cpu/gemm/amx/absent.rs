@@ -1,15 +1,6 @@
 //! Tile products on a machine that cannot have them.
 
-use super::pack::Tile;
-
-/// 2 × 2 tiles of sums.
-#[derive(Clone, Copy, Debug)]
-pub struct Sums(pub [[[f32; 16]; 16]; 4]);
-
-impl Sums {
-    /// Zeros.
-    pub const ZERO: Self = Self([[[0.0; 16]; 16]; 4]);
-}
+use super::pack::{Block, Tile};
 
 /// Never.
 pub fn available() -> bool {
@@ -27,7 +18,7 @@ impl Registers {
     }
 
     /// Cannot be called.
-    pub fn multiply(&self, _: &[Tile], _: &[Tile], _: &mut Sums, _: bool, _: [bool; 2]) {
+    pub fn multiply(&self, _: &[Tile], _: &[Tile], _: &mut Block, _: bool, _: [bool; 2], _: *const Tile) {
         match self.0 {}
     }
 }

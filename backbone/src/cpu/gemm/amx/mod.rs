@@ -7,7 +7,13 @@
 //! With [`Precision::Tf32`] each factor is the sum of two numbers, and three of the four products are added (Markidis et al.,
 //! arXiv 1803.04014): the fourth is below the last digit kept.
 
+#[cfg(target_arch = "x86_64")]
+mod convert;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "convert_absent.rs"]
+mod convert;
 pub mod pack;
+mod space;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod stand_in;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -17,15 +23,16 @@ mod tile;
 mod tile;
 
 use super::{Dst, Side};
-use crate::cpu::simd::vectorized;
+use crate::cpu::simd::{lanes, vectorized};
 use crate::tensor::Precision;
-use pack::{Hand, PANEL, Part, Tile, panel, steps};
+use pack::{Block, Hand, PANEL, Part, Tile, panel, steps};
 use rayon::prelude::*;
+pub(crate) use space::Tiles;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use tile::Registers;
 pub use tile::available;
-use tile::{Registers, Sums};
 
 /// Steps of 32 of one pass over the inner length: a right-hand panel of 20 takes 40 KiB, most of the first cache.
 const PASS: usize = 20;
@@ -41,7 +48,7 @@ pub struct Packed {
     /// The inner length.
     inner: usize,
     /// Panels of the rounded numbers, then, for [`Precision::Tf32`], those of the rests.
-    tiles: Vec<Tile>,
+    tiles: Tiles,
     parts: usize,
 }
 
@@ -69,7 +76,7 @@ impl Packed {
             Hand::Right => (mat.cols, mat.rows),
         };
         let (parts, len) = (parts(precision), 2 * steps(inner));
-        let mut tiles = vec![Tile::ZERO; parts.len() * count.div_ceil(PANEL) * len];
+        let mut tiles = Tiles::new(parts.len() * count.div_ceil(PANEL) * len);
         if len > 0 {
             let panels = count.div_ceil(PANEL);
             let fill = |(i, tiles): (usize, &mut [Tile])| {
@@ -83,6 +90,15 @@ impl Packed {
         Self { hand, count, inner, tiles, parts: parts.len() }
     }
 
+    /// A factor of products of [`Precision::Bf16`] from its tiles, panel by panel.
+    ///
+    /// # Panics
+    /// If they are not as many as its panels have.
+    pub(crate) fn of_tiles(hand: Hand, count: usize, inner: usize, tiles: Tiles) -> Self {
+        assert_eq!(tiles.len(), 2 * count.div_ceil(PANEL) * steps(inner), "tiles of a factor");
+        Self { hand, count, inner, tiles, parts: 1 }
+    }
+
     /// Rows of a left-hand factor, columns of a right-hand one; the inner length.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.count, self.inner)
@@ -92,16 +108,44 @@ impl Packed {
         self.hand
     }
 
-    fn panel(&self, part: usize, index: usize) -> &[Tile] {
-        let len = 2 * steps(self.inner);
-        &self.tiles[(part * self.count.div_ceil(PANEL) + index) * len..][..len]
+    pub(crate) fn panels(&self) -> Panels<'_> {
+        let period = self.count.div_ceil(PANEL);
+        Panels { tiles: &self.tiles, count: self.count, steps: steps(self.inner), period, first: 0 }
+    }
+}
+
+/// The panels of a factor, or of some of its rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels<'a> {
+    /// Of each part, each panel, each step two.
+    pub tiles: &'a [Tile],
+    /// Rows of a left-hand factor, columns of a right-hand one.
+    pub count: usize,
+    /// Along the inner length.
+    pub steps: usize,
+    /// Panels after which the rows begin anew: each part of `count` rows begins a panel of its own.
+    pub period: usize,
+    /// The number of the first panel, where these are not all.
+    pub first: usize,
+}
+
+impl<'a> Panels<'a> {
+    fn panel(&self, part: usize, index: usize) -> &'a [Tile] {
+        let len = 2 * self.steps;
+        let place = part * (self.tiles.len() / 2) + index * len;
+        &self.tiles[place..place + len]
+    }
+
+    /// Whether a panel has more than one tile's rows.
+    fn has_both(&self, index: usize) -> bool {
+        self.count - (self.first + index) % self.period.max(1) * PANEL > 16
     }
 }
 
 thread_local! {
     /// Packing space, kept from call to call; taken while in use, so a nested call makes its own.
     static LEFT: Cell<Vec<Tile>> = const { Cell::new(Vec::new()) };
-    static SUMS: Cell<Vec<Sums>> = const { Cell::new(Vec::new()) };
+    static SUMS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
 }
 
 /// A destination that tasks write side by side.
@@ -152,53 +196,88 @@ pub(super) fn product(
 }
 
 /// Panels of rows and of columns of the product.
-type Panels = (std::ops::Range<usize>, std::ops::Range<usize>);
+type Place = (std::ops::Range<usize>, std::ops::Range<usize>);
 
-fn block(writer: &Writer<'_>, (rows, columns): Panels, inner: usize, rhs: &Packed, precision: Precision) {
+fn block(writer: &Writer<'_>, (rows, columns): Place, inner: usize, rhs: &Packed, precision: Precision) {
     let (parts, len) = (parts(precision), 2 * steps(inner));
-    let mut space = LEFT.take();
-    let packed = match writer.p.lhs {
-        Side::Packed(packed) => Some(packed),
-        Side::Mat(mat) => {
-            let count = parts.len() * rows.len() * len;
-            if space.len() < count {
-                space.resize(count, Tile::ZERO);
-            }
-            if len > 0 {
-                for (i, tiles) in space[..count].chunks_mut(len).enumerate() {
-                    let first = (rows.start + i % rows.len()) * PANEL;
-                    panel(mat, Hand::Left, parts[i / rows.len()], first, tiles);
-                }
-            }
-            None
-        }
+    let first = rows.start;
+    let with = |left: Panels<'_>, offset: usize| {
+        sweep(left, offset..offset + rows.len(), rhs.panels(), columns.clone(), |row, column, sums| {
+            writer.write(row - offset + first, column, sums);
+        });
     };
-    let left = |part: usize, row: usize| match packed {
-        Some(packed) => packed.panel(part, row),
-        None => &space[(part * rows.len() + row - rows.start) * len..][..len],
+    let mat = match writer.p.lhs {
+        Side::Packed(packed) => return with(packed.panels(), first),
+        Side::Mat(mat) => mat,
+    };
+    let mut space = LEFT.take();
+    let count = parts.len() * rows.len() * len;
+    if space.len() < count {
+        space.resize(count, Tile::ZERO);
+    }
+    if len > 0 {
+        for (i, tiles) in space[..count].chunks_mut(len).enumerate() {
+            panel(mat, Hand::Left, parts[i / rows.len()], (first + i % rows.len()) * PANEL, tiles);
+        }
+    }
+    let period = writer.m.div_ceil(PANEL);
+    with(Panels { tiles: &space[..count], count: writer.m, steps: steps(inner), period, first }, 0);
+    LEFT.set(space);
+}
+
+/// Gives `sink` the sums of each of these panels of rows by each of these of columns, and their numbers. Sums of rows and columns
+/// that are none are 0.
+pub(crate) fn sweep(
+    left: Panels<'_>,
+    rows: std::ops::Range<usize>,
+    right: Panels<'_>,
+    columns: std::ops::Range<usize>,
+    mut sink: impl FnMut(usize, usize, &mut Block),
+) {
+    assert_eq!(left.steps, right.steps, "steps of a product");
+    let steps = left.steps;
+    let passes = steps.div_ceil(PASS).max(1);
+    let parts = match steps {
+        0 => 1,
+        _ => right.tiles.len() / (2 * steps * right.period),
     };
     let mut sums = SUMS.take();
-    sums.resize(rows.len().max(sums.len()), Sums::ZERO);
-    let passes = steps(inner).div_ceil(PASS).max(1);
+    let kept = if passes == 1 { 1 } else { rows.len() };
+    sums.resize(kept.max(sums.len()), Block::ZERO);
     let registers = Registers::configured();
     for column in columns {
+        // of the panel after this one, which arrives while this one is multiplied
+        let mut next = right.tiles.as_ptr().wrapping_add(2 * (column + 1) * steps);
         for pass in 0..passes {
-            let [start, end] = [pass, pass + 1].map(|pass| 2 * (pass * steps(inner) / passes));
-            for (row, sums) in rows.clone().zip(&mut sums) {
-                let both = [writer.m - row * PANEL > 16, writer.n - column * PANEL > 16];
-                for (i, (a, b)) in terms(parts.len()).iter().enumerate() {
-                    let (left, right) = (&left(*a, row)[start..end], &rhs.panel(*b, column)[start..end]);
-                    registers.multiply(left, right, sums, pass == 0 && i == 0, both);
+            let (start, end) = (2 * (pass * steps / passes), 2 * ((pass + 1) * steps / passes));
+            for (i, row) in rows.clone().enumerate() {
+                let sums = &mut sums[if passes == 1 { 0 } else { i }];
+                let both = [left.has_both(row), right.has_both(column)];
+                for (i, (a, b)) in terms(parts).iter().enumerate() {
+                    let (left, right) =
+                        (&left.panel(*a, row)[start..end], &right.panel(*b, column)[start..end]);
+                    registers.multiply(left, right, sums, pass == 0 && i == 0, both, next);
+                    next = next.wrapping_byte_add((end - start) * 256);
                 }
                 if pass + 1 == passes {
-                    writer.write(row, column, sums);
+                    clear(sums, both);
+                    sink(row, column, sums);
                 }
             }
         }
     }
     drop(registers);
     SUMS.set(sums);
-    LEFT.set(space);
+}
+
+/// Of sums that only some of the tiles were multiplied for.
+fn clear(sums: &mut Block, [rows, columns]: [bool; 2]) {
+    if !rows {
+        sums.0[16..].fill([0.0; 32]);
+    }
+    if !columns {
+        sums.0.iter_mut().for_each(|row| row[16..].fill(0.0));
+    }
 }
 
 /// Where sums go, and what is done to them on the way.
@@ -211,51 +290,50 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// The 32 × 32 sums of a panel of rows and one of columns, as many as are in the product.
-    fn write(&self, row: usize, column: usize, sums: &Sums) {
+    fn write(&self, row: usize, column: usize, sums: &Block) {
         let (first, left) = (row * PANEL, column * PANEL);
         let (rows, columns) = (PANEL.min(self.m - first), PANEL.min(self.n - left));
         let bias = self.p.bias.map(|bias| &bias[left..left + columns]);
+        // SAFETY: the product's rows lie in the destination (`run_on` has checked), of which this task alone has this rectangle;
+        // they were written before where they are read (`Dst::Accumulate`).
+        let row = |r: usize| unsafe {
+            let start = self.shared.start.add((first + r) * self.shared.stride + left);
+            std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<f32>>(), columns)
+        };
+        let (factor, start) = (self.p.factor, self.p.start);
+        if columns < PANEL {
+            for r in 0..rows {
+                let (sums, dst) = (sums.row(r), row(r));
+                for (l, slot) in dst.iter_mut().enumerate() {
+                    let base = match (start, bias) {
+                        // SAFETY: values that are added to were written before.
+                        (Dst::Accumulate, _) => unsafe { slot.assume_init() },
+                        (Dst::Overwrite, Some(bias)) => bias[l],
+                        (Dst::Overwrite, None) => 0.0,
+                    };
+                    slot.write(factor.mul_add(sums[l], base));
+                }
+            }
+            return;
+        }
+        let whole = |values: &[f32]| -> [f32; PANEL] { values.try_into().expect("a panel's columns") };
+        let constant = bias.map_or([0.0; PANEL], whole);
         vectorized(
             #[inline(always)]
             || {
-                for (r, half) in (0..rows).flat_map(|r| (0..columns.div_ceil(16)).map(move |half| (r, half)))
-                {
-                    let (at, count) = (half * 16, 16.min(columns - half * 16));
-                    // SAFETY: the product's rows lie in the destination (`run_on` has checked), of which this task alone has
-                    // this rectangle; they were written before where they are read (`Dst::Accumulate`).
-                    let dst = unsafe {
-                        let start = self.shared.start.add((first + r) * self.shared.stride + left + at);
-                        std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<f32>>(), count)
+                for r in 0..rows {
+                    let (sums, dst) = (sums.row(r), row(r));
+                    let base = match start {
+                        // SAFETY: as above; an f32 lies as a MaybeUninit<f32> does.
+                        Dst::Accumulate => unsafe { *dst.as_ptr().cast::<[f32; PANEL]>() },
+                        Dst::Overwrite => constant,
                     };
-                    let (sums, bias) =
-                        (&sums.0[r / 16 * 2 + half][r % 16], bias.map(|bias| &bias[at..at + count]));
-                    let (factor, start) = (self.p.factor, self.p.start);
-                    match <&mut [_; 16]>::try_from(&mut *dst) {
-                        Ok(whole) => finish(whole, sums, bias, factor, start),
-                        Err(_) => finish(dst, sums, bias, factor, start),
-                    }
+                    let values: [f32; PANEL] = lanes(|l| factor.mul_add(sums[l], base[l]));
+                    // SAFETY: the row has as many places.
+                    unsafe { *dst.as_mut_ptr().cast::<[f32; PANEL]>() = values };
                 }
             },
         );
-    }
-}
-
-/// Scales up to 16 sums, adds what they start from, and writes them.
-#[inline(always)]
-fn finish(dst: &mut [MaybeUninit<f32>], sums: &[f32; 16], bias: Option<&[f32]>, factor: f32, start: Dst) {
-    let slots = dst.iter_mut().zip(sums);
-    match (start, bias) {
-        (Dst::Overwrite, None) => slots.for_each(|(slot, sum)| {
-            slot.write(factor * sum);
-        }),
-        (Dst::Overwrite, Some(bias)) => slots.zip(bias).for_each(|((slot, sum), bias)| {
-            slot.write(factor * sum + bias);
-        }),
-        (Dst::Accumulate, _) => slots.for_each(|(slot, sum)| {
-            // SAFETY: values that are added to were written before.
-            let before = unsafe { slot.assume_init() };
-            slot.write(factor * sum + before);
-        }),
     }
 }
 

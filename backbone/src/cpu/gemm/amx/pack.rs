@@ -2,7 +2,9 @@
 //! kernel reads them. The same on every machine.
 
 use super::super::Mat;
-use crate::cpu::simd::vectorized;
+use super::convert;
+use crate::cpu::simd::{lanes, vectorized};
+use std::hint::black_box;
 
 /// Rows of a left-hand panel and columns of a right-hand one: two tiles.
 pub const PANEL: usize = 32;
@@ -20,12 +22,22 @@ impl Tile {
     pub const ZERO: Self = Self([[0; 16]; 16]);
 
     /// The same as rows of 32 numbers.
+    fn numbers(&self) -> &[[u16; 32]; 16] {
+        // SAFETY: as many bytes, all of which are numbers of either kind, at a place that is aligned for both.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// The same as rows of 32 numbers.
     fn halves(&mut self) -> &mut [[u16; 32]; 16] {
         // SAFETY: as many bytes, all of which are numbers of either kind, at a place that is aligned for both.
         unsafe { &mut *(&raw mut self.0).cast() }
     }
 
-    fn transpose(&mut self) {
+    /// The words, transposed: of a left-hand tile of rows, a right-hand one of as many columns, and the other way round.
+    pub fn transpose(&mut self) {
+        if convert::available() {
+            return convert::transpose(self);
+        }
         let Self(rows) = self;
         for i in 0..16 {
             let (above, below) = rows.split_at_mut(i + 1);
@@ -34,6 +46,90 @@ impl Tile {
             }
         }
     }
+}
+
+/// 32 × 32 numbers in f32, by rows: sums of a product, or a step of a panel before it is rounded.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Block(pub [[f32; 32]; 32]);
+
+impl Block {
+    /// Zeros.
+    pub const ZERO: Self = Self([[0.0; 32]; 32]);
+
+    /// A row's values. The compiler does not know that it lies beside others: it would go over many rows at once, by gathers.
+    #[inline(always)]
+    pub fn row(&self, r: usize) -> [f32; 32] {
+        *black_box(&self.0[r])
+    }
+
+    /// Writes a row, likewise.
+    #[inline(always)]
+    pub fn set_row(&mut self, r: usize, values: [f32; 32]) {
+        *black_box(&mut self.0[r]) = values;
+    }
+
+    /// The two tiles of a left-hand step of which these are 32 rows.
+    pub fn write_left(&self, tiles: &mut [Tile]) {
+        let mat = Mat::new(self.0.as_flattened(), 32, 32);
+        for (i, tile) in tiles.iter_mut().enumerate() {
+            rows_of::<false>(&mat, (16 * i, 16), (0, 32), tile);
+        }
+    }
+
+    /// The two tiles of a right-hand step: rows lie along the inner length.
+    pub fn write_right(&self, tiles: &mut [Tile]) {
+        let mat = Mat::new(self.0.as_flattened(), 32, 32).transposed();
+        for (i, tile) in tiles.iter_mut().enumerate() {
+            pairs_of::<false>(&mat, (16 * i, 16), (0, 32), tile);
+        }
+    }
+
+    /// The rows of a left-hand step's two tiles. To be called where code is vectorized.
+    #[inline(always)]
+    pub fn read_left(&mut self, tiles: &[Tile]) {
+        for r in 0..32 {
+            let numbers = *black_box(&tiles[r / 16].numbers()[r % 16]);
+            self.set_row(r, lanes(|l| f32::from_bits(u32::from(numbers[l]) << 16)));
+        }
+    }
+}
+
+/// Of the two tiles of a left-hand step, those of the right-hand one whose inner length lies along their rows.
+pub fn right_of_rows(left: &[Tile], right: &mut [Tile]) {
+    for (half, tile) in right.iter_mut().enumerate() {
+        if convert::available() {
+            convert::pairs_of_rows([&left[0], &left[1]], half, tile);
+            continue;
+        }
+        for (p, pairs) in tile.0.iter_mut().enumerate() {
+            let [even, odd] = [0, 1].map(|i| &left[p / 8].numbers()[p % 8 * 2 + i]);
+            for (c, pair) in pairs.iter_mut().enumerate() {
+                let [even, odd] = [even, odd].map(|row| u32::from(row[16 * half + c]));
+                *pair = even | odd << 16;
+            }
+        }
+    }
+}
+
+/// Two runs of values, rounded, as pairs.
+pub fn pairs_of_planes(even: &[f32], odd: &[f32], pairs: &mut [u32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let (evens, odds, chunks) =
+                (even.as_chunks::<16>(), odd.as_chunks::<16>(), pairs.as_chunks_mut::<16>());
+            for i in 0..chunks.0.len() {
+                let (even, odd) = (evens.0[i], odds.0[i]);
+                for l in 0..16 {
+                    chunks.0[i][l] = upper(even[l]) >> 16 | upper(odd[l]);
+                }
+            }
+            for i in 0..chunks.1.len() {
+                chunks.1[i] = upper(evens.1[i]) >> 16 | upper(odds.1[i]);
+            }
+        },
+    );
 }
 
 /// Which factor of a product.
@@ -129,6 +225,10 @@ fn rows_of<const REST: bool>(
     (inner, count): (usize, usize),
     tile: &mut Tile,
 ) {
+    if (rows, count) == (16, DEPTH) && convert::available() {
+        let src = &own.data[row * own.row_stride + inner..];
+        return convert::rows::<REST>(src, own.row_stride, tile);
+    }
     for (r, numbers) in tile.halves().iter_mut().enumerate().take(rows) {
         let src = &own.data[(row + r) * own.row_stride + inner..][..count];
         match <&[f32; 32]>::try_from(src) {
@@ -154,6 +254,10 @@ fn pairs_of<const REST: bool>(
     (inner, count): (usize, usize),
     tile: &mut Tile,
 ) {
+    if (rows, count, own.row_stride) == (16, DEPTH, 1) && convert::available() {
+        let src = &own.data[inner * own.col_stride + row..];
+        return convert::pairs::<REST>(src, own.col_stride, tile);
+    }
     for (p, pairs) in tile.0.iter_mut().enumerate().take(count.div_ceil(2)) {
         let line = |i: usize| &own.data[(inner + i) * own.col_stride + row * own.row_stride..][..rows];
         let even = line(2 * p);

@@ -4,19 +4,9 @@
 //! Intel, *Architecture Instruction Set Extensions*, chapter 3 (AMX): eight registers of 16 rows of 64 bytes; a product adds
 //! to 16 × 16 sums in f32 those of 16 × 32 by 32 × 16 bfloat16 numbers, in 16 cycles.
 
-use super::pack::Tile;
+use super::pack::{Block, Tile};
 use std::arch::asm;
 use std::sync::OnceLock;
-
-/// 2 × 2 tiles of sums: rows 0–15 and columns 0–15, columns 16–31, rows 16–31 and columns 0–15, columns 16–31.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub struct Sums(pub [[[f32; 16]; 16]; 4]);
-
-impl Sums {
-    /// Zeros.
-    pub const ZERO: Self = Self([[[0.0; 16]; 16]; 4]);
-}
 
 /// The shape of every register, as the processor reads it: palette 1, 16 rows of 64 bytes.
 #[repr(C, align(64))]
@@ -100,18 +90,26 @@ impl Registers {
     /// Adds to `sums` (or overwrites them, if `fresh`) the products of as many steps as there are tiles: two left-hand tiles
     /// by two right-hand ones each, or by the first of them where the others are `false` in `both`.
     #[inline]
-    pub fn multiply(&self, left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool, both: [bool; 2]) {
+    pub fn multiply(
+        &self,
+        left: &[Tile],
+        right: &[Tile],
+        sums: &mut Block,
+        fresh: bool,
+        both: [bool; 2],
+        next: *const Tile,
+    ) {
         let steps = left.len() / 2;
         assert!(left.len() == 2 * steps && right.len() == left.len(), "tiles of a product");
         // SAFETY: `self` is the proof that the registers are configured. The kernels read `steps` pairs of tiles from each
-        // slice and read and write `sums`, whose tiles lie one after the other.
+        // slice and read and write `sums`.
         unsafe {
-            let (left, right, sums) = (left.as_ptr(), right.as_ptr(), sums.0.as_mut_ptr());
+            let (left, right, sums) = (left.as_ptr(), right.as_ptr(), &raw mut *sums);
             match both {
-                [true, true] => kernel_2x2(left, right, sums, steps, fresh),
-                [true, false] => kernel_2x1(left, right, sums, steps, fresh),
-                [false, true] => kernel_1x2(left, right, sums, steps, fresh),
-                [false, false] => kernel_1x1(left, right, sums, steps, fresh),
+                [true, true] => kernel_2x2(left, right, sums, steps, fresh, next),
+                [true, false] => kernel_2x1(left, right, sums, steps, fresh, next),
+                [false, true] => kernel_1x2(left, right, sums, steps, fresh, next),
+                [false, false] => kernel_1x1(left, right, sums, steps, fresh, next),
             }
         }
     }
@@ -128,21 +126,22 @@ impl Drop for Registers {
 macro_rules! kernel {
     ($name:ident, [$($sum:literal at $place:literal),*], [$($load:literal),*], [$($dot:literal),*]) => {
         /// # Safety
-        /// The registers are configured; `left` and `right` hold 2 · `steps` tiles, `sums` four of sums.
+        /// The registers are configured; `left` and `right` hold 2 · `steps` tiles.
         #[inline]
         unsafe fn $name(
             left: *const Tile,
             right: *const Tile,
-            sums: *mut [[f32; 16]; 16],
+            sums: *mut Block,
             steps: usize,
             fresh: bool,
+            next: *const Tile,
         ) {
             // SAFETY: the caller's promise; each step reads two tiles (2 KiB) of either side and goes on behind them.
             unsafe {
                 asm!(
                     "test {fresh}, {fresh}",
                     "jnz 2f",
-                    $(concat!("tileloadd tmm", $sum, ", [{sums} + {row}*1 + ", $place, "]"),)*
+                    $(concat!("tileloadd tmm", $sum, ", [{sums} + {row}*2 + ", $place, "]"),)*
                     "jmp 3f",
                     "2:",
                     $(concat!("tilezero tmm", $sum),)*
@@ -152,15 +151,25 @@ macro_rules! kernel {
                     "4:",
                     $($load,)*
                     $($dot,)*
+                    "prefetcht1 [{next}]",
+                    "prefetcht1 [{next} + 64]",
+                    "prefetcht1 [{next} + 128]",
+                    "prefetcht1 [{next} + 192]",
+                    "prefetcht1 [{next} + 256]",
+                    "prefetcht1 [{next} + 320]",
+                    "prefetcht1 [{next} + 384]",
+                    "prefetcht1 [{next} + 448]",
+                    "add {next}, 512",
                     "add {left}, 2048",
                     "add {right}, 2048",
                     "dec {steps}",
                     "jnz 4b",
                     "5:",
-                    $(concat!("tilestored [{sums} + {row}*1 + ", $place, "], tmm", $sum),)*
+                    $(concat!("tilestored [{sums} + {row}*2 + ", $place, "], tmm", $sum),)*
                     left = inout(reg) left => _,
                     right = inout(reg) right => _,
                     steps = inout(reg) steps => _,
+                    next = inout(reg) next => _,
                     sums = in(reg) sums,
                     row = in(reg) 64usize,
                     fresh = in(reg) usize::from(fresh),
@@ -175,14 +184,18 @@ macro_rules! kernel {
 
 kernel!(
     kernel_2x2,
-    ["0" at "0", "1" at "1024", "2" at "2048", "3" at "3072"],
+    ["0" at "0", "1" at "64", "2" at "2048", "3" at "2112"],
     [
         "tileloadd tmm6, [{right} + {row}*1]",
         "tileloadd tmm4, [{left} + {row}*1]",
         "tileloadd tmm7, [{right} + {row}*1 + 1024]",
         "tileloadd tmm5, [{left} + {row}*1 + 1024]"
     ],
-    ["tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7"]
+    [
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tdpbf16ps tmm3, tmm5, tmm7"]
 );
 kernel!(
     kernel_2x1,
@@ -196,7 +209,7 @@ kernel!(
 );
 kernel!(
     kernel_1x2,
-    ["0" at "0", "1" at "1024"],
+    ["0" at "0", "1" at "64"],
     [
         "tileloadd tmm4, [{left} + {row}*1]",
         "tileloadd tmm6, [{right} + {row}*1]",
