@@ -18,6 +18,7 @@ device_of!(
     crate::ops::add::AddKernel,
     crate::ops::attention::AttentionKernel,
     crate::ops::batch_norm::BatchNormKernel,
+    crate::ops::branch::BranchKernel,
     crate::ops::bspline::BsplineKernel,
     crate::ops::channel_norm::ChannelNormKernel,
     crate::ops::conv2d::Conv2dKernel,

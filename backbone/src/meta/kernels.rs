@@ -381,6 +381,8 @@ impl ReduceKernel for Meta {
 
 impl ResidualNormKernel for Meta {}
 
+impl crate::ops::branch::BranchKernel for Meta {}
+
 impl ResampleKernel for Meta {
     fn resample_forward(&self, x: usize, g: &GridGeometry) -> Result<usize> {
         Ok(x / g.from.area().max(1) * g.to.area())

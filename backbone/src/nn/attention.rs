@@ -1,11 +1,12 @@
 //! Multi-head self-attention, over all tokens or over windows of the token grid (ViTDet).
 
-use super::{Builder, LayerScale, Linear};
+use super::{Builder, LayerNorm, LayerScale, Linear};
 use crate::config::Size;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::mimetic::{self, MimeticConfig};
 use crate::module;
+use crate::ops::branch::{AttentionBranch, Stream};
 use crate::ops::{self, RelativePositions};
 use crate::tensor::Graph;
 use crate::tensor::Tensor;
@@ -100,6 +101,32 @@ impl<D: Device> Attention<D> {
                 ops::window_unpartition(graph, &attended, grid, window)
             }
         }
+    }
+
+    /// x + f · attention(norm(x)) as one op, where the device has it so.
+    ///
+    /// # Errors
+    /// An input of another shape.
+    pub(crate) fn branch(
+        &self,
+        graph: &mut Graph<D>,
+        x: Tensor<D>,
+        norm: &LayerNorm<D>,
+        (grid, scale): (Size, Option<&LayerScale<D>>),
+        drop_path: f32,
+    ) -> Result<Stream<D>> {
+        let scaled = scale.map(|scale| scale.scaled(graph, &self.proj)).transpose()?;
+        let relative = self.relative_positions(graph, self.window.map_or(grid, Size::square))?;
+        let branch = AttentionBranch {
+            norm: norm.parameters(),
+            qkv: self.qkv.layer(),
+            heads: self.heads,
+            relative: relative.as_ref(),
+            proj: scaled.as_ref().unwrap_or(&self.proj).layer(),
+            window: self.window.map(|window| (grid, window)),
+            drop_path,
+        };
+        x.device().clone().attention_branch(graph, x, &branch)
     }
 
     fn attend(

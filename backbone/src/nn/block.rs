@@ -79,11 +79,34 @@ impl<D: Device> Block<D> {
     /// # Errors
     /// An input of another shape.
     pub fn advance(&self, graph: &mut Graph<D>, x: Residual<D>, grid: Size) -> Result<Residual<D>> {
+        let x = self.attend(graph, x, grid)?;
+        self.mix(graph, x)
+    }
+
+    /// The attention's branch, as one op where the device has it so.
+    fn attend(&self, graph: &mut Graph<D>, x: Residual<D>, grid: Size) -> Result<Residual<D>> {
+        let scale = self.ls1.as_ref();
+        let (x, fused) = x.through(graph, |graph, x| {
+            self.attn.branch(graph, x, &self.norm1, (grid, scale), self.drop_path)
+        })?;
+        if fused {
+            return Ok(x);
+        }
         let (x, normed) = x.normed(graph, &self.norm1, None)?;
-        let mixed = self.attn.forward(graph, &normed, grid, self.ls1.as_ref())?;
-        let x = x.with(graph, mixed, self.drop_path)?;
+        let mixed = self.attn.forward(graph, &normed, grid, scale)?;
+        x.with(graph, mixed, self.drop_path)
+    }
+
+    /// The channel mixer's branch, likewise.
+    fn mix(&self, graph: &mut Graph<D>, x: Residual<D>) -> Result<Residual<D>> {
+        let scale = self.ls2.as_ref();
+        let (x, fused) =
+            x.through(graph, |graph, x| self.mlp.branch(graph, x, &self.norm2, scale, self.drop_path))?;
+        if fused {
+            return Ok(x);
+        }
         let (x, activated) = x.normed(graph, &self.norm2, self.mlp.first_activation())?;
-        let mixed = self.mlp.forward_activated(graph, &activated, self.ls2.as_ref())?;
+        let mixed = self.mlp.forward_activated(graph, &activated, scale)?;
         x.with(graph, mixed, self.drop_path)
     }
 }

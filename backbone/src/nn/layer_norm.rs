@@ -4,6 +4,7 @@ use super::Builder;
 use crate::device::Device;
 use crate::error::Result;
 use crate::module;
+use crate::ops::residual_norm::Norm;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -38,6 +39,11 @@ impl<D: Device> LayerNorm<D> {
     pub fn with_eps(builder: &Builder<D>, channels: usize, eps: f32) -> Result<Self> {
         let (weight, bias) = (builder.constant(1.0, [channels])?, builder.constant(0.0, [channels])?);
         Ok(Self { weight, bias, eps })
+    }
+
+    /// As an op takes it.
+    pub(crate) fn parameters(&self) -> Norm<'_, D> {
+        Norm { weight: &self.weight, bias: &self.bias, eps: self.eps }
     }
 
     /// What is added to the variance.

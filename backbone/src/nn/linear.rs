@@ -4,6 +4,7 @@ use super::{Builder, LayerScale};
 use crate::device::Device;
 use crate::error::Result;
 use crate::module;
+use crate::ops::branch::Layer;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
 
@@ -28,6 +29,11 @@ impl<D: Device> Linear<D> {
             weight: builder.truncated_normal("weight", [outputs, inputs], std)?,
             bias: Some(builder.constant(0.0, [outputs])?),
         })
+    }
+
+    /// As an op takes it.
+    pub(crate) fn layer(&self) -> Layer<'_, D> {
+        Layer { weight: &self.weight, bias: self.bias.as_ref() }
     }
 
     /// (…, inputs) → (…, outputs).

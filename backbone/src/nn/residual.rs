@@ -3,7 +3,7 @@
 use super::{GroupRational, LayerNorm};
 use crate::device::Device;
 use crate::error::Result;
-use crate::ops::residual_norm::Norm;
+use crate::ops::branch::Stream;
 use crate::ops::{add_drop_path, residual_norm};
 use crate::tensor::{Graph, Tensor};
 
@@ -27,6 +27,25 @@ impl<D: Device> From<Tensor<D>> for Residual<D> {
 }
 
 impl<D: Device> Residual<D> {
+    /// The stream through a whole branch, and true, where the device has branches and `branch` is one of them.
+    ///
+    /// # Errors
+    /// Those of `branch`.
+    pub(super) fn through(
+        self,
+        graph: &mut Graph<D>,
+        branch: impl FnOnce(&mut Graph<D>, Tensor<D>) -> Result<Stream<D>>,
+    ) -> Result<(Self, bool)> {
+        if !self.tokens.device().has_branches() {
+            return Ok((self, false));
+        }
+        let x = self.sum(graph)?;
+        Ok(match branch(graph, x)? {
+            Stream::Done(y) => (y.into(), true),
+            Stream::Same(x) => (x.into(), false),
+        })
+    }
+
     /// The stream with a branch, of which a sample is dropped with this probability while training.
     ///
     /// # Errors
@@ -64,9 +83,9 @@ impl<D: Device> Residual<D> {
             };
             return Ok((self, normed));
         };
-        let norm = Norm { weight: &norm.weight, bias: &norm.bias, eps: norm.eps() };
         let activation = activation.map(GroupRational::parameters);
-        let [sum, normed] = residual_norm(graph, &self.tokens, &values, drop_path, norm, activation)?;
+        let [sum, normed] =
+            residual_norm(graph, &self.tokens, &values, drop_path, norm.parameters(), activation)?;
         Ok((sum.into(), normed))
     }
 }

@@ -9,6 +9,7 @@ pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod batch_norm;
+pub mod branch;
 pub mod bspline;
 pub mod channel_norm;
 #[cfg(test)]

@@ -104,6 +104,10 @@ impl<D: Device> GrKan<D> {
         })
     }
 
+    pub(super) fn dropout(&self) -> f32 {
+        self.dropout
+    }
+
     /// What follows act1, of an x that it was applied to, multiplied by `scale`: (…, C) → (…, C).
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::init::Activation;
 use crate::module;
 use crate::nn::{Builder, LayerScale, Linear};
 use crate::ops::activation::Function;
+use crate::ops::branch::Middle;
 use crate::ops::rational::Denominator;
 use crate::tensor::Tensor;
 use crate::{ops, tensor::Graph};
@@ -102,6 +103,19 @@ impl<D: Device> Mlp<D> {
             function: if config.learnable.is_some() { None } else { Some(function_of(config.activation)?) },
             dropout: config.dropout,
         })
+    }
+
+    pub(super) fn dropout(&self) -> f32 {
+        self.dropout
+    }
+
+    /// What stands between the layers, where a branch can have it.
+    pub(super) fn middle(&self) -> Option<Middle<'_, D>> {
+        match (&self.act, self.function) {
+            (Some(LearnedActivation::Pau(pau)), _) => Some(Middle::Rational(pau.parameters())),
+            (Some(LearnedActivation::Prelu(_)), _) | (None, None) => None,
+            (None, Some(function)) => Some(Middle::Function(function)),
+        }
     }
 
     /// (…, C) → (…, C), multiplied by `scale`.

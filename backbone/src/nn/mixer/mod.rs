@@ -8,11 +8,12 @@ pub use gr_kan::{GrKan, GroupRational};
 pub use kan::{Kan, KanLayer};
 pub use mlp::{Learnable, LearnedActivation, Mlp, Prelu, function_of};
 
-use super::{Builder, LayerScale};
+use super::{Builder, LayerNorm, LayerScale};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::init::{Activation, Order};
 use crate::module;
+use crate::ops::branch::{Middle, MixerBranch, Stream};
 use crate::ops::rational::Denominator;
 use crate::tensor::Graph;
 use crate::tensor::Tensor;
@@ -117,6 +118,38 @@ impl<D: Device> Mixer<D> {
             }
             None => self.forward_activated(graph, x, None),
         }
+    }
+
+    /// x + f · mixer(norm(x)) as one op, where the device has it so.
+    ///
+    /// # Errors
+    /// An input of another shape.
+    pub(crate) fn branch(
+        &self,
+        graph: &mut Graph<D>,
+        x: Tensor<D>,
+        norm: &LayerNorm<D>,
+        scale: Option<&LayerScale<D>>,
+        drop_path: f32,
+    ) -> Result<Stream<D>> {
+        let (dropout, act1, fc1, act2, fc2) = match self {
+            Self::GrKan(m) => {
+                let act2 = Middle::Rational(m.act2.parameters());
+                (m.dropout(), Some(m.act1.parameters()), &m.fc1, act2, &m.fc2)
+            }
+            Self::Mlp(m) => match m.middle() {
+                Some(middle) => (m.dropout(), None, &m.fc1, middle, &m.fc2),
+                None => return Ok(Stream::Same(x)),
+            },
+            Self::Kan(_) => return Ok(Stream::Same(x)),
+        };
+        if graph.is_training() && dropout != 0.0 {
+            return Ok(Stream::Same(x));
+        }
+        let scaled = scale.map(|scale| scale.scaled(graph, fc2)).transpose()?;
+        let fc2 = scaled.as_ref().unwrap_or(fc2).layer();
+        let branch = MixerBranch { norm: norm.parameters(), act1, fc1: fc1.layer(), act2, fc2, drop_path };
+        x.device().clone().mixer_branch(graph, x, &branch)
     }
 
     /// The activation that it begins with, if it does.

@@ -1,7 +1,7 @@
 //! The group rational on the CPU: rows in parallel, channels of a group in vectors, coefficients in registers.
 
 use super::{Denominator, Geometry, MAX_COEFFICIENTS, RationalGradients, RationalKernel};
-use crate::cpu::simd::vectorized;
+use crate::cpu::simd::{coarse_reciprocal, fold, vectorized};
 use crate::cpu::{Cpu, GRAIN, Unwritten, build};
 use crate::error::Result;
 use rayon::prelude::*;
@@ -17,6 +17,24 @@ impl Geometry {
     /// Rows of one task. Fixed by the shape alone, so that sums come out the same on any number of threads.
     fn rows_per_task(&self) -> usize {
         (GRAIN / self.channels).max(1)
+    }
+
+    /// Gradients of numerator and denominator from sums of parts of the rows, in order.
+    fn totals(&self, sums: &[CoefficientSums], signs: Option<&[f32]>) -> [Vec<f32>; 2] {
+        let total = |side: usize, rows: usize, len: usize, signs: Option<&[f32]>| {
+            let mut total = vec![0f64; rows * len];
+            for (i, sums) in sums.iter().enumerate() {
+                let row = if rows == 1 { 0 } else { i % self.groups };
+                let total = &mut total[row * len..(row + 1) * len];
+                total.iter_mut().zip(&sums[side]).for_each(|(t, s)| *t += f64::from(*s));
+            }
+            let sign = |i: usize| signs.map_or(1.0, |b| if b[i] < 0.0 { -1.0 } else { 1.0 });
+            total.iter().enumerate().map(|(i, t)| (t * sign(i)) as f32).collect::<Vec<_>>()
+        };
+        [
+            total(0, self.numerator_groups, self.numerator_len, None),
+            total(1, self.denominator_groups, self.denominator_len, signs),
+        ]
     }
 
     fn coefficients<const M: usize, const N: usize>(&self, a: &[f32], b: &[f32]) -> Vec<Group<M, N>> {
@@ -59,6 +77,10 @@ macro_rules! specialized {
         }
     }};
 }
+
+mod blocks;
+
+pub(crate) use blocks::{CoefficientSums, OnBlocks};
 
 impl RationalKernel for Cpu {
     fn rational_forward(
@@ -108,7 +130,7 @@ fn forward<const M: usize, const N: usize, const L: usize, const PAPER: bool>(
                         let y = y[columns.clone()].as_chunks_mut::<L>().0;
                         let x = x[columns.clone()].as_chunks::<L>().0;
                         for (y, x) in y.iter_mut().zip(x) {
-                            group.value::<L, PAPER>(x, y);
+                            group.value::<L, PAPER, false>(x, y);
                         }
                     }
                 }
@@ -141,14 +163,14 @@ fn backward<const M: usize, const N: usize, const L: usize, const PAPER: bool>(
                             let dy = dy[columns.clone()].as_chunks_mut::<L>().0;
                             let x = x[columns.clone()].as_chunks::<L>().0;
                             for (dy, x) in dy.iter_mut().zip(x) {
-                                group.gradient::<L, PAPER>(x, dy, &mut lanes);
+                                group.gradient::<L, PAPER, false>(x, dy, &mut [0.0; L], &mut lanes);
                             }
                         }
                         for (sum, lane) in sums[0].iter_mut().zip(&lanes.a) {
-                            *sum = lane.iter().sum();
+                            *sum = fold(*lane, |a, b| a + b);
                         }
                         for (sum, lane) in sums[1].iter_mut().zip(&lanes.b) {
-                            *sum = lane.iter().sum();
+                            *sum = fold(*lane, |a, b| a + b);
                         }
                     }
                 },
@@ -156,21 +178,8 @@ fn backward<const M: usize, const N: usize, const L: usize, const PAPER: bool>(
         },
     );
     let signs = (geometry.form == Denominator::Kernel).then_some(denominator);
-    let total = |side: usize, rows: usize, len: usize, signs: Option<&[f32]>| {
-        let mut total = vec![0f64; rows * len];
-        for (i, sums) in sums.iter().enumerate() {
-            let row = if rows == 1 { 0 } else { i % geometry.groups };
-            let total = &mut total[row * len..(row + 1) * len];
-            total.iter_mut().zip(&sums[side]).for_each(|(t, s)| *t += f64::from(*s));
-        }
-        let sign = |i: usize| signs.map_or(1.0, |b| if b[i] < 0.0 { -1.0 } else { 1.0 });
-        total.iter().enumerate().map(|(i, t)| (t * sign(i)) as f32).collect::<Vec<_>>()
-    };
-    RationalGradients {
-        numerator: total(0, geometry.numerator_groups, geometry.numerator_len, None),
-        denominator: total(1, geometry.denominator_groups, geometry.denominator_len, signs),
-        dx: dy,
-    }
+    let [numerator, denominator] = geometry.totals(&sums, signs);
+    RationalGradients { numerator, denominator, dx: dy }
 }
 
 /// The derivative of |value|, 0 at 0 as PyTorch has it.
@@ -190,7 +199,7 @@ struct Lanes<const M: usize, const N: usize, const L: usize> {
 impl<const M: usize, const N: usize> Group<M, N> {
     /// P/Q of L neighbors by Horner's rule.
     #[inline(always)]
-    fn value<const L: usize, const PAPER: bool>(&self, x: &[f32; L], y: &mut [f32; L]) {
+    fn value<const L: usize, const PAPER: bool, const COARSE: bool>(&self, x: &[f32; L], y: &mut [f32; L]) {
         for l in 0..L {
             let x = x[l];
             let v = if PAPER { x } else { x.abs() };
@@ -202,7 +211,8 @@ impl<const M: usize, const N: usize> Group<M, N> {
             for &b in self.b[..N - 1].iter().rev() {
                 q = q.mul_add(v, b);
             }
-            y[l] = p / if PAPER { 1.0 + (q * v).abs() } else { q.mul_add(v, 1.0) };
+            let q = if PAPER { 1.0 + (q * v).abs() } else { q.mul_add(v, 1.0) };
+            y[l] = if COARSE { p * coarse_reciprocal(q) } else { p / q };
         }
     }
 
@@ -211,10 +221,11 @@ impl<const M: usize, const N: usize> Group<M, N> {
     ///
     /// One loop over lanes around everything: the form that the compiler turns into one vector a step.
     #[inline(always)]
-    fn gradient<const L: usize, const PAPER: bool>(
+    fn gradient<const L: usize, const PAPER: bool, const COARSE: bool>(
         &self,
         x: &[f32; L],
         dy: &mut [f32; L],
+        value: &mut [f32; L],
         sums: &mut Lanes<M, N, L>,
     ) {
         for l in 0..L {
@@ -232,8 +243,10 @@ impl<const M: usize, const N: usize> Group<M, N> {
             }
             // Q = 1 + |x| s(|x|), so dQ/d|x| = s + |x| s'; in the paper's form Q = 1 + |x s(x)|
             let whole = s * v;
-            let inverse = 1.0 / if PAPER { 1.0 + whole.abs() } else { s.mul_add(v, 1.0) };
+            let q = if PAPER { 1.0 + whole.abs() } else { s.mul_add(v, 1.0) };
+            let inverse = if COARSE { coarse_reciprocal(q) } else { 1.0 / q };
             let y = p * inverse;
+            value[l] = y;
             let slope = ds.mul_add(v, s);
             let sign = if PAPER { sign(whole) } else { 1.0 };
             let dq = if PAPER {

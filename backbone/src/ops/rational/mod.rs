@@ -20,6 +20,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cpu::{CoefficientSums, OnBlocks};
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::{LaunchSizes, RationalSums};
 
