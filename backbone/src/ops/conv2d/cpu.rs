@@ -3,6 +3,7 @@
 
 use super::columns::columns;
 use super::gradient::{scattered_gradient, weight_gradient};
+use super::tiled;
 use super::tiles::{Piece, channel_block, pieces, segments, tile_len};
 use super::{Conv2dKernel, Geometry, Placement};
 use crate::cpu::gemm::{Dst, Hand, Kept, Mat, Threads, gemm};
@@ -86,6 +87,9 @@ struct Scratch {
 }
 
 fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry, precision: Precision) -> Vec<f32> {
+    if precision == Precision::Bf16 && tiled::fits(g) {
+        return tiled::forward(x, weight, bias, g);
+    }
     let (tile, block) = (tile_len(g), channel_block(g));
     let channels = |first: usize| first..(first + block).min(g.in_channels);
     // the weight's blocks, for all tiles

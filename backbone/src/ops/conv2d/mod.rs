@@ -11,6 +11,7 @@ mod gradient;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod tiled;
 mod tiles;
 
 pub use super::window::Placement;
