@@ -7,13 +7,13 @@ mod avx512;
 mod portable;
 pub mod rate;
 
-use super::buffer::Unwritten;
+use super::buffer::{Unwritten, build};
 use crate::tensor::Precision;
 pub use amx::Packed;
 pub use amx::available as has_tile_products;
 pub use amx::pack::Hand;
 pub(crate) use amx::pack::{Block, PANEL, Tile, pairs_of_planes, right_of_rows};
-pub(crate) use amx::{Panels, Tiles, sweep};
+pub(crate) use amx::{Panels, Tiles, sweep, with_tiles};
 use std::mem::MaybeUninit;
 
 /// A matrix in a slice, by strides.
@@ -237,6 +237,25 @@ pub fn write<'a, 'b>(
     run_on(dst.slots(), p, engine.into());
     // SAFETY: a product that overwrites writes every value of its rows, and there is nothing between the rows.
     unsafe { dst.assume_written() }
+}
+
+/// `earlier + lhs · rhs`, in place of `earlier` where there is one.
+pub(crate) fn onto<'a>(
+    earlier: Option<Vec<f32>>,
+    lhs: impl Into<Side<'a>>,
+    rhs: impl Into<Side<'a>>,
+    engine: impl Into<Engine>,
+) -> Vec<f32> {
+    let (lhs, rhs) = (lhs.into(), rhs.into());
+    match earlier {
+        Some(mut sum) => {
+            gemm(&mut sum, Dst::Accumulate, lhs, rhs, engine);
+            sum
+        }
+        None => build(lhs.left_size().0 * rhs.right_size().1, |dst| {
+            write(dst, lhs, rhs, None, engine);
+        }),
+    }
 }
 
 /// A product as described. Panics where sizes do not fit: they are the caller's arithmetic, not the user's data.

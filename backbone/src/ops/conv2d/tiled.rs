@@ -7,7 +7,6 @@ use super::Geometry;
 use crate::cpu::build;
 use crate::cpu::gemm::{Block, Hand, Mat, PANEL, Packed, Panels, Tile, Tiles, pairs_of_planes, sweep};
 use crate::cpu::scatter::Scatter;
-use crate::cpu::simd::{lanes, vectorized};
 use crate::tensor::Precision;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -101,7 +100,7 @@ pub fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) ->
                             let total = totals.get_mut(row * count + panel);
                             let sums = match total {
                                 Some(total) => {
-                                    add(total, sums);
+                                    total.add_scaled(sums, 1.0);
                                     &*total
                                 }
                                 None => sums,
@@ -119,18 +118,6 @@ pub fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, g: &Geometry) ->
         // SAFETY: every position of every channel is in one panel of one row of panels.
         unsafe { y.write_scattered(write) };
     })
-}
-
-fn add(total: &mut Block, sums: &Block) {
-    vectorized(
-        #[inline(always)]
-        || {
-            for r in 0..PANEL {
-                let (before, sums) = (total.row(r), sums.row(r));
-                total.set_row(r, lanes(|l| before[l] + sums[l]));
-            }
-        },
-    );
 }
 
 /// (O, C · taps) → (O, taps · C), in parts of the inner length.

@@ -3,10 +3,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use crate::cpu::gemm::{self, Dst, Mat, Side, Threads};
+use crate::cpu::gemm::{self, Mat, Side, Threads};
 use crate::cpu::{Cpu, GRAIN, build};
 use crate::error::{Error, Result};
-use crate::tensor::{Backend, Graph, Precision, Stored, Tensor};
+use crate::tensor::{Backend, Graph, Stored, Tensor};
 use rayon::prelude::*;
 
 /// Sizes of a linear layer: `rows` of `inputs` channels become `rows` of `outputs` channels.
@@ -138,7 +138,7 @@ impl LinearKernel for Cpu {
         g: Geometry,
     ) -> Result<Vec<f32>> {
         let (dy, weight) = (Mat::new(dy, g.rows, g.outputs), Mat::new(weight, g.outputs, g.inputs));
-        Ok(product_onto(earlier, dy, weight, self.precision()))
+        Ok(gemm::onto(earlier, dy, weight, Threads::All.at(self.precision())))
     }
 
     fn linear_parameter_gradients(
@@ -150,26 +150,12 @@ impl LinearKernel for Cpu {
         g: Geometry,
     ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let (slopes, x) = (Mat::new(dy, g.rows, g.outputs), Mat::new(x, g.rows, g.inputs));
-        let weight = product_onto(earlier, slopes.transposed(), x, self.precision());
+        let weight = gemm::onto(earlier, slopes.transposed(), x, Threads::All.at(self.precision()));
         Ok((weight, bias.then(|| sum_rows(dy, g.outputs))))
     }
 
     fn linear_bias_gradient(&self, dy: &[f32], g: Geometry) -> Result<Vec<f32>> {
         Ok(sum_rows(dy, g.outputs))
-    }
-}
-
-/// `earlier + lhs · rhs`, in place of `earlier` where there is one.
-fn product_onto(earlier: Option<Vec<f32>>, lhs: Mat<'_>, rhs: Mat<'_>, precision: Precision) -> Vec<f32> {
-    let engine = Threads::All.at(precision);
-    match earlier {
-        Some(mut sum) => {
-            gemm::gemm(&mut sum, Dst::Accumulate, lhs, rhs, engine);
-            sum
-        }
-        None => build(lhs.rows * rhs.cols, |dst| {
-            gemm::write(dst, lhs, rhs, None, engine);
-        }),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::cpu::simd::{lanes, vectorized};
 use crate::tensor::Precision;
 use pack::{Block, Hand, PANEL, Part, Tile, panel, steps};
 use rayon::prelude::*;
-pub(crate) use space::Tiles;
+pub(crate) use space::{Tiles, with_tiles};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -143,8 +143,7 @@ impl<'a> Panels<'a> {
 }
 
 thread_local! {
-    /// Packing space, kept from call to call; taken while in use, so a nested call makes its own.
-    static LEFT: Cell<Vec<Tile>> = const { Cell::new(Vec::new()) };
+    /// Sums, kept from call to call; taken while in use, so a nested call makes its own.
     static SUMS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
 }
 
@@ -210,19 +209,15 @@ fn block(writer: &Writer<'_>, (rows, columns): Place, inner: usize, rhs: &Packed
         Side::Packed(packed) => return with(packed.panels(), first),
         Side::Mat(mat) => mat,
     };
-    let mut space = LEFT.take();
-    let count = parts.len() * rows.len() * len;
-    if space.len() < count {
-        space.resize(count, Tile::ZERO);
-    }
-    if len > 0 {
-        for (i, tiles) in space[..count].chunks_mut(len).enumerate() {
-            panel(mat, Hand::Left, parts[i / rows.len()], (first + i % rows.len()) * PANEL, tiles);
+    with_tiles(parts.len() * rows.len() * len, |space| {
+        if len > 0 {
+            for (i, tiles) in space.chunks_mut(len).enumerate() {
+                panel(mat, Hand::Left, parts[i / rows.len()], (first + i % rows.len()) * PANEL, tiles);
+            }
         }
-    }
-    let period = writer.m.div_ceil(PANEL);
-    with(Panels { tiles: &space[..count], count: writer.m, steps: steps(inner), period, first }, 0);
-    LEFT.set(space);
+        let period = writer.m.div_ceil(PANEL);
+        with(Panels { tiles: space, count: writer.m, steps: steps(inner), period, first }, 0);
+    });
 }
 
 /// Gives `sink` the sums of each of these panels of rows by each of these of columns, and their numbers. Sums of rows and columns

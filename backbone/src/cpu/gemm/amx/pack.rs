@@ -85,13 +85,30 @@ impl Block {
         }
     }
 
-    /// The rows of a left-hand step's two tiles. To be called where code is vectorized.
-    #[inline(always)]
+    /// The rows of a left-hand step's two tiles.
     pub fn read_left(&mut self, tiles: &[Tile]) {
-        for r in 0..32 {
-            let numbers = *black_box(&tiles[r / 16].numbers()[r % 16]);
-            self.set_row(r, lanes(|l| f32::from_bits(u32::from(numbers[l]) << 16)));
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for r in 0..32 {
+                    let numbers = *black_box(&tiles[r / 16].numbers()[r % 16]);
+                    self.set_row(r, lanes(|l| f32::from_bits(u32::from(numbers[l]) << 16)));
+                }
+            },
+        );
+    }
+
+    /// Adds `factor` times another block.
+    pub fn add_scaled(&mut self, other: &Self, factor: f32) {
+        vectorized(
+            #[inline(always)]
+            || {
+                for r in 0..32 {
+                    let (before, other) = (self.row(r), other.row(r));
+                    self.set_row(r, lanes(|l| factor.mul_add(other[l], before[l])));
+                }
+            },
+        );
     }
 }
 

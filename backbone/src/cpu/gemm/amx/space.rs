@@ -2,6 +2,7 @@
 //! time than most of what is done with it (the system clears each page as it is first touched).
 
 use super::pack::Tile;
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -77,4 +78,19 @@ impl DerefMut for Tiles {
     fn deref_mut(&mut self) -> &mut [Tile] {
         &mut self.tiles[..self.len]
     }
+}
+
+/// Runs `work` with `len` tiles of this thread's space, whatever they hold.
+pub(crate) fn with_tiles<R>(len: usize, work: impl FnOnce(&mut [Tile]) -> R) -> R {
+    thread_local! {
+        /// Not in use; a call within a call makes its own.
+        static SPACES: RefCell<Vec<Vec<Tile>>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut space = SPACES.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if space.len() < len {
+        space.resize(len, Tile::ZERO);
+    }
+    let result = work(&mut space[..len]);
+    SPACES.with_borrow_mut(|spaces| spaces.push(space));
+    result
 }

@@ -9,15 +9,14 @@ use super::normed::{Normed, Statistics};
 use super::rows::{Factors, Rows, SampleFactors};
 use super::weights::{WeightGradient, backward_factor};
 use super::{Layer, MixerBranch, Stream, sum_of, sums};
-use super::{TASK, fits, packed, steps_of, tasks, whole, with_tiles};
+use super::{TASK, fits, packed, steps_of, tasks, whole};
 use crate::cpu::Cpu;
-use crate::cpu::gemm::{Block, PANEL, Packed, Tiles, sweep};
+use crate::cpu::gemm::{Block, PANEL, Packed, Tiles, sweep, with_tiles};
 use crate::cpu::scatter::{Gather, Scatter};
-use crate::cpu::simd::vectorized;
 use crate::error::Result;
 use crate::ops::activation::Function;
 use crate::ops::branch::Middle;
-use crate::ops::rational::{CoefficientSums, Geometry, OnBlocks};
+use crate::ops::rational::{CoefficientSums, Geometry, MAX_COEFFICIENTS, OnBlocks};
 use crate::ops::residual_norm::Rational;
 use crate::tensor::{Graph, Tensor};
 use rayon::prelude::*;
@@ -141,11 +140,10 @@ pub fn branch(graph: &mut Graph<Cpu>, x: Tensor, branch: &MixerBranch<'_, Cpu>) 
     crate::ops::layer_norm::check(&x, branch.norm.weight, branch.norm.bias)?;
     let factors = SampleFactors::of(graph, &x, branch.drop_path);
     let inputs: Vec<&Tensor> = parameters.all().collect();
-    let keep = graph.records(&[&x]) || graph.records(&inputs);
     let eps = branch.norm.eps;
     let weights = [packed(&branch.fc1)?, packed(&branch.fc2)?];
     let biases = [&branch.fc1, &branch.fc2].map(|layer| layer.bias.map(Tensor::view));
-    let forward = |x: Gather<'_, f32>, y: &Scatter<'_, _>| {
+    let forward = |x: Gather<'_, f32>, y: &Scatter<'_, _>, keep| {
         parameters.pass(x, eps, factors.view()).forward(weights, biases, keep, y)
     };
     let y = sum_of(graph, x, &inputs, forward, |x, kept| {
@@ -271,7 +269,7 @@ impl Pass<'_> {
         let (mut dy_turned, mut hidden_turned) = (space(channels), space(hidden));
         let (mut middle, mut input) = (space(hidden), space(channels));
         // sums over the rows of each panel: at act1's and act2's coefficients, then at bias 1, bias 2, the norm's weight and bias
-        let mut coefficients = vec![[[0.0; 13]; 2]; (groups[0] + groups[1]) * panels];
+        let mut coefficients = vec![[[0.0; MAX_COEFFICIENTS]; 2]; (groups[0] + groups[1]) * panels];
         let len = hidden + 3 * channels;
         let mut columns = vec![0.0; len * panels];
         let mut dx = dy;
@@ -317,10 +315,7 @@ impl Pass<'_> {
                     sweep(panels(slopes, c_steps), 0..len, fc2.panels(), 0..h_steps, |i, column, slope| {
                         let panel = task.start + i;
                         let kept = &kept.hidden[steps_of(panel, h_steps)][2 * column..2 * column + 2];
-                        vectorized(
-                            #[inline(always)]
-                            || block.read_left(kept),
-                        );
+                        block.read_left(kept);
                         self.act2.gradient(column * PANEL, &mut block, slope, coefficient_sums(panel).1);
                         sums::add_rows(slope, &mut sums(panel)[column * PANEL..][..PANEL]);
                         slope

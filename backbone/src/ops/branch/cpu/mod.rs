@@ -9,12 +9,11 @@ mod sums;
 mod weights;
 
 use super::{AttentionBranch, BranchKernel, Layer, MixerBranch, Stream};
-use crate::cpu::gemm::{PANEL, Packed, Tile};
+use crate::cpu::gemm::{PANEL, Packed};
 use crate::cpu::scatter::{Gather, Scatter};
 use crate::cpu::{Cpu, build};
 use crate::error::{Error, Result};
 use crate::tensor::{Grads, Graph, Precision, Tensor};
-use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -46,12 +45,13 @@ impl BranchKernel for Cpu {
 /// every task reads, take longer to arrive than to multiply.
 const TASK: usize = 8;
 
-/// Gives `pass` the stream and the place of its sum: the same, where nothing will read the stream again.
+/// Gives `pass` the stream and the place of its sum (the same, where nothing will read the stream again), and whether to keep
+/// what the backward pass reads.
 fn sum_of<K>(
     graph: &mut Graph<Cpu>,
     mut x: Tensor,
     inputs: &[&Tensor],
-    pass: impl FnOnce(Gather<'_, f32>, &Scatter<'_, MaybeUninit<f32>>) -> K,
+    pass: impl FnOnce(Gather<'_, f32>, &Scatter<'_, MaybeUninit<f32>>, bool) -> K,
     backward: impl FnOnce(Tensor, K) -> Backward,
 ) -> Result<Tensor> {
     let records = graph.records(&[&x]) || graph.records(inputs);
@@ -59,13 +59,13 @@ fn sum_of<K>(
         // SAFETY: passes write numbers.
         let y = unsafe { Scatter::over(x.view_mut()) };
         // SAFETY: a pass reads a row's values before it writes them.
-        pass(unsafe { Gather::of(&y) }, &y);
+        pass(unsafe { Gather::of(&y) }, &y, false);
         return Ok(x.detach());
     }
     let mut kept = None;
     let y = build(x.numel(), |y| {
         // SAFETY: every row is in one panel, of which every step is written.
-        unsafe { y.write_scattered(|y| kept = Some(pass(x.view().into(), y))) };
+        unsafe { y.write_scattered(|y| kept = Some(pass(x.view().into(), y, records))) };
     });
     let kept = kept.expect("the pass has run");
     let all: Vec<&Tensor> = [&x].into_iter().chain(inputs.iter().copied()).collect();
@@ -80,21 +80,6 @@ fn tasks(panels: usize, most: usize) -> Vec<Range<usize>> {
     let threads = rayon::current_num_threads();
     let count = panels.div_ceil(most).next_multiple_of(threads).min(panels);
     (0..count).map(|i| i * panels / count..(i + 1) * panels / count).collect()
-}
-
-/// Runs `work` with `len` tiles of this thread's space, whatever they hold.
-fn with_tiles<R>(len: usize, work: impl FnOnce(&mut [Tile]) -> R) -> R {
-    thread_local! {
-        /// Not in use; a call within a call makes its own.
-        static SPACES: RefCell<Vec<Vec<Tile>>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut space = SPACES.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if space.len() < len {
-        space.resize(len, Tile::ZERO);
-    }
-    let result = work(&mut space[..len]);
-    SPACES.with_borrow_mut(|spaces| spaces.push(space));
-    result
 }
 
 /// The weight as a factor of x Wᵀ.

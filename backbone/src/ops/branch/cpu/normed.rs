@@ -100,9 +100,7 @@ impl Normed<'_> {
         }
         statistics
     }
-}
 
-impl Normed<'_> {
     /// From the gradients at a panel's normed steps, adds that at x to the panel's rows of `dx`, and adds to the sums of the norm's
     /// weight and bias: dx += s (g - mean(g) - x̂ mean(g x̂)) with g = dy · weight.
     ///

@@ -1,7 +1,6 @@
 //! Gradients of weights as products over rows: dyᵀ x.
 
-use crate::cpu::build;
-use crate::cpu::gemm::{self, Dst, Hand, Mat, PANEL, Packed, Threads, Tiles};
+use crate::cpu::gemm::{self, Hand, Mat, PANEL, Packed, Threads, Tiles};
 use crate::tensor::{Precision, Tensor};
 
 /// The weight as a factor of dy W, whose inner length are its rows.
@@ -27,15 +26,6 @@ impl WeightGradient {
 
     /// Added to `earlier`.
     pub fn onto(&self, earlier: Option<Vec<f32>>) -> Vec<f32> {
-        let engine = Threads::All.at(Precision::Bf16);
-        match earlier {
-            Some(mut sum) => {
-                gemm::gemm(&mut sum, Dst::Accumulate, &self.dy, &self.x, engine);
-                sum
-            }
-            None => build(self.dy.size().0 * self.x.size().0, |dst| {
-                gemm::write(dst, &self.dy, &self.x, None, engine);
-            }),
-        }
+        gemm::onto(earlier, &self.dy, &self.x, Threads::All.at(Precision::Bf16))
     }
 }

@@ -2,12 +2,12 @@
 
 use super::super::blocks::{read_slopes, turn};
 use super::super::weights::{WeightGradient, backward_factor};
-use super::super::{steps_of, sums, tasks, with_tiles};
+use super::super::{steps_of, sums, tasks};
 use super::forward::add_terms;
 use super::heads::{Head, Part, one};
 use super::relative::{Tables, Terms};
 use super::{Kept, Pass};
-use crate::cpu::gemm::{Block, PANEL, Panels, Tile, Tiles, right_of_rows, sweep};
+use crate::cpu::gemm::{Block, PANEL, Panels, Tile, Tiles, right_of_rows, sweep, with_tiles};
 use crate::cpu::scatter::Scatter;
 use crate::cpu::simd::{exp, fold, lanes, vectorized};
 use crate::tensor::Tensor;
@@ -280,7 +280,7 @@ impl Pass<'_> {
                     };
                     let right = head.by_channel(&right[..2 * steps * chunk], chunk);
                     sweep(left, 0..panels, right, 0..steps, |panel, step, sums| {
-                        add_scaled(&mut totals[panel * steps + step], sums, factor);
+                        totals[panel * steps + step].add_scaled(sums, factor);
                     });
                 }
             }
@@ -387,16 +387,4 @@ fn blocks_to_rows(blocks: &[Block], rows: &mut [f32]) {
             row[step * PANEL..][..PANEL].copy_from_slice(values);
         }
     }
-}
-
-fn add_scaled(total: &mut Block, sums: &Block, factor: f32) {
-    vectorized(
-        #[inline(always)]
-        || {
-            for r in 0..PANEL {
-                let (before, sums) = (total.row(r), sums.row(r));
-                total.set_row(r, lanes(|l| factor.mul_add(sums[l], before[l])));
-            }
-        },
-    );
 }

@@ -1,11 +1,11 @@
 //! The pass forward: queries, keys and values of panels; attention of some panels of a head's queries; the projection.
 
 use super::super::blocks::{add_bias, next_of, write_sum};
-use super::super::{TASK, steps_of, tasks, with_tiles};
+use super::super::{TASK, steps_of, tasks};
 use super::heads::{Head, Part, one};
 use super::relative::{Tables, Terms};
 use super::{Kept, Pass};
-use crate::cpu::gemm::{Block, PANEL, Packed, Tile, Tiles, sweep};
+use crate::cpu::gemm::{Block, PANEL, Packed, Tile, Tiles, sweep, with_tiles};
 use crate::cpu::scatter::Scatter;
 use crate::cpu::simd::{exp, fold, lanes, vectorized};
 use rayon::prelude::*;
@@ -104,12 +104,13 @@ impl Pass<'_> {
                     let queries = one(&qkv[place..place + 2 * head.steps], count, head.steps);
                     let mut largest = [[f32::NEG_INFINITY; 16]; PANEL];
                     sweep(queries, 0..1, head.by_token(keys), 0..panels, |_, column, sums| {
-                        self.scaled(sums, &mut logits[column], head.count(column), Some(&mut largest));
+                        // with relative terms the largest are known later
+                        let largest = tables.is_none().then_some(&mut largest);
+                        self.scaled(sums, &mut logits[column], head.count(column), largest);
                     });
                     if let Some(tables) = &tables {
                         tables.terms(head, qkv, panel, &mut terms);
                         add_terms(tables, &terms, (panel, count), &mut logits);
-                        largest = [[f32::NEG_INFINITY; 16]; PANEL];
                         logits.iter().for_each(|block| enlarge(&mut largest, block));
                     }
                     let mut sums = [0.0; PANEL];

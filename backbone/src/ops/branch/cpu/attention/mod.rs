@@ -118,11 +118,10 @@ pub fn branch(graph: &mut Graph<Cpu>, x: Tensor, branch: &AttentionBranch<'_, Cp
         relative: branch.relative.cloned(),
     };
     let inputs: Vec<&Tensor> = parameters.all().collect();
-    let keep = graph.records(&[&x]) || graph.records(&inputs);
     let eps = branch.norm.eps;
     let weights = [packed(&branch.qkv)?, packed(&branch.proj)?];
     let biases = [&branch.qkv, &branch.proj].map(|layer| layer.bias.map(Tensor::view));
-    let forward = |x: Gather<'_, f32>, y: &Scatter<'_, _>| {
+    let forward = |x: Gather<'_, f32>, y: &Scatter<'_, _>, keep| {
         let pass = parameters.pass(x, (heads, eps), rows.clone(), factors.view());
         pass.forward(weights, biases, keep, y)
     };
