@@ -1,5 +1,6 @@
 """Writes the lists of jobs behind docs/results.md for run_jobs.py: a.json (sign digits, clothing, ablations, nuclei: all from nothing)
-and b.json (what starts from the pre-trained ViT-S/14). usage: jobs.py FOLDER"""
+and b.json (what starts from the pre-trained ViT-S/14) for a GPU, c.json (transfer, why a KAT* segments worse than its ViT, ablations) for
+a CPU with bfloat16 tiles. usage: jobs.py FOLDER"""
 import json
 import sys
 
@@ -8,7 +9,7 @@ QUIET = ["output.tensorboard=false", "data.workers=2"]
 
 
 def job(into, name, kind, program, config, data, seed, sets=(), more=(), report=False, **other):
-    words = [f"./{program}", "train", "--config", f"configs/{program}/{config}.toml", "--data", f"data/{data}", "--seed", str(seed), "--threads", "2", *more]
+    words = [f"./{program}", "train", "--config", f"configs/{program}/{config}.toml", "--data", f"data/{data}", "--seed", str(seed), *more]
     for value in [*QUIET, *sets, *([] if report else ["output.report=false"])]:
         words += ["--set", value]
     into.append({"name": name, "kind": kind, "command": words, **other})
@@ -107,5 +108,33 @@ for seed in range(3):
 for seed in range(3):
     for name in list(TRANSFER)[3:]:
         job(B, f"transfer/{name}_s{seed}", "transfer", "classify", "finetune", "clothing", seed, [*START, *TRANSFER[name]], guess=12)
+# ---- on a CPU, hours rather than minutes: no limit by the length of a call
+C = []
+# Four epochs rather than sixteen, to find out what holds a KAT* back.
+SEGMENT_SHORT = ["train.epochs=4", "train.batch_size=8", "train.eval_every=2", "schedule.warmup_epochs=0.5", "model.freeze=0"]
+WHY = {
+    "vit": [],
+    "vit_unclipped": ["train.clip_grad=0"],
+    "kat": [*KAT, "train.clip_grad=0"],
+    "kat_clipped": KAT,
+    "kat_fixed": [*KAT, "train.clip_grad=0", "optimizer.rational_lr=0"],
+}
+
+
+def why(seed):
+    for name, sets in WHY.items():
+        job(C, f"why/{name}_s{seed}", "why", "segment", "finetune", "nuclei_seg", seed, [*SEGMENT_SHORT, *START, *sets], limit=3600, guess=600)
+
+
+why(0)
+for seed in range(3):
+    for name, sets in TRANSFER.items():
+        job(C, f"transfer/{name}_s{seed}", "transfer", "classify", "finetune", "clothing", seed, [*START, *sets], limit=3600, guess=240)
+for seed in range(3):
+    for name, (config, sets) in ABLATIONS.items():
+        job(C, f"ablation/{name}_s{seed}", "ablation", "classify", config, "sign_digits", seed, [*SIGN, "train.epochs=40", *sets], limit=3600, guess=120)
+why(1)
+why(2)
+json.dump(C, open(sys.argv[1] + "/c.json", "w"), indent=0)
 json.dump(A + NUCLEI + REST, open(sys.argv[1] + "/a.json", "w"), indent=0)
 json.dump(B + A + NUCLEI + REST, open(sys.argv[1] + "/b.json", "w"), indent=0)

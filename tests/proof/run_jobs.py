@@ -1,4 +1,4 @@
-"""Runs training jobs of a list on one GPU, several at a time, within a number of seconds; writes what they reached.
+"""Runs training jobs of a list on one device (DEVICE: its flags, the first GPU by default), several at a time, within a number of seconds; writes what they reached.
 
 usage: run_jobs.py JOBS.json SECONDS WORKERS
 A job is {"name", "kind", "command": [...], "limit"}, in order of priority. `kind` groups jobs that take about as long: none is
@@ -16,7 +16,7 @@ import time
 
 START = time.monotonic()
 JOBS, SECONDS, WORKERS = json.load(open(sys.argv[1])), float(sys.argv[2]), int(sys.argv[3])
-DEVICE = os.environ.get("DEVICE", "--device cuda:0 --amp bf16").split()
+DEVICE = os.environ.get("DEVICE", "--device cuda:0 --amp bf16 --threads 2").split()
 LOCK = threading.Lock()
 TIMES, RUNNING = {}, {}
 os.makedirs("logs", exist_ok=True)

@@ -62,7 +62,8 @@ fn quickstart(name: &str, batch: usize, more: &[&str]) {
 }
 
 /// Two steps an epoch, at a rate that stays small.
-const FEW: [&str; 4] = ["data.generate_train=20", "data.generate_val=7", "optimizer.eps=1", "optimizer.lr=1e-4"];
+const FEW: [&str; 4] =
+    ["data.generate_train=20", "data.generate_val=7", "optimizer.eps=1", "optimizer.lr=1e-4"];
 
 #[test]
 fn the_quickstart_of_classify_is_the_same_on_two_processes() {

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use image::RgbImage;
 use kat_backbone::{Device, Graph, Tensor};
+use kat_images::encode::save_png;
 use kat_images::pipeline::ClassifyEval;
 use kat_images::sample::{Sample, Target};
 use rand::SeedableRng;
@@ -143,5 +144,5 @@ fn save(drawn: &RgbImage, dir: &Path, name: &str) -> anyhow::Result<()> {
     let refused = |path: &Path| format!("cannot write {}", path.display());
     std::fs::create_dir_all(dir).with_context(|| refused(dir))?;
     let path = dir.join(format!("{name}.png"));
-    drawn.save(&path).with_context(|| refused(&path))
+    save_png(drawn, &path).with_context(|| refused(&path))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use image::RgbImage;
 use kat_backbone::Device;
 use kat_coco::json::Category;
+use kat_images::encode::save_png;
 use kat_images::loader::Collate as _;
 use kat_images::pipeline::DetectEval;
 use kat_images::sample::{Sample, Target};
@@ -92,7 +93,7 @@ impl PredictCommand {
         if let Some(output) = &self.output {
             let drawn = output.join(format!("{name}.png"));
             let shown = draw_found(image, found, &trained.categories, threshold);
-            shown.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
+            save_png(&shown, &drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
             tracing::debug!("wrote {}", drawn.display());
         }
         let path = path.display().to_string();

@@ -7,6 +7,7 @@ use kat_backbone::nn::Module;
 use kat_coco::evaluate::{AreaRange, CategoryFigures, Evaluation as Scores};
 use kat_coco::json::Category;
 use kat_images::Shard;
+use kat_images::encode::save_png;
 use kat_images::sample::Target;
 use kat_mask_rcnn::MaskRcnn;
 
@@ -96,7 +97,7 @@ fn pairs<D: Device>(
         if number == 0 && context.under_way.is_none() {
             let path = context.run.plots().join("example.png");
             std::fs::create_dir_all(context.run.plots())?;
-            pair.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            save_png(&pair, &path).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(pairs)

@@ -103,7 +103,7 @@ impl Plot {
     /// # Errors
     /// A file that cannot be written.
     pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
-        Ok(self.image()?.save_with_format(path, image::ImageFormat::Png)?)
+        Ok(kat_images::encode::save_png(&self.image()?, path)?)
     }
 }
 

@@ -4,6 +4,8 @@ use anyhow::Context as _;
 use image::RgbImage;
 use kat_backbone::checkpoint::TensorMap;
 use kat_backbone::{Device, Kat};
+use kat_images::decode::{DecodeOptions, decode_file};
+use kat_images::encode::save_jpeg;
 
 use super::about::about;
 use super::charts::{charts, write_plots};
@@ -92,14 +94,14 @@ impl<'a> RunPage<'a> {
     /// Images that cannot be read, or a file that cannot be written.
     pub fn training_batch(&mut self, draw: impl FnOnce() -> anyhow::Result<RgbImage>) -> anyhow::Result<()> {
         let path = self.context.run.plots().join("train_batch.jpg");
-        let kept = path.is_file().then(|| image::open(&path).ok()).flatten();
+        let kept = path.is_file().then(|| decode_file(&path, &DecodeOptions::default()).ok()).flatten();
         let picture = match kept {
-            Some(kept) => kept.into_rgb8(),
+            Some(kept) => kept,
             None => {
                 let drawn = draw().context("the first batch of training cannot be drawn")?;
                 let refused = || format!("cannot write {}", path.display());
                 std::fs::create_dir_all(self.context.run.plots()).with_context(refused)?;
-                drawn.save(&path).with_context(refused)?;
+                save_jpeg(&drawn, 88, &path).with_context(refused)?;
                 drawn
             }
         };

@@ -1,9 +1,9 @@
 //! Small images for the report, as `data:` addresses.
 
 use base64::Engine;
-use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
 use image::{ImageResult, RgbImage};
+use kat_images::encode;
 
 /// The image as a `data:` address, at most `side` pixels a side; small ones are enlarged in whole steps so
 /// that their pixels stay square.
@@ -20,8 +20,7 @@ pub fn data_uri(image: &RgbImage, side: u32) -> ImageResult<String> {
         let factor = (side / longest).max(1);
         resize(image, w * factor, h * factor, FilterType::Nearest)
     };
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, 88).encode_image(&scaled)?;
+    let bytes = encode::jpeg(&scaled, 88)?;
     Ok(format!("data:image/jpeg;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
 }
 

@@ -9,6 +9,7 @@ use image::{GrayImage, Luma};
 use kat_ade20k::ColorTable;
 use kat_ade20k::convert::{IGNORED, LabelSet};
 use kat_coco::convert::{AnnotatedImage, AnnotatedSet, Notes, Object, Outline};
+use kat_images::encode::save_png;
 use kat_images::polygon;
 
 use super::data::BACKGROUND;
@@ -90,7 +91,7 @@ fn outlines(to: &Path, set: &AnnotatedSet) -> anyhow::Result<()> {
             if std::fs::hard_link(&image.source, &target).is_err() {
                 std::fs::copy(&image.source, &target).with_context(|| image.source.display().to_string())?;
             }
-            labels.save(&map).with_context(|| format!("cannot write {}", map.display()))?;
+            save_png(&labels, &map).with_context(|| format!("cannot write {}", map.display()))?;
         }
     }
     let names: Vec<&str> =

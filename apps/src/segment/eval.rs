@@ -8,6 +8,7 @@ use clap::Args;
 use image::GrayImage;
 use kat_ade20k::miou::{ConfusionMatrix, LabelConfig, SegmentationScores};
 use kat_backbone::Device;
+use kat_images::encode::save_png;
 
 use super::args::ViewArgs;
 use crate::run::processes::Processes;
@@ -118,7 +119,7 @@ fn save(dir: &Path, id: &str, labels: &GrayImage) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(refused)?;
     }
-    labels.save(&path).with_context(refused)
+    save_png(labels, &path).with_context(refused)
 }
 
 fn to_json(scores: &SegmentationScores, names: &[String], images: u64) -> anyhow::Result<String> {

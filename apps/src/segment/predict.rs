@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use image::{GrayImage, RgbImage};
 use kat_backbone::Device;
+use kat_images::encode::save_png;
 
 use super::args::ViewArgs;
 use crate::draw::legend::{Entry, with_legend};
@@ -94,10 +95,10 @@ impl PredictCommand {
         overlaid: Option<RgbImage>,
     ) -> anyhow::Result<Vec<PathBuf>> {
         let path = self.output.join(format!("{name}_labels.png"));
-        labels.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        save_png(labels, &path).with_context(|| format!("cannot write {}", path.display()))?;
         let Some(overlaid) = overlaid else { return Ok(vec![path]) };
         let drawn = self.output.join(format!("{name}_overlay.png"));
-        overlaid.save(&drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
+        save_png(&overlaid, &drawn).with_context(|| format!("cannot write {}", drawn.display()))?;
         Ok(vec![path, drawn])
     }
 

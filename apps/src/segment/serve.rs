@@ -1,13 +1,13 @@
 //! A segmentor as `serve` has it.
 
-use std::io::Cursor;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use image::{ImageFormat, RgbImage};
+use image::RgbImage;
 use kat_backbone::Device;
 use kat_images::decode::DecodeOptions;
+use kat_images::encode;
 use serde_json::{Value, json};
 
 use super::held_out::gray;
@@ -58,13 +58,12 @@ impl<D: Device> Served for ServedSegmentor<D> {
             Inference { device: &self.device, model: &self.trained.model, settings: &self.settings };
         let one = |(image, _): (RgbImage, Query)| {
             let labels = gray(&inference.labels(&image)?)?;
-            let mut png = Cursor::new(Vec::new());
-            labels.write_to(&mut png, ImageFormat::Png)?;
+            let png = encode::png(&labels)?;
             let result = json!({
                 "width": labels.width(),
                 "height": labels.height(),
                 "classes": shares_json(&shares(&labels, &self.trained.classes)),
-                "label_map": format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())),
+                "label_map": format!("data:image/png;base64,{}", STANDARD.encode(png)),
             });
             Ok(Answer { result, probabilities: None })
         };

@@ -1,6 +1,7 @@
 //! A folder of images and a folder of label maps, matched by name.
 
 use kat_images::Size;
+use kat_images::decode::ExifPolicy;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 use crate::LabelError;
 use crate::colors::{ColorTable, UnknownColor};
 use crate::pairs::{Ending, Pair, image_suffix, pair};
-use crate::pixels::{self, Stored, upright_size};
+use crate::pixels::{self, Stored, image_size};
 use kat_images::decode::{DecodeOptions, decode_file};
 use kat_images::loader::{BoxError, Dataset};
 use kat_images::sample::{Sample, Target};
@@ -235,7 +236,11 @@ impl LabelFolders {
             .into_par_iter()
             .map(|index| {
                 let map = self.label_map(index)?;
-                self.same_size(index, upright_size(&self.image_path(index))?, map.dimensions().into())?;
+                self.same_size(
+                    index,
+                    image_size(&self.image_path(index), ExifPolicy::Apply)?,
+                    map.dimensions().into(),
+                )?;
                 let mut counts = [0u64; 256];
                 map.as_raw().iter().for_each(|&v| counts[v as usize] += 1);
                 Ok(counts)

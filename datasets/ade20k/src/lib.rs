@@ -12,6 +12,7 @@ mod pixels;
 pub mod tree;
 
 use kat_images::Size;
+use kat_images::decode::DecodeError;
 use std::path::{Path, PathBuf};
 
 pub use colors::ColorTable;
@@ -28,21 +29,13 @@ pub enum LabelError {
         /// Reason.
         source: std::io::Error,
     },
-    /// A label file cannot be decoded.
+    /// A label file, or the header of an image, cannot be decoded.
     #[error("{}: {source}", path.display())]
     Decode {
         /// The file.
         path: PathBuf,
         /// Reason.
-        source: image::ImageError,
-    },
-    /// A decoder of the image crate gave up where it should have given an error.
-    #[error("{}: its decoder panicked: {reason}", path.display())]
-    Panic {
-        /// The file.
-        path: PathBuf,
-        /// Text of the panic.
-        reason: String,
+        source: DecodeError,
     },
     /// A label file does not hold one index a pixel.
     #[error("{}: label maps are 8- or 16-bit gray or palette PNGs, or pictures of the colors of a table (data.colors), this one is {found}", path.display())]

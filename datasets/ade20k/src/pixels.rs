@@ -1,15 +1,13 @@
 //! The pixels of label files as stored, and the size of images without decoding them.
 
 use kat_images::Size;
-use std::io::{BufReader, Cursor};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::{DynamicImage, RgbImage};
 
 use crate::LabelError;
-use kat_images::decode::guard::guarded;
-use kat_images::decode::{MAX_MEMORY, MAX_PIXELS};
-use kat_images::files::{MAX_IMAGE_BYTES, open_regular, read_regular};
+use kat_images::decode::{DecodeError, DecodeOptions, Encoded, ExifPolicy, MAX_PIXELS, decode_stored};
+use kat_images::files::{MAX_IMAGE_BYTES, read_regular};
 
 /// What a label file stores.
 pub(super) enum Stored {
@@ -34,16 +32,7 @@ pub(super) fn read(path: &Path) -> Result<Stored, LabelError> {
     if let Some((values, width, height)) = palette_indices(&bytes) {
         return Ok(Stored::Indices(values, (width, height).into()));
     }
-    let decode = |source| LabelError::Decode { path: path.to_owned(), source };
-    let load = || -> image::ImageResult<DynamicImage> {
-        let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
-        let mut limits = image::Limits::no_limits();
-        limits.max_alloc = Some(MAX_MEMORY);
-        reader.limits(limits);
-        reader.decode()
-    };
-    let panicked = |reason| LabelError::Panic { path: path.to_owned(), reason };
-    let image = guarded(load).map_err(panicked)?.map_err(decode)?;
+    let image = decode_stored(&bytes).map_err(broken(path))?;
     let (width, height) = (image.width(), image.height());
     let values = match image {
         DynamicImage::ImageLuma8(gray) => gray.into_raw().into_iter().map(u16::from).collect(),
@@ -87,19 +76,16 @@ fn palette_indices(bytes: &[u8]) -> Option<(Vec<u16>, u32, u32)> {
     Some((values, info.width, info.height))
 }
 
-/// Width and height after EXIF orientation, from the header.
-pub(super) fn upright_size(path: &Path) -> Result<Size, LabelError> {
-    let (file, _) = open_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
-    let reader = ImageReader::new(BufReader::new(file));
-    let reader = reader.with_guessed_format().map_err(LabelError::io(path))?;
-    let decode = |source| LabelError::Decode { path: path.to_owned(), source };
-    let mut decoder = reader.into_decoder().map_err(decode)?;
-    let (width, height) = decoder.dimensions();
-    use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    match decoder.orientation() {
-        Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) => Ok((height, width).into()),
-        _ => Ok((width, height).into()),
-    }
+/// Width and height, from the header.
+pub(super) fn image_size(path: &Path, exif: ExifPolicy) -> Result<Size, LabelError> {
+    let bytes = read_regular(path, MAX_IMAGE_BYTES).map_err(LabelError::io(path))?;
+    let options = DecodeOptions { exif, ..DecodeOptions::default() };
+    let image = Encoded::open(&bytes, &options).map_err(broken(path))?;
+    Ok(image.size())
+}
+
+fn broken(path: &Path) -> impl Fn(DecodeError) -> LabelError {
+    |source| LabelError::Decode { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

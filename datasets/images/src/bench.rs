@@ -1,15 +1,15 @@
 //! The ImageNet training pipeline: JPEG in memory -> decode, RandomResizedCrop 224 bicubic, mirror, normalize into
 //! f32 (3, 224, 224).
 
-use std::io::Cursor;
 use std::time::{Duration, Instant};
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::decode::{DecodeOptions, Encoded};
+use crate::encode;
 use crate::pipeline::{ClassifyTrain, ClassifyTrainConfig, ColorAugment};
 use crate::transform::random_resized_crop::{RandomResizedCrop, TrainFilter};
 
@@ -156,9 +156,7 @@ pub fn sample_jpeg(width: u32, height: u32, seed: u64) -> Result<Vec<u8>, BenchE
         }
         Rgb(color.map(|v| v as u8))
     });
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Jpeg)?;
-    Ok(bytes.into_inner())
+    Ok(encode::jpeg(&image, 75)?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod bench;
 mod boxes;
 pub mod decode;
+pub mod encode;
 pub mod files;
 pub mod filter;
 mod hold_out;

@@ -10,7 +10,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::colors::ColorTable;
-use crate::pixels::upright_size;
+use crate::pixels::image_size;
+use kat_images::decode::ExifPolicy;
+use kat_images::encode;
 
 /// A label that does not count.
 pub const IGNORED: u8 = 255;
@@ -109,7 +111,7 @@ impl LabelSet {
                 if std::fs::hard_link(&image.image, &target).is_err() {
                     std::fs::copy(&image.image, &target).map_err(ConvertError::of(&image.image))?;
                 }
-                labels.save(&map).map_err(ConvertError::of(&map))?;
+                encode::save_png(&labels, &map).map_err(ConvertError::of(&map))?;
             }
         }
         let file = to.join("classes.txt");
@@ -119,13 +121,14 @@ impl LabelSet {
 
 /// Whether labels have the size that their image is decoded to: upright, by its EXIF orientation.
 fn check_size(image: &Path, labels: &image::GrayImage) -> Result<(), ConvertError> {
-    let upright = upright_size(image).map_err(|error| ConvertError::new(image, error))?;
+    let upright = image_size(image, ExifPolicy::Apply).map_err(|error| ConvertError::new(image, error))?;
     let found = labels.dimensions();
     if found == upright.dimensions() {
         return Ok(());
     }
-    let turned = (found.1, found.0) == upright.dimensions()
-        && image::image_dimensions(image).is_ok_and(|stored| stored == found);
+    let as_stored = image_size(image, ExifPolicy::Ignore);
+    let turned =
+        (found.1, found.0) == upright.dimensions() && as_stored.is_ok_and(|size| size.dimensions() == found);
     let note = if turned { " once its EXIF orientation turns it; the labels are not turned" } else { "" };
     let reason = format!("its labels have {found:?} pixels, the image {:?}{note}", upright.dimensions());
     Err(ConvertError::new(image, reason))

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use image::{GrayImage, Luma, RgbImage};
+use image::{DynamicImage, GrayImage, Luma, RgbImage};
+use kat_images::decode::decode_stored;
+use kat_images::files::{MAX_IMAGE_BYTES, read_regular};
 
 use super::{ConvertError, IGNORED, Source};
 use crate::colors::{ColorTable, UnknownColor};
@@ -40,15 +42,20 @@ fn gray(path: &Path) -> Result<GrayImage, ConvertError> {
     label_png::read(path).map_err(|error| ConvertError::new(&error.path, &error.reason))
 }
 
+fn stored(path: &Path) -> Result<DynamicImage, ConvertError> {
+    let bytes = read_regular(path, MAX_IMAGE_BYTES).map_err(ConvertError::of(path))?;
+    decode_stored(&bytes).map_err(ConvertError::of(path))
+}
+
 fn rgb(path: &Path) -> Result<RgbImage, ConvertError> {
-    Ok(image::open(path).map_err(ConvertError::of(path))?.to_rgb8())
+    Ok(stored(path)?.to_rgb8())
 }
 
 /// The union of masks of one size.
 fn masks(paths: &[std::path::PathBuf]) -> Result<GrayImage, ConvertError> {
     let mut union: Option<GrayImage> = None;
     for path in paths {
-        let mask = image::open(path).map_err(ConvertError::of(path))?.to_luma8();
+        let mask = stored(path)?.to_luma8();
         let labels = union.get_or_insert_with(|| GrayImage::new(mask.width(), mask.height()));
         if labels.dimensions() != mask.dimensions() {
             let (found, expected) = (mask.dimensions(), labels.dimensions());

@@ -18,7 +18,7 @@ mod stream;
 
 use std::path::Path;
 
-use image::RgbImage;
+use image::{DynamicImage, RgbImage};
 
 pub use encoded::Encoded;
 pub use error::DecodeError;
@@ -115,6 +115,14 @@ pub fn decode_file_region(
 ) -> Result<RgbImage, DecodeError> {
     decode_bytes_region(&read(path)?, options, choose)
         .map_err(|source| DecodeError::File { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// The pixels of an image held in memory as they are stored, neither turned nor made RGB: what label files are read by.
+///
+/// # Errors
+/// Any [`DecodeError`] but those that name a file.
+pub fn decode_stored(bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
+    other::stored(bytes, MAX_MEMORY)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {

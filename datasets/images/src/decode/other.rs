@@ -76,6 +76,25 @@ impl<'a> Other<'a> {
     }
 }
 
+/// The pixels of any format as they are stored, not turned: gray or color, of 8 or 16 bits.
+pub(super) fn stored(bytes: &[u8], max_memory: u64) -> Result<DynamicImage, DecodeError> {
+    let format = image::guess_format(bytes).map_err(|_| DecodeError::unknown(bytes))?;
+    let name = match format {
+        ImageFormat::Jpeg => "JPEG",
+        format => format_name(format).ok_or_else(|| DecodeError::unknown(bytes))?,
+    };
+    let load = || {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut limits = image::Limits::no_limits();
+        limits.max_alloc = Some(max_memory);
+        reader.limits(limits);
+        reader.decode()
+    };
+    guarded(load)
+        .map_err(|reason| DecodeError::Panic { format: name, reason })?
+        .map_err(|source| DecodeError::Other { format: name, source })
+}
+
 /// What a sound file of this kind needs that the decoder does not have, and would misread or call broken.
 fn unsupported(bytes: &[u8], format: ImageFormat) -> Option<&'static str> {
     if format != ImageFormat::Tiff {

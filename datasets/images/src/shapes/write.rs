@@ -1,16 +1,14 @@
 //! Writing generated data in the layouts of the real datasets.
 
 use std::fs;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Layout, Outline, ShapesConfig, ShapesError, ShapesSummary, Split, render};
+use crate::encode;
 
 /// JPEG quality of every image.
 const QUALITY: u8 = 92;
@@ -162,10 +160,8 @@ impl Folders {
                 };
                 write_jpeg(&self.images.join(format!("{stem}.jpg")), &drawn.image)?;
                 let path = self.labels.join(format!("{stem}.png"));
-                let file = BufWriter::new(fs::File::create(&path).map_err(io_error(&path))?);
-                PngEncoder::new(file)
-                    .write_image(&labels, width, height, ExtendedColorType::L8)
-                    .map_err(|source| ShapesError::Encode { path, source })?;
+                let map = GrayImage::from_raw(width, height, labels).expect("a label for each pixel");
+                encode::save_png(&map, &path).map_err(|source| ShapesError::Encode { path, source })?;
                 format!("{stem}.jpg")
             }
         };
@@ -226,11 +222,8 @@ fn write_object_info(
 }
 
 fn write_jpeg(path: &Path, image: &RgbImage) -> Result<(), ShapesError> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, QUALITY)
-        .encode_image(image)
-        .map_err(|source| ShapesError::Encode { path: path.to_owned(), source })?;
-    fs::write(path, bytes).map_err(io_error(path))
+    encode::save_jpeg(image, QUALITY, path)
+        .map_err(|source| ShapesError::Encode { path: path.to_owned(), source })
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), ShapesError> {
