@@ -175,8 +175,8 @@ mod gpu {
         let device = &Cuda::open(0, precision)?;
         let mut model = Kat::new(device, &config(name)?, 0)?;
         let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
-            lr_scale: 1.0,
             weight_decay: 0.05,
+            ..ParameterOptions::default()
         })?;
         let mut watch = StepMonitor::new(device)?;
         let pixels: Vec<f32> = (0..batch * 3 * 224 * 224).map(wave).collect();

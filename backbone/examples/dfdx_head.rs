@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut backbone = Kat::new(&device, &config, 0)?;
     println!("backbone: {} parameters", backbone.parameter_count());
-    let options = |_: &str, _| ParameterOptions { lr_scale: 1.0, weight_decay: 0.0 };
+    let options = |_: &str, _| ParameterOptions::default();
     let mut optimizer = AdamW::new(&backbone, AdamWConfig::default(), options)?;
     let mut watch = StepMonitor::new(&device)?;
 

@@ -61,7 +61,21 @@ impl<D: Device> StepMonitor<D> {
     /// The device refuses.
     pub fn gradients(&mut self, gradients: &GradientSet<D>, clip: Clip, step: u64) -> Result<()> {
         let views: Vec<_> = gradients.buffers.iter().flatten().map(D::view_buf).collect();
-        self.device.watch_norm(&mut self.values, &views, clip, step)
+        self.norms(&[], &views, clip, step)
+    }
+
+    /// As [`Self::gradients`], of those `in_norm`; of those `apart` nothing is noted but whether they are finite.
+    pub(crate) fn norms(
+        &mut self,
+        apart: &[D::View<'_>],
+        in_norm: &[D::View<'_>],
+        clip: Clip,
+        step: u64,
+    ) -> Result<()> {
+        if !apart.is_empty() {
+            self.device.watch_norm(&mut self.values, apart, Clip::NONE, step)?;
+        }
+        self.device.watch_norm(&mut self.values, in_norm, clip, step)
     }
 
     /// Reads, which waits for the device.

@@ -127,12 +127,13 @@ def why(seed):
 
 
 why(0)
-for seed in range(3):
-    for name, sets in TRANSFER.items():
-        job(C, f"transfer/{name}_s{seed}", "transfer", "classify", "finetune", "clothing", seed, [*START, *sets], limit=3600, guess=240)
+job(C, "nuclei/small_kat_s0", "nuclei small_kat", "detect", "scratch", "nuclei", 0, ["train.eval_every=4"], report=True, keep=True, limit=7200, guess=3600)
 for seed in range(3):
     for name, (config, sets) in ABLATIONS.items():
         job(C, f"ablation/{name}_s{seed}", "ablation", "classify", config, "sign_digits", seed, [*SIGN, "train.epochs=40", *sets], limit=3600, guess=120)
+for seed in range(3):
+    for name, sets in TRANSFER.items():
+        job(C, f"transfer/{name}_s{seed}", "transfer", "classify", "finetune", "clothing", seed, [*START, *sets], limit=3600, guess=240)
 why(1)
 why(2)
 json.dump(C, open(sys.argv[1] + "/c.json", "w"), indent=0)

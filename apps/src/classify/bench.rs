@@ -80,8 +80,8 @@ impl BenchCommand {
         memory::check_mode(&config, batch, self.mode, "--batch")?;
         let mut model = Kat::new(device, &KatConfig { mimetic: false, ..config.clone() }, 0)?;
         let mut optimizer = AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
-            lr_scale: 1.0,
             weight_decay: 0.05,
+            ..ParameterOptions::default()
         })?;
         let image = image(device, &config, batch)?;
         let mut matmul = MatmulRate::new(device, &config, batch)?;

@@ -139,6 +139,9 @@ section! {
         layer_decay: f64 = 1.0;
         /// Rate of the rational functions' coefficients over that of the other weights of their layer; 0 leaves them as they were.
         rational_lr: f64 = 1.0;
+        /// Whether those coefficients' gradients count in the norm that train.clip_grad bounds. In a KAT made of a pre-trained ViT
+        /// they would be nearly all of it.
+        clip_rationals: bool = true;
     }
 }
 

@@ -115,8 +115,8 @@ impl BenchCommand {
         let mut rounds = Vec::with_capacity(self.rounds.get());
         let mut optimizer = match self.mode {
             Mode::Train => Some(AdamW::new(&model, AdamWConfig::default(), |_, _| ParameterOptions {
-                lr_scale: 1.0,
                 weight_decay: 0.1,
+                ..ParameterOptions::default()
             })?),
             Mode::Infer => None,
         };

@@ -9,6 +9,8 @@ pub struct ParamRule {
     pub lr_scale: f64,
     /// Whether weight decay applies.
     pub decays: bool,
+    /// Whether its gradient counts in the norm that clipping bounds.
+    pub in_norm: bool,
 }
 
 /// The rules of a run.
@@ -17,6 +19,7 @@ pub struct ParamRules {
     spared: Vec<NoDecay>,
     layer_decay: f64,
     rational_lr: f64,
+    clip_rationals: bool,
     depth: usize,
 }
 
@@ -24,22 +27,25 @@ impl ParamRules {
     /// Decay spares `spared`; a layer learns at `layer_decay` times the rate of the one after it, in a backbone
     /// of `depth` blocks.
     pub fn new(spared: &[NoDecay], layer_decay: f64, depth: usize) -> Self {
-        ParamRules { spared: spared.to_vec(), layer_decay, rational_lr: 1.0, depth }
+        ParamRules { spared: spared.to_vec(), layer_decay, rational_lr: 1.0, clip_rationals: true, depth }
     }
 
     /// Coefficients of rational functions learn at `share` times the rate of their layer: those of high powers turn a small
-    /// step into a large change of the function wherever inputs are large.
-    pub fn with_rational_lr(self, share: f64) -> Self {
-        ParamRules { rational_lr: share, ..self }
+    /// step into a large change of the function wherever inputs are large. Where those inputs are a pre-trained encoder's, their
+    /// gradients are nearly all of the norm, unless they are kept out of it by not being `in_norm`.
+    pub fn of_rationals(self, share: f64, in_norm: bool) -> Self {
+        ParamRules { rational_lr: share, clip_rationals: in_norm, ..self }
     }
 
     /// The rule of the parameter of this name and rank.
     pub fn rule(&self, name: &str, rank: usize) -> ParamRule {
         let id = layer_id(name, self.depth);
-        let own = if is(name, rank, NoDecay::Rational) { self.rational_lr } else { 1.0 };
+        let rational = is(name, rank, NoDecay::Rational);
+        let own = if rational { self.rational_lr } else { 1.0 };
         ParamRule {
             lr_scale: own * self.layer_decay.powi((self.depth + 1 - id) as i32),
             decays: !self.spared.iter().any(|kind| is(name, rank, *kind)),
+            in_norm: !rational || self.clip_rationals,
         }
     }
 }
@@ -154,16 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn coefficients_have_a_rate_of_their_own_within_their_layers() {
-        let rules = ParamRules::new(&[], 0.5, 2).with_rational_lr(0.1);
+    fn coefficients_have_a_rate_of_their_own_within_their_layers_and_are_left_out_of_the_norm() {
+        let rules = ParamRules::new(&[], 0.5, 2).of_rationals(0.1, false);
         for (name, scale) in [
             ("blocks.1.mlp.act1.weight_numerator", 0.05),
             ("backbone.blocks.0.mlp.act2.weight_denominator", 0.025),
             ("blocks.1.mlp.fc1.weight", 0.5),
             ("head.weight", 1.0),
         ] {
-            let found = rules.rule(name, 2).lr_scale;
-            assert!((found - scale).abs() < 1e-12, "{name}: {found}");
+            let found = rules.rule(name, 2);
+            assert!((found.lr_scale - scale).abs() < 1e-12, "{name}: {found:?}");
+            assert_eq!(found.in_norm, !name.contains("mlp.act"), "{name}");
         }
     }
 

@@ -124,7 +124,7 @@ impl<D: Device> Steps<D> {
     ) -> Result<()> {
         match (&mut self.optimizer, gradients) {
             (Optimizer::Whole(optimizer), Summed::All(gradients)) => {
-                monitor.steps_mut().gradients(gradients, clip, step)?;
+                optimizer.watch(monitor.steps_mut(), gradients, clip, step)?;
                 optimizer.step(model, gradients, lr, monitor.steps())
             }
             (Optimizer::Sharded(optimizer), Summed::Own(sums)) => {

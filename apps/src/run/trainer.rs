@@ -105,12 +105,12 @@ impl<'a, T: Task> Trainer<'a, T> {
             );
         }
         let rules = ParamRules::new(&plan.optimizer.no_decay, plan.optimizer.layer_decay, task.depth())
-            .with_rational_lr(plan.optimizer.rational_lr);
+            .of_rationals(plan.optimizer.rational_lr, plan.optimizer.clip_rationals);
         let adamw = AdamWConfig { betas: plan.optimizer.betas, eps: plan.optimizer.eps };
         let options = |name: &str, rank| {
             let rule = rules.rule(name, rank);
             let weight_decay = if rule.decays { plan.optimizer.weight_decay } else { 0.0 };
-            ParameterOptions { lr_scale: rule.lr_scale, weight_decay }
+            ParameterOptions { lr_scale: rule.lr_scale, weight_decay, in_norm: rule.in_norm }
         };
         let mut steps =
             Steps::new(&model, task.device(), context.processes.collective(), &plan.train, adamw, options)?;

@@ -184,8 +184,8 @@ impl BenchCommand {
         clock: &mut Clock,
     ) -> anyhow::Result<()> {
         let mut optimizer = AdamW::new(model, AdamWConfig::default(), |_, _| ParameterOptions {
-            lr_scale: 1.0,
             weight_decay: 0.01,
+            ..ParameterOptions::default()
         })?;
         let [batch, _, height, width] = image.axes("bench", "images (B, 3, H, W)")?;
         let labels: Vec<u8> =

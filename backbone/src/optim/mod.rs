@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Kind, Module};
 use crate::ops::adamw::{Averages, Moments, Update, Updates};
+use crate::ops::watch::Clip;
 use crate::step_monitor::StepMonitor;
 use crate::tensor::Gradients;
 use std::collections::BTreeMap;
@@ -69,6 +70,15 @@ pub struct ParameterOptions {
     pub lr_scale: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// Whether its gradient counts in the norm that clipping bounds. It is scaled by the factor of that in either case.
+    pub in_norm: bool,
+}
+
+impl Default for ParameterOptions {
+    /// The full rate, no decay, in the norm.
+    fn default() -> Self {
+        Self { lr_scale: 1.0, weight_decay: 0.0, in_norm: true }
+    }
 }
 
 /// One parameter under the optimizer.
@@ -111,6 +121,26 @@ impl<D: Device> AdamW<D> {
         self.steps
     }
 
+    /// Shows `watch` the norm of a step's gradients, of the parameters whose options say that they count in it. A gradient that
+    /// is not finite is noted whether it counts or not.
+    ///
+    /// # Errors
+    /// The device refuses.
+    pub fn watch(
+        &self,
+        watch: &mut StepMonitor<D>,
+        gradients: &GradientSet<D>,
+        clip: Clip,
+        step: u64,
+    ) -> Result<()> {
+        let of = |in_norm: bool| {
+            let pairs = self.entries.iter().zip(&gradients.buffers);
+            let views = pairs.filter(move |(entry, _)| entry.options.in_norm == in_norm);
+            views.filter_map(|(_, gradient)| Some(D::view_buf(gradient.as_ref()?))).collect::<Vec<_>>()
+        };
+        watch.norms(&of(false), &of(true), clip, step)
+    }
+
     /// One update of every parameter that has a gradient, at the rate `lr`. `watch` has seen these gradients: it says
     /// what they are multiplied by, and after a failure nothing changes.
     ///
@@ -140,7 +170,7 @@ impl<D: Device> AdamW<D> {
                     Err(Error::config("adamw", format!("parameter {name} where {} was", entry.name)))
                 }
                 Some((entry, Some(gradient))) => {
-                    let ParameterOptions { lr_scale, weight_decay } = entry.options;
+                    let ParameterOptions { lr_scale, weight_decay, .. } = entry.options;
                     let update = Update { step, lr: lr * lr_scale, weight_decay };
                     updates.add(tensor, D::view_buf(gradient), &mut entry.moments, &config, &update)
                 }
@@ -220,7 +250,6 @@ mod tests {
     use super::*;
     use crate::checkpoint::model::export;
     use crate::nn::{Builder, Linear};
-    use crate::step_monitor::Clip;
     use crate::{Cpu, Graph, Tensor, ops};
 
     fn one_pass(module: &Linear<Cpu>) -> GradientSet<Cpu> {
@@ -236,6 +265,7 @@ mod tests {
         let options = |name: &str, _| ParameterOptions {
             lr_scale: if name == "bias" { 2.0 } else { 1.0 },
             weight_decay: 0.1,
+            in_norm: name != "bias",
         };
         let optimizer = AdamW::new(&module, AdamWConfig::default(), options).unwrap();
         (module, optimizer)
@@ -255,6 +285,25 @@ mod tests {
         assert!((norm(&sum) - exact).abs() < 1e-6, "{} is not {exact}", norm(&sum));
         sum.add(&Cpu::default(), one_pass(&module)).unwrap();
         assert!((norm(&sum) - 2.0 * exact).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_norm_is_of_the_parameters_that_count_and_no_failure_is_missed() {
+        let (_, optimizer) = setup();
+        let clip = Clip { mean: 1.0, max_norm: 1.0 };
+        let seen = |weight: f32, bias: f32| {
+            let set = GradientSet { buffers: vec![Some(vec![weight; 6]), Some(vec![bias; 2])] };
+            let mut watch = StepMonitor::new(&Cpu::default()).unwrap();
+            optimizer.watch(&mut watch, &set, clip, 7).unwrap();
+            (watch.read(), watch.view()[crate::ops::watch::place::SCALE])
+        };
+        let (readings, scale) = seen(2.0, 1e4);
+        assert!((readings.norm - 24f64.sqrt()).abs() < 1e-6 && readings.failure.is_none());
+        assert!((f64::from(scale) - 24f64.sqrt().recip()).abs() < 1e-6);
+        for (weight, bias) in [(2.0, f32::NAN), (f32::INFINITY, 0.0)] {
+            let failure = seen(weight, bias).0.failure.unwrap();
+            assert!(failure.what == "gradient norm" && failure.step == 7, "{failure:?}");
+        }
     }
 
     #[test]

@@ -85,17 +85,22 @@ impl<D: Device> ShardedAdamW<D> {
     /// # Errors
     /// A process that is gone; the device refuses.
     pub fn watch(&self, watch: &mut StepMonitor<D>, sums: &OwnSums, clip: Clip, step: u64) -> Result<()> {
+        // The norm of the parts' norms is that of all.
+        let apart = self.norms(sums, false, step)?;
+        let in_norm = self.norms(sums, true, step)?;
+        watch.norms(&[D::view_buf(&apart)], &[D::view_buf(&in_norm)], clip, step)
+    }
+
+    /// The norms of all processes' parts, of the parameters that count in the norm or of the others.
+    fn norms(&self, sums: &OwnSums, in_norm: bool, step: u64) -> Result<D::Buf> {
         let mut own = StepMonitor::new(&self.device)?;
-        let mut pieces = Vec::with_capacity(self.shares.len());
-        for share in &self.shares {
-            pieces.push(Some(self.device.upload_slice(gradient(sums, &share.piece))?));
-        }
-        own.gradients(&GradientSet { buffers: pieces }, Clip::NONE, step)?;
+        let of = |share: &&Share<D>| self.parameters[share.piece.parameter].options.in_norm == in_norm;
+        let pieces = self.shares.iter().filter(of);
+        let pieces = pieces.map(|share| Ok(Some(self.device.upload_slice(gradient(sums, &share.piece))?)));
+        own.gradients(&GradientSet { buffers: pieces.collect::<Result<_>>()? }, Clip::NONE, step)?;
         let mut norms = vec![0.0; self.processes.world()];
         self.processes.all_gather(&[own.read().norm as f32], &mut norms)?;
-        // The norm of the parts' norms is that of all.
-        let norms = GradientSet { buffers: vec![Some(self.device.upload_buf(norms)?)] };
-        watch.gradients(&norms, clip, step)
+        self.device.upload_buf(norms)
     }
 
     /// One update at the rate `lr`, of every parameter that a process has a gradient of. `watch` has seen these gradients.
@@ -132,7 +137,8 @@ impl<D: Device> ShardedAdamW<D> {
         let mut kept = Vec::with_capacity(self.shares.len());
         for (Share { piece, moments }, tensor) in self.shares.iter_mut().zip(&mut updated) {
             if sums.present[piece.parameter] {
-                let ParameterOptions { lr_scale, weight_decay } = self.parameters[piece.parameter].options;
+                let ParameterOptions { lr_scale, weight_decay, .. } =
+                    self.parameters[piece.parameter].options;
                 let update = Update { step, lr: lr * lr_scale, weight_decay };
                 // Nothing that was gathered may move before it is run.
                 kept.push(self.device.upload_slice(gradient(sums, piece))?);
@@ -236,7 +242,8 @@ mod tests {
     const CLIP: Clip = Clip { mean: 1.0, max_norm: 0.5 };
 
     fn options(name: &str, _: usize) -> ParameterOptions {
-        ParameterOptions { lr_scale: if name == "bias" { 2.0 } else { 1.0 }, weight_decay: 0.1 }
+        let (lr_scale, in_norm) = if name == "bias" { (2.0, false) } else { (1.0, true) };
+        ParameterOptions { lr_scale, weight_decay: 0.1, in_norm }
     }
 
     fn model() -> Linear<Cpu> {
@@ -302,7 +309,7 @@ mod tests {
                     Some((0..terms[0].len()).map(|i| terms.iter().map(|term| term[i]).sum()).collect())
                 };
                 let set = GradientSet { buffers: vec![sum(0), sum(1)] };
-                watch.gradients(&set, CLIP, step as u64).unwrap();
+                optimizer.watch(&mut watch, &set, CLIP, step as u64).unwrap();
                 optimizer.step(&mut module, &set, 0.1, &watch).unwrap();
                 norms.push(watch.read().norm);
             }

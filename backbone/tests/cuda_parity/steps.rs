@@ -36,6 +36,7 @@ fn optimize<D: Device>(device: &D, config: &KatConfig) -> Result<Vec<Vec<f32>>> 
     let mut optimizer = AdamW::new(&model, adamw, |_, rank| ParameterOptions {
         lr_scale: if rank > 1 { 1.0 } else { 0.5 },
         weight_decay: if rank > 1 { 0.05 } else { 0.0 },
+        in_norm: rank > 1,
     })?;
     let mut watch = StepMonitor::new(device)?;
     let mut step = |number: u64, factor: f32, results: &mut Vec<Vec<f32>>| -> Result<()> {
@@ -47,7 +48,7 @@ fn optimize<D: Device>(device: &D, config: &KatConfig) -> Result<Vec<Vec<f32>>> 
             ops::softmax_cross_entropy(&mut graph, &logits, &Targets::hard(vec![3, 7]), &Options::default())?;
         watch.loss(&loss, number)?;
         let gradients = GradientSet::take(&model, graph.backward(&loss)?)?;
-        watch.gradients(&gradients, Clip { mean: 0.5, max_norm: 0.2 }, number)?;
+        optimizer.watch(&mut watch, &gradients, Clip { mean: 0.5, max_norm: 0.2 }, number)?;
         optimizer.step(&mut model, &gradients, 1e-3, &watch)?;
         average_weights(&mut average, &model, 0.9)?;
         let seen = watch.take()?;
@@ -87,7 +88,8 @@ struct Training {
 impl Training {
     fn new(gpu: Cuda, config: &KatConfig) -> Self {
         let model = Kat::new(&gpu, config, 3).unwrap();
-        let options = |_: &str, _: usize| ParameterOptions { lr_scale: 1.0, weight_decay: 0.05 };
+        let options =
+            |_: &str, _: usize| ParameterOptions { weight_decay: 0.05, ..ParameterOptions::default() };
         let optimizer = AdamW::new(&model, AdamWConfig::default(), options).unwrap();
         let watch = StepMonitor::new(&gpu).unwrap();
         Self { gpu, model, optimizer, watch }

@@ -162,7 +162,8 @@ impl Training {
         let model = Kat::new(&gpu, &config, 3).unwrap();
         // An eps above gradients of nothing but rounding (the keys' bias), which would make steps of full length.
         let adamw = AdamWConfig { eps: 1e-3, ..AdamWConfig::default() };
-        let options = |_: &str, _: usize| ParameterOptions { lr_scale: 1.0, weight_decay: 0.05 };
+        let options =
+            |_: &str, _: usize| ParameterOptions { weight_decay: 0.05, ..ParameterOptions::default() };
         let optimizer = AdamW::new(&model, adamw, options).unwrap();
         let monitor = StepMonitor::new(&gpu).unwrap();
         Self { gpu, model, optimizer, monitor }
