@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::TaskKind;
 use crate::config::{Override, Plan, from_run, load};
@@ -35,20 +37,21 @@ impl Verbosity {
         kat_backbone::memory::keep_freed_pages();
         let screen = Screen::new(if quiet { Style::Hidden } else { Style::detect() });
         // What libraries say of fonts and pixels is not the user's business, unless everything is asked for.
-        let shown = match (quiet, self.verbose) {
-            (true, _) => "error",
-            (_, 0) => "error,kat=info",
-            (_, 1) => "warn,kat=debug",
-            (_, _) => "trace",
+        let (libraries, own) = match (quiet, self.verbose) {
+            (true, _) => (LevelFilter::ERROR, LevelFilter::ERROR),
+            (_, 0) => (LevelFilter::ERROR, LevelFilter::INFO),
+            (_, 1) => (LevelFilter::WARN, LevelFilter::DEBUG),
+            (_, _) => (LevelFilter::TRACE, LevelFilter::TRACE),
         };
+        let shown = Targets::new().with_default(libraries).with_target("kat", own);
         let writer = ScreenWriter(screen.clone());
         let log = log_format()
-            .with_env_filter(EnvFilter::new(shown))
+            .with_max_level(own)
             .with_target(self.verbose > 1)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && colored())
             .with_writer(move || writer.clone());
         // Set up already: a test that starts several programs in one process.
-        let _ = log.try_init();
+        let _ = log.finish().with(shown).try_init();
         screen
     }
 }
