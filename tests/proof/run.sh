@@ -3,7 +3,7 @@
 #
 # usage: run.sh SECONDS, in a folder made by pack.sh
 #   LIST      a or b [what the file LIST beside this holds]; b goes on where a has left /tmp/kat
-#   WORKERS   jobs at a time [8]
+#   WORKERS   jobs at a time [8 of list a, 4 of list b: detectors and segmentors fill a GPU sooner]
 #   OUT       where results.tar.gz goes
 # CUDA's libraries are found as by tests/gpu/run.sh; no Rust is needed.
 set -uo pipefail
@@ -34,9 +34,10 @@ echo "$(nproc) cores; libraries $libraries"
 ldd ./classify | grep 'not found'
 
 echo "prepared in $SECONDS s"
-python3 "$here/run_jobs.py" "$list.json" $((seconds - SECONDS - 10)) "${WORKERS:-8}"
+[ "$list" = a ] && workers=8 || workers=4
+python3 "$here/run_jobs.py" "$list.json" $((seconds - SECONDS - 10)) "${WORKERS:-$workers}"
 
-tar -czf "$OUT/results_$list.tar.gz" --exclude='*.safetensors' --exclude=tensorboard runs logs times.jsonl sign.txt device.txt 2>/dev/null
+tar -czf "$OUT/results_$list.tar.gz" --exclude='*.safetensors' --exclude=tensorboard --exclude=report.html --exclude=plots runs logs times.jsonl sign.txt device.txt 2>/dev/null
 for run in runs/sign/kat_s0 runs/nuclei/small_kat_s0; do # rational functions and masks can be drawn of these
     [ -e "$run/best.safetensors" ] && cp "$run/best.safetensors" "$OUT/$(echo "${run#runs/}" | tr / _).safetensors"
 done
