@@ -10,7 +10,7 @@ mod encoded;
 mod error;
 mod foreign;
 mod general;
-pub mod guard;
+mod guard;
 mod jpeg;
 mod orientation;
 mod other;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::{GrayImage, RgbImage};
+use image::{GrayImage, ImageResult, RgbImage};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -161,7 +161,7 @@ impl Folders {
                 write_jpeg(&self.images.join(format!("{stem}.jpg")), &drawn.image)?;
                 let path = self.labels.join(format!("{stem}.png"));
                 let map = GrayImage::from_raw(width, height, labels).expect("a label for each pixel");
-                encode::save_png(&map, &path).map_err(|source| ShapesError::Encode { path, source })?;
+                write(&path, encode::png(&map))?;
                 format!("{stem}.jpg")
             }
         };
@@ -222,8 +222,12 @@ fn write_object_info(
 }
 
 fn write_jpeg(path: &Path, image: &RgbImage) -> Result<(), ShapesError> {
-    encode::save_jpeg(image, QUALITY, path)
-        .map_err(|source| ShapesError::Encode { path: path.to_owned(), source })
+    write(path, encode::jpeg(image, QUALITY))
+}
+
+fn write(path: &Path, encoded: ImageResult<Vec<u8>>) -> Result<(), ShapesError> {
+    let bytes = encoded.map_err(|source| ShapesError::Encode { path: path.to_owned(), source })?;
+    fs::write(path, bytes).map_err(io_error(path))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), ShapesError> {
