@@ -86,21 +86,22 @@ impl<D: Device> ShardedAdamW<D> {
     /// A process that is gone; the device refuses.
     pub fn watch(&self, watch: &mut StepMonitor<D>, sums: &OwnSums, clip: Clip, step: u64) -> Result<()> {
         // The norm of the parts' norms is that of all.
-        let apart = self.norms(sums, false, step)?;
-        let in_norm = self.norms(sums, true, step)?;
+        let own = [self.own_norm(sums, false, step)?, self.own_norm(sums, true, step)?];
+        let mut norms = vec![0.0; 2 * self.processes.world()];
+        self.processes.all_gather(&own, &mut norms)?;
+        let of = |kind: usize| self.device.upload_buf(norms.iter().skip(kind).step_by(2).copied().collect());
+        let (apart, in_norm) = (of(0)?, of(1)?);
         watch.norms(&[D::view_buf(&apart)], &[D::view_buf(&in_norm)], clip, step)
     }
 
-    /// The norms of all processes' parts, of the parameters that count in the norm or of the others.
-    fn norms(&self, sums: &OwnSums, in_norm: bool, step: u64) -> Result<D::Buf> {
+    /// The norm of this process's parts, of the parameters that count in the norm or of the others.
+    fn own_norm(&self, sums: &OwnSums, in_norm: bool, step: u64) -> Result<f32> {
         let mut own = StepMonitor::new(&self.device)?;
         let of = |share: &&Share<D>| self.parameters[share.piece.parameter].options.in_norm == in_norm;
         let pieces = self.shares.iter().filter(of);
         let pieces = pieces.map(|share| Ok(Some(self.device.upload_slice(gradient(sums, &share.piece))?)));
         own.gradients(&GradientSet { buffers: pieces.collect::<Result<_>>()? }, Clip::NONE, step)?;
-        let mut norms = vec![0.0; self.processes.world()];
-        self.processes.all_gather(&[own.read().norm as f32], &mut norms)?;
-        self.device.upload_buf(norms)
+        Ok(own.read().norm as f32)
     }
 
     /// One update at the rate `lr`, of every parameter that a process has a gradient of. `watch` has seen these gradients.
